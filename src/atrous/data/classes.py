@@ -1,0 +1,310 @@
+"""The class table: which mask values, or colours, mean which class, and which count for nothing.
+
+It comes from `classes.yaml`, or is discovered in the masks:
+
+- masks of two values, {0, 1} or {0, 255}, are background and foreground;
+- otherwise 255 is ignored, and the other values are the classes "class 0", "class 1", ... If most numbers from 0 to the
+  largest occur, the missing ones are classes too, so that a class keeps its mask value as its number;
+- colours of the first palette mask are the classes' colours.
+"""
+
+import colorsys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atrous.data.findings import FindingError, error
+from atrous.data.io import read_mask, read_palette
+from atrous.errors import DataError
+from atrous.types import IGNORE_INDEX
+
+__all__ = ["Classes", "count_values", "default_colors", "discover_classes"]
+
+Color = tuple[int, int, int]
+MAX_VALUE = 65535
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What the numbers and colours of masks mean. Class k of the package is entry k of every tuple.
+
+    Attributes:
+        names: of the classes, 1 to 255 of them.
+        colors: red, green, blue of each, 0 to 255.
+        values: the mask values that mean the class; empty where only the colour does.
+        ignore: mask values that count for nothing.
+        ignore_colors: mask colours that count for nothing.
+        color_coded: the colours were given in a table, so RGB masks are read by them; otherwise they are for display.
+        discovered: nobody wrote this table; it comes from the values in masks.
+    """
+
+    names: tuple[str, ...]
+    colors: tuple[Color, ...]
+    values: tuple[tuple[int, ...], ...]
+    ignore: tuple[int, ...] = (IGNORE_INDEX,)
+    ignore_colors: tuple[Color, ...] = ()
+    color_coded: bool = False
+    discovered: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.names) <= IGNORE_INDEX:
+            raise DataError(
+                f"a class table holds 1 to {IGNORE_INDEX} classes, not {len(self.names)}. Merge or ignore some of them."
+            )
+        if not len(self.names) == len(self.colors) == len(self.values):
+            raise DataError(
+                f"{len(self.names)} class names, {len(self.colors)} colours and {len(self.values)} lists of values do "
+                "not go together. Give each class one of each."
+            )
+        taken: dict[Any, str] = dict.fromkeys(self.ignore, "ignore")
+        for name, values in zip(self.names, self.values, strict=True):
+            for value in values:
+                if value in taken:
+                    raise DataError(
+                        f"mask value {value} means both {taken[value]!r} and {name!r}. Give it to one of them."
+                    )
+                taken[value] = name
+        if bad := [value for value in taken if not 0 <= value <= MAX_VALUE]:
+            raise DataError(f"mask value {bad[0]} is not within 0 to {MAX_VALUE}. Renumber the masks.")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def encode(self, raw: np.ndarray, *, file: str | Path) -> np.ndarray:
+        """Turn a mask as stored into classes.
+
+        Args:
+            raw: (H, W) integers, or (H, W, 3) uint8 colours. A colour mask that holds only greys is read by its grey
+                value where its colours are not in the table.
+            file: named in the error.
+
+        Returns:
+            (H, W) uint8, 255 where ignored.
+
+        Raises:
+            DataError: if a value or colour is not in the table.
+        """
+        if raw.ndim == 2:
+            return self._by_value(raw, file)
+        grey = bool((raw[..., 0] == raw[..., 1]).all() and (raw[..., 0] == raw[..., 2]).all())
+        if self.color_coded:
+            codes = _color_codes(raw)
+            classes = _color_table(self)[codes]
+            if classes.all():
+                return (classes - 1).astype(np.uint8)
+            if not grey:
+                raise FindingError(_unknown_color(codes[classes == 0], raw.size // 3, file))
+        if grey:
+            return self._by_value(np.ascontiguousarray(raw[..., 0]), file)
+        raise FindingError(no_color_table(_color_codes(raw), file))
+
+    def _by_value(self, raw: np.ndarray, file: str | Path) -> np.ndarray:
+        if raw.dtype not in (np.uint8, np.uint16):
+            low, high = (int(raw.min()), int(raw.max())) if raw.size else (0, 0)
+            if low < 0 or high > MAX_VALUE:
+                outside = raw[(raw < 0) | (raw > MAX_VALUE)]
+                raise FindingError(self._out_of_range(outside, file))
+            raw = raw.astype(np.uint16)
+        classes = np.take(_value_table(self), raw)
+        if not classes.all():
+            raise FindingError(self._out_of_range(raw[classes == 0], file))
+        return (classes - 1).astype(np.uint8)
+
+    def _out_of_range(self, unknown: np.ndarray, file: str | Path) -> Any:
+        values, counts = np.unique(unknown, return_counts=True)
+        some = ", ".join(f"{v} ({n} pixels)" for v, n in list(zip(values, counts, strict=True))[:5])
+        more = f" and {len(values) - 5} more values" if len(values) > 5 else ""
+        known = _ranges(value for values in self.values for value in values)
+        message = f"label {some}{more} is not in the class table, which has {known} and ignores {_ranges(self.ignore)}"
+        return error(
+            "out_of_range_label",
+            file,
+            message,
+            "Correct the mask, or put the value into classes.yaml, as a class or under 'ignore'.",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON and YAML; `from_dict` reads them."""
+        rows = zip(self.names, self.values, self.colors, strict=True)
+        classes = [{"name": name, "value": list(values), "color": to_hex(color)} for name, values, color in rows]
+        ignore: list[Any] = [*self.ignore, *map(to_hex, self.ignore_colors)]
+        return {"classes": classes, "ignore": ignore, "color_coded": self.color_coded}
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> "Classes":
+        """Build a table from what `to_dict` gave."""
+        rows = table["classes"]
+        return cls(
+            names=tuple(row["name"] for row in rows),
+            colors=tuple(from_hex(row["color"]) for row in rows),
+            values=tuple(tuple(row["value"]) for row in rows),
+            ignore=tuple(value for value in table["ignore"] if isinstance(value, int)),
+            ignore_colors=tuple(from_hex(value) for value in table["ignore"] if isinstance(value, str)),
+            color_coded=table["color_coded"],
+        )
+
+
+def default_colors(names: Sequence[str]) -> tuple[Color, ...]:
+    """Colours that stay apart: "background" black, then hues a golden section apart, light and dark by turns.
+
+    Example:
+        >>> default_colors(["background", "cell"])
+        ((0, 0, 0), (242, 110, 61))
+    """
+    colors = []
+    for number, name in enumerate(names):
+        hue, light = (0.045 + 0.618034 * (number - 1)) % 1, (0.95, 0.7, 0.85)[number % 3 - 1]
+        red, green, blue = (0.0, 0.0, 0.0) if name == "background" else colorsys.hsv_to_rgb(hue, 0.75, light)
+        colors.append((round(255 * red), round(255 * green), round(255 * blue)))
+    return tuple(colors)
+
+
+def discover_classes(masks: Sequence[Path], *, file: str | Path) -> Classes:
+    """Derive the class table from the values of masks; every mask that is given is read.
+
+    Args:
+        masks: files; those that cannot be read are passed over.
+        file: the folder, named in the errors.
+
+    Raises:
+        DataError: if the masks are RGB, or hold more than 255 classes.
+    """
+    counts: dict[int, int] = {}
+    palette: list[Color] | None = None
+    for mask in masks:
+        try:
+            raw = read_mask(mask)
+            palette = palette or read_palette(mask)
+        except DataError:
+            continue  # the check names it when it comes to it
+        for value, count in count_values(raw, file=mask).items():
+            counts[value] = counts.get(value, 0) + count
+    names: tuple[str, ...]
+    values: tuple[tuple[int, ...], ...]
+    ignore: tuple[int, ...]
+    if set(counts) in ({0, 255}, {255}):
+        names, values, ignore = ("background", "foreground"), ((0,), (255,)), ()
+    else:
+        found = sorted(set(counts) - {IGNORE_INDEX}) or [0]
+        if len(found) > IGNORE_INDEX:
+            message = f"its masks hold {len(found)} values, and a class table holds at most {IGNORE_INDEX}"
+            fix = "If they number objects, rename masks/ to instances/; if they are pictures, give classes.yaml."
+            raise FindingError(error("too_many_classes", file, message, fix))
+        dense = found[-1] < 2 * len(found) and found[-1] < IGNORE_INDEX
+        numbers = range(max(found[-1] + 1, 2)) if dense else found
+        names = ("background", "foreground") if len(numbers) == 2 else tuple(f"class {number}" for number in numbers)
+        values, ignore = tuple((number,) for number in numbers), (IGNORE_INDEX,)
+    colors = list(default_colors(names))
+    for number, (value,) in enumerate(values):
+        if palette and value < len(palette):
+            colors[number] = palette[value]
+    return Classes(names, tuple(colors), values, ignore, discovered=True)
+
+
+def count_values(raw: np.ndarray, *, file: str | Path) -> dict[int, int]:
+    """Pixels of each value of an index mask.
+
+    Raises:
+        DataError: if it is a colour mask that is not grey.
+    """
+    if raw.ndim == 3:
+        if (raw[..., :1] != raw).any():
+            raise FindingError(no_color_table(_color_codes(raw), file))
+        raw = np.ascontiguousarray(raw[..., 0])
+    if raw.dtype in (np.uint8, np.uint16):
+        counts = np.bincount(raw.ravel())
+        return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+    values, numbers = np.unique(raw, return_counts=True)
+    return {int(value): int(number) for value, number in zip(values, numbers, strict=True)}
+
+
+def no_color_table(codes: np.ndarray, file: str | Path) -> Any:
+    """The finding about an RGB mask without a table, with the lines that are to be pasted."""
+    colors, counts = np.unique(codes, return_counts=True)
+    order = np.argsort(-counts)
+    message = f"is an RGB mask of {len(colors)} colours, and there is no colour table"
+    if len(colors) > 64:
+        fix = "So many colours come from JPEG or from smooth edges: export the mask again as an index PNG."
+        return error("rgb_mask", file, message, fix)
+    shown = [f'{{name: class {i}, color: "{_code_hex(colors[k])}"}}' for i, k in enumerate(order)]
+    share = ", ".join(f"{_code_hex(colors[k])} {100 * counts[k] / codes.size:.1f} %" for k in order[:8])
+    fix = f"Write classes.yaml, and give the names: classes: [{', '.join(shown)}] (shares: {share})."
+    return error("rgb_mask", file, message, fix)
+
+
+def to_hex(color: Color) -> str:
+    """Red, green, blue as "#rrggbb"."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
+def from_hex(text: str) -> Color:
+    """Red, green, blue from "#rrggbb".
+
+    Raises:
+        ValueError: if the text is not of this form.
+    """
+    if len(text) != 7 or not text.startswith("#"):
+        raise ValueError(text)
+    number = int(text[1:], 16)
+    return (number >> 16, number >> 8 & 255, number & 255)
+
+
+def _color_codes(raw: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 as one number per pixel."""
+    wide = raw.astype(np.uint32)
+    return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
+
+
+def _unknown_color(codes: np.ndarray, pixels: int, file: str | Path) -> Any:
+    colors, counts = np.unique(codes, return_counts=True)
+    order = np.argsort(-counts)[:5]
+    some = ", ".join(f"{_code_hex(colors[k])} ({counts[k]} pixels)" for k in order)
+    more = f" and {len(colors) - 5} more" if len(colors) > 5 else ""
+    message = f"colour {some}{more} of {pixels} pixels is not in the colour table"
+    return error(
+        "out_of_range_label",
+        file,
+        message,
+        "Correct the mask, or put the colour into classes.yaml, as a class or under 'ignore'.",
+    )
+
+
+def _code_hex(code: Any) -> str:
+    return f"#{int(code):06x}"
+
+
+def _ranges(values: Iterable[int]) -> str:
+    """Numbers as words: 0-11, 20."""
+    ordered, parts = sorted(values), []
+    start = 0
+    for i in range(1, len(ordered) + 1):
+        if i == len(ordered) or ordered[i] != ordered[i - 1] + 1:
+            first, last = ordered[start], ordered[i - 1]
+            parts.append(str(first) if first == last else f"{first}-{last}")
+            start = i
+    return ", ".join(parts) or "none"
+
+
+@lru_cache(maxsize=8)
+def _value_table(classes: Classes) -> np.ndarray:
+    """Class + 1 of every mask value; 0 marks values that are not in the table."""
+    table = np.zeros(MAX_VALUE + 1, np.uint16)
+    for number, values in enumerate(classes.values):
+        table[list(values)] = number + 1
+    table[list(classes.ignore)] = IGNORE_INDEX + 1
+    return table
+
+
+@lru_cache(maxsize=4)
+def _color_table(classes: Classes) -> np.ndarray:
+    """Class + 1 of every colour; 0 marks unknown ones. Of its 32 MB only the pages that are touched take memory."""
+    table = np.zeros(1 << 24, np.uint16)
+    for number, (red, green, blue) in enumerate(classes.colors):
+        table[red << 16 | green << 8 | blue] = number + 1
+    for red, green, blue in classes.ignore_colors:
+        table[red << 16 | green << 8 | blue] = IGNORE_INDEX + 1
+    return table

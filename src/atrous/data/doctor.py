@@ -1,0 +1,269 @@
+"""The data set doctor: reads every image and mask once, says what is there and what is wrong with it.
+
+It reads in a few threads and keeps counts, not pixels, so its memory does not grow with the folder (but for a digest of
+every image, by which copies are found).
+
+The summary of a report holds:
+
+- `root`, `complete` (False if it was stopped, or only a part was asked for), `splits` and `read`: pairs per split;
+- `sizes`: `min`, `median`, `max` as [height, width], by area, and `distinct`; `kinds` and `channels` with counts;
+  `kind` and `num_channels`: what the folder is read as;
+- `classes`: of the training images, a list of `name`, `values`, `color`, `pixels`, `totals` (labelled pixels of the
+  images in which the class occurs), `images`, `share` (of the labelled pixels); `discovered`: they come from the masks,
+  no table was given; `ignore`: ignored mask values; `pixels`:
+  per split, pixels of each class; `ignored`: per split, ignored pixels. Ignored pixels count nowhere else;
+- `mean`, `std`: per channel, over the valid pixels of the training images.
+"""
+
+import os
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atrous.data.classes import Classes, to_hex
+from atrous.data.examine import Facts, Moments, examine
+from atrous.data.findings import CheckReport, Finding, error, warning
+from atrous.data.folder import Contents, Folder, examine_folder, header_findings, spread
+from atrous.data.splits import Pair
+
+__all__ = ["CheckReport", "Finding", "check_folder", "quick_check"]
+
+
+def check_folder(
+    path: str | Path | Folder,
+    *,
+    val_fraction: float = 0.2,
+    seed: int = 0,
+    classes: str | Path | Classes | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    stop: threading.Event | None = None,
+) -> CheckReport:
+    """Read everything once and report what is there and every problem.
+
+    Args:
+        path: a folder, with the arguments of `open_folder`, or one that is open.
+        val_fraction: as in `open_folder`.
+        seed: as in `open_folder`.
+        classes: as in `open_folder`.
+        progress: is told (pairs done, pairs in all), from the calling thread.
+        stop: when it is set, the report holds what was read until then.
+
+    Raises:
+        DataError: if there is no such folder, or nothing in it that looks like a data set.
+    """
+    if isinstance(path, Folder):
+        contents = Contents(path.root, path.splits, path.classes, path.channels, path.kind, ())
+    else:
+        contents = examine_folder(path, val_fraction=val_fraction, seed=seed, classes=classes)
+    work = [(split, pair) for split, pairs in contents.splits.items() for pair in pairs]
+    tally = _Tally(contents)
+    for done, facts in enumerate(_examine_all(work, contents, stop), start=1):
+        tally.add(facts)
+        if progress is not None:
+            progress(done, len(work))
+    return tally.report()
+
+
+def quick_check(folder: str | Path | Folder, *, pairs: int = 16, headers: int = 2000) -> CheckReport:
+    """Read some headers and a few pairs, to find the coarse mistakes at once.
+
+    Args:
+        folder: a path, or a folder that is open.
+        pairs: how many are read in full, spread over the training and validation pairs; mean, standard deviation and
+            class counts are theirs.
+        headers: how many image headers are read, spread over the folder.
+
+    Raises:
+        DataError: as `check_folder`.
+    """
+    if isinstance(folder, Folder):
+        contents = Contents(folder.root, folder.splits, folder.classes, folder.channels, folder.kind, ())
+    else:
+        contents = examine_folder(folder)
+    # Every split gets its share, training first: classes and moments are those of training images.
+    work = [("train", pair) for pair in spread(contents.splits["train"], max(pairs - pairs // 4, 1))]
+    work += [("val", pair) for pair in spread(contents.splits["val"], pairs // 4)]
+    chosen = {pair for _, pair in work}
+    tally = _Tally(contents)
+    tally.findings += header_findings(contents, (p for p in spread(contents.pairs, headers) if p not in chosen))
+    for facts in _examine_all(work, contents, None):
+        tally.add(facts)
+    return tally.report()
+
+
+def _examine_all(work: Sequence[tuple[str, Pair]], contents: Contents, stop: threading.Event | None) -> Iterator[Facts]:
+    """Facts in order, a few threads ahead; ends early when `stop` is set."""
+    workers = min(4, os.cpu_count() or 1)
+    waiting: deque[Future[Facts]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="check") as pool:
+        for split, pair in work:
+            if stop is not None and stop.is_set():
+                break
+            waiting.append(pool.submit(examine, split, pair, contents))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting and not (stop is not None and stop.is_set()):
+            yield waiting.popleft().result()
+
+
+class _Tally:
+    """Adds up the facts of pairs, in their order."""
+
+    def __init__(self, contents: Contents) -> None:
+        classes = len(contents.classes) if contents.classes else 0
+        self.contents = contents
+        self.findings = list(contents.findings)
+        self.read: Counter[str] = Counter()
+        self.sizes: Counter[tuple[int, int]] = Counter()
+        self.channels: Counter[int] = Counter()
+        self.kinds: Counter[str] = Counter()
+        self.pixels = {split: np.zeros(classes + 1, np.int64) for split in contents.splits}
+        self.images = {split: np.zeros(classes, np.int64) for split in contents.splits}
+        self.totals = np.zeros(classes, np.int64)
+        self.moments: Moments | None = None
+        self.digests: dict[bytes, tuple[str, Path]] = {}
+
+    def add(self, facts: Facts) -> None:
+        """Add one pair."""
+        self.findings += facts.findings
+        self.read[facts.split] += 1
+        if facts.size is not None:
+            self.sizes[facts.size] += 1
+            self.channels[facts.channels] += 1
+            self.kinds[facts.kind] += 1
+        if facts.digest:
+            self._compare(facts)
+        if facts.counts is not None:
+            seen = facts.counts[:-1] > 0
+            self.pixels[facts.split] += facts.counts
+            self.images[facts.split] += seen
+            if facts.split == "train":
+                self.totals += np.where(seen, facts.counts[:-1].sum(), 0)
+        if facts.split == "train" and facts.moments and facts.channels == self.contents.channels:
+            self.moments = facts.moments if self.moments is None else self.moments.merge(facts.moments)
+
+    def _compare(self, facts: Facts) -> None:
+        """Find copies."""
+        split, image = self.digests.setdefault(facts.digest, (facts.split, facts.pair.image))
+        if image == facts.pair.image:
+            return
+        if split != facts.split:
+            message = f"has the same pixels as {image}, which is in {split}, and is itself in {facts.split}"
+            fix = "Keep one of them: an image that was trained on measures nothing."
+            self.findings.append(error("duplicate_across_splits", facts.pair.image, message, fix))
+        else:
+            message = f"has the same pixels as {image}"
+            self.findings.append(warning("duplicate_image", facts.pair.image, message, "Keep one of them."))
+
+    def report(self) -> CheckReport:
+        """The report of everything added."""
+        contents = self.contents
+        counts = {split: len(pairs) for split, pairs in contents.splits.items()}
+        summary: dict[str, Any] = {
+            "root": str(contents.root),
+            "complete": all(self.read[split] == count for split, count in counts.items()),
+            "splits": counts,
+            "read": {split: self.read[split] for split in counts},
+            "sizes": _sizes(self.sizes),
+            "kinds": dict(self.kinds.most_common()),
+            "channels": {str(number): count for number, count in self.channels.most_common()},
+            "kind": contents.kind,
+            "num_channels": contents.channels,
+            "classes": self._classes(),
+            "discovered": bool(contents.classes and contents.classes.discovered),
+            "ignore": _ignored(contents.classes),
+            "pixels": {split: [int(n) for n in pixels[:-1]] for split, pixels in self.pixels.items()},
+            "ignored": {split: int(pixels[-1]) for split, pixels in self.pixels.items()},
+            "mean": [],
+            "std": [],
+        }
+        if self.moments is not None:
+            summary["mean"] = [float(m) for m in self.moments.mean]
+            summary["std"] = [float(s) for s in np.sqrt(self.moments.squares / self.moments.number)]
+        findings = self.findings + list(_folder_findings(contents, summary, self.images))
+        return CheckReport(tuple(findings), summary)
+
+    def _classes(self) -> list[dict[str, Any]]:
+        """One row per class."""
+        classes = self.contents.classes
+        if classes is None:
+            return []
+        pixels, images = self.pixels["train"][:-1], self.images["train"]
+        labelled = max(int(pixels.sum()), 1)
+        rows = zip(classes.names, classes.values, classes.colors, strict=True)
+        return [
+            {
+                "name": name,
+                "values": list(values),
+                "color": to_hex(color),
+                "pixels": int(pixels[k]),
+                "totals": int(self.totals[k]),
+                "images": int(images[k]),
+                "share": int(pixels[k]) / labelled,
+            }
+            for k, (name, values, color) in enumerate(rows)
+        ]
+
+
+def _sizes(sizes: Counter[tuple[int, int]]) -> dict[str, Any]:
+    """Smallest, median and largest size by area."""
+    if not sizes:
+        return {}
+    ordered = sorted(sizes.elements(), key=lambda size: (size[0] * size[1], size))
+    small, middle, large = ordered[0], ordered[len(ordered) // 2], ordered[-1]
+    return {"min": list(small), "median": list(middle), "max": list(large), "distinct": len(sizes)}
+
+
+def _folder_findings(contents: Contents, summary: dict[str, Any], images: dict[str, np.ndarray]) -> Iterable[Finding]:
+    """What is wrong with the folder as a whole."""
+    root, classes = contents.root, contents.classes
+    lossy = [pair.mask for pair in contents.pairs if pair.mask and pair.mask.suffix.lower() in (".jpg", ".jpeg")]
+    if lossy:
+        message = f"is a JPEG, as are {len(lossy)} masks in all; JPEG changes values near every edge"
+        yield warning("lossy_mask", lossy[0], message, "Export the masks again as PNG.")
+    if classes is None or not summary["read"].get("train"):
+        return
+    if classes.discovered and classes.values == ((0,), (255,)):
+        message = "masks hold 0 and 255: read as background and foreground, so 255 is not ignored here"
+        fix = "Write classes.yaml if it should be otherwise: classes: [{name: ..., value: 0}, ...], ignore: [255]."
+        yield warning("mask_0_255", root, message, fix)
+    if not summary["complete"]:
+        return  # what a part does not hold, the rest may
+    rows = summary["classes"]
+    if not any(row["pixels"] for row in rows):
+        yield error(
+            "no_labels", root, "has no labelled pixel in its training images", "Label some, or look at 'ignore'."
+        )
+        return
+    elsewhere = {split: seen for split, seen in images.items() if split != "train"}
+    for number, row in enumerate(rows):
+        if row["pixels"] == 0:
+            yield _unseen(root, row["name"], [split for split, seen in elsewhere.items() if seen[number]])
+        elif row["pixels"] == sum(other["pixels"] for other in rows):
+            message = f"has one class alone in its training images, {row['name']!r}: there is nothing to learn"
+            yield error("one_class", root, message, "Add images with other classes, or look at classes.yaml.")
+        elif row["share"] > 0.99:
+            message = f"{100 * row['share']:.2f} % of the labelled training pixels are {row['name']!r}"
+            fix = "Add images of the others, or weigh the loss (cross_entropy with weights: median_frequency)."
+            yield warning("imbalance", root, message, fix)
+
+
+def _ignored(classes: Classes | None) -> list[int | str]:
+    """Ignored values, and ignored colours as "#rrggbb"."""
+    return [] if classes is None else [*classes.ignore, *map(to_hex, classes.ignore_colors)]
+
+
+def _unseen(root: Path, name: str, splits: list[str]) -> Finding:
+    """The finding about a class that no training image shows."""
+    if splits:
+        message = f"class {name!r} occurs in {' and '.join(splits)} and in no training image, so it cannot be learnt"
+        return warning(
+            "class_never_seen", root, message, "Move an image with it to train, or ignore or merge its value."
+        )
+    message = f"class {name!r} occurs nowhere"
+    return warning("class_never_seen", root, message, "Leave it out of classes.yaml, or add images with it.")

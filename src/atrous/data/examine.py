@@ -1,0 +1,129 @@
+"""What one pair of a data folder says: its size and numbers, its class counts, and what is wrong with it."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from atrous.data.classes import Classes
+from atrous.data.findings import Finding, FindingError, warning
+from atrous.data.folder import Contents, read_labels, wrong_kind
+from atrous.data.io import Raster, read_image, wrong_channels
+from atrous.data.splits import Pair
+from atrous.types import IGNORE_INDEX
+
+__all__ = ["Facts", "Moments", "examine"]
+
+_BLOCK = 1 << 22
+"""Pixels counted at a time: cv2.calcHist counts in float32, exact to 2^24."""
+
+
+class Moments(NamedTuple):
+    """Number of values, mean and sum of squared deviations of each channel."""
+
+    number: int
+    mean: np.ndarray
+    squares: np.ndarray
+
+    def merge(self, other: "Moments") -> "Moments":
+        """The moments of both sets together (Chan, Golub, LeVeque 1979), which lose no digits to large means."""
+        number = self.number + other.number
+        delta = other.mean - self.mean
+        mean = self.mean + delta * (other.number / number)
+        squares = self.squares + other.squares + delta**2 * (self.number * other.number / number)
+        return Moments(number, mean, squares)
+
+
+@dataclass
+class Facts:
+    """What one pair says."""
+
+    split: str
+    pair: Pair
+    findings: list[Finding] = field(default_factory=list)
+    size: tuple[int, int] | None = None
+    channels: int = 0
+    kind: str = ""
+    digest: bytes = b""
+    moments: Moments | None = None
+    counts: np.ndarray | None = None  # pixels of each class, and of the ignored ones at the end
+
+
+def examine(split: str, pair: Pair, contents: Contents) -> Facts:
+    """Read one pair and count."""
+    facts = Facts(split, pair)
+    try:
+        raster = read_image(pair.image)
+    except FindingError as problem:
+        facts.findings.append(problem.finding)
+        if contents.classes is not None:
+            _count(None, contents.classes, facts)
+        return facts
+    facts.size = (raster.array.shape[0], raster.array.shape[1])
+    facts.channels, facts.kind = raster.array.shape[2], raster.array.dtype.name
+    if facts.channels != contents.channels:
+        raster = _with_alpha(pair, contents, facts) or raster
+    if contents.kind is not None and facts.kind != contents.kind:
+        facts.findings.append(wrong_kind(pair.image, facts.kind, contents.kind))
+    _look(raster, facts)
+    if contents.classes is not None:
+        _count(raster, contents.classes, facts)
+    return facts
+
+
+def _with_alpha(pair: Pair, contents: Contents, facts: Facts) -> Raster | None:
+    """The image as the folder needs it, if its constant alpha makes up the channel that is missing."""
+    try:
+        raster = read_image(pair.image, channels=contents.channels)
+    except FindingError:
+        facts.findings.append(wrong_channels(pair.image, facts.channels, contents.channels or 0))
+        return None
+    facts.channels = raster.array.shape[2]
+    return raster
+
+
+def _look(raster: Raster, facts: Facts) -> None:
+    """Moments, digest, and what is odd about the numbers of an image."""
+    array, valid, file = raster.array, raster.valid, facts.pair.image
+    if valid is not None:
+        share = 100 * (1 - valid.mean())
+        message = f"{share:.3g} % of its pixels are nodata, NaN or infinite, and are ignored"
+        fix = "Nothing to do if that is meant."
+        facts.findings.append(warning("invalid_pixels", file, message, fix))
+        if not valid.any():
+            return
+    first = array[0, 0]
+    if (array[0] == first).all() and (array == first).all():  # the first row tells for almost all images
+        message = f"is one colour all over ({', '.join(f'{number:g}' for number in first)})"
+        facts.findings.append(
+            warning("constant_image", file, message, "Look at it; take it out if it is a failed export.")
+        )
+    else:
+        facts.digest = hashlib.blake2b(array.data, digest_size=16, key=repr(array.shape).encode()).digest()
+    mean, std = cv2.meanStdDev(array, mask=None if valid is None else valid.astype(np.uint8))
+    count = array.shape[0] * array.shape[1] if valid is None else int(valid.sum())
+    facts.moments = Moments(count, mean.ravel(), std.ravel() ** 2 * count)
+
+
+def _count(raster: Raster | None, classes: Classes, facts: Facts) -> None:
+    """Pixels of each class, or what is wrong with the mask; without an image nothing is counted."""
+    try:
+        mask, _ = read_labels(facts.pair, classes, facts.size)
+    except FindingError as problem:
+        facts.findings.append(problem.finding)
+        return
+    if mask is None or raster is None:
+        return
+    if raster.valid is not None:
+        mask[~raster.valid] = IGNORE_INDEX
+    rows = max(_BLOCK // mask.shape[1], 1)
+    blocks = (mask[top : top + rows] for top in range(0, len(mask), rows))
+    total = sum(cv2.calcHist([block], [0], None, [256], [0, 256]).ravel().astype(np.int64) for block in blocks)
+    counts = np.asarray(total)
+    facts.counts = np.append(counts[: len(classes)], counts[IGNORE_INDEX])
+    if not facts.counts[:-1].any():
+        file = facts.pair.mask or facts.pair.instances
+        fix = "Label something in it, or take the pair out."
+        facts.findings.append(warning("all_ignored", file, "has no labelled pixel: all are ignored", fix))

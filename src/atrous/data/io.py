@@ -1,0 +1,296 @@
+"""Images and masks as arrays, whatever file they come in.
+
+What holds for every format: the camera's orientation (EXIF) is applied; an alpha channel that is constant is dropped,
+one that varies is a channel; nodata and values that are not finite become invalid pixels, filled with the mean of their
+channel, so that no network ever meets them. The content of a file decides how it is read, not its suffix.
+
+Numbers stay what they are: 8 and 16 bits unsigned as they stand, everything else (float64, float16, signed and 32-bit
+integers) as float32; one bit becomes 0 and 255. In a mask, values stay as they are stored:
+one bit is 0 and 1, palette indices are indices.
+
+"Nodata" is one value for all channels of a file (GDAL's tag). In floating point a pixel is invalid where any channel
+has it; in integers, where it is often 0 and an honest number too, where all channels have it.
+"""
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from atrous.data.findings import Finding, FindingError, error
+from atrous.data.formats import PNG, Header, Stored, decode_other, decode_png, other_header, png_header, png_palette
+from atrous.data.tiff import decode_tiff, tiff_header
+from atrous.errors import DataError
+
+__all__ = ["SUFFIXES", "ImageInfo", "Raster", "read_image", "read_info", "read_mask", "read_palette", "write_image"]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
+"""Files that are taken for images."""
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+class ImageInfo(NamedTuple):
+    """What the header of an image says, after its EXIF turn.
+
+    `channels` counts an alpha channel; `alpha` says that the last one is such, which `read_image` drops where it is
+    constant, and only the pixels can tell.
+    """
+
+    height: int
+    width: int
+    channels: int
+    kind: str
+    alpha: bool = False
+
+
+@dataclass(frozen=True)
+class Raster:
+    """An image's own numbers.
+
+    Attributes:
+        array: (H, W, C) uint8, uint16 or float32, always finite.
+        valid: (H, W) bool, False where there was nodata, NaN or infinity; None where all pixels are valid.
+    """
+
+    array: np.ndarray
+    valid: np.ndarray | None = None
+
+
+def read_info(path: str | Path) -> ImageInfo:
+    """Read the header of an image, not its pixels.
+
+    Raises:
+        DataError: if the file is missing, damaged, a stack of images, or of a type that is not read.
+    """
+    path = Path(path)
+    with _reading(path):
+        start = _start(path)
+        read = png_header if start.startswith(PNG) else tiff_header if start.startswith(_TIFF) else other_header
+        header: Header = read(path)
+    height, width = header.height, header.width
+    if header.orientation >= 5:
+        height, width = width, height
+    return ImageInfo(height, width, header.channels, _kind(header.dtype, path), header.alpha)
+
+
+def read_image(path: str | Path, *, channels: int | None = None) -> Raster:
+    """Read an image.
+
+    Args:
+        path: a PNG, JPEG, TIFF, BMP, GIF or WebP file.
+        channels: how many are needed. None drops a constant alpha and keeps one that varies; a number that counts the
+            alpha keeps it even where it is constant, as in one image of a set in which it varies elsewhere.
+
+    Raises:
+        DataError: if the file is missing, damaged, a stack of images, of a type that is not read, or has another
+            number of channels.
+    """
+    path = Path(path)
+    stored = _decode(path, indices=False)
+    _kind(stored.array.dtype, path)
+    array, valid = stored.array, stored.valid
+    if stored.alpha and array.shape[2] != channels and (array[..., -1] == array[0, 0, -1]).all():
+        array = array[..., :-1]
+    if channels is not None and array.shape[2] != channels:
+        raise FindingError(wrong_channels(path, array.shape[2], channels))
+    measured = _measured(array, stored.nodata)
+    if measured is not None:
+        valid = measured if valid is None else measured & valid
+    if array.dtype not in (np.uint8, np.uint16, np.float32):
+        array = array.astype(np.float32)
+    array = np.ascontiguousarray(_turn(array, stored.orientation))
+    if valid is None or valid.all():
+        return Raster(array)
+    valid = np.ascontiguousarray(_turn(valid, stored.orientation))
+    return Raster(_fill(array, valid), valid)
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """Read a mask as it was stored: classes, colours or instance numbers, not yet understood.
+
+    Returns:
+        (H, W) integers (of a palette image, its indices; of a 1, 2 or 4-bit image, the bits as stored), or (H, W, 3)
+        uint8 colours. An alpha channel is left out.
+
+    Raises:
+        DataError: if the file cannot be read, holds fractions, or has a channel count that no mask has.
+    """
+    path = Path(path)
+    stored = _decode(path, indices=True)
+    array = stored.array[..., :-1] if stored.alpha else stored.array
+    if array.shape[2] not in (1, 3) or (array.shape[2] == 3 and array.dtype != np.uint8):
+        message = f"is no mask: it has {array.shape[2]} channels of {array.dtype}"
+        raise FindingError(error("mask_type", path, message, "Store one integer per pixel, or one 8-bit RGB colour."))
+    if array.shape[2] == 1:
+        array = _integers(array[..., 0] // stored.step if stored.step > 1 else array[..., 0], path)
+    return np.ascontiguousarray(_turn(array, stored.orientation))
+
+
+def read_palette(path: str | Path) -> list[tuple[int, int, int]] | None:
+    """The colours of a palette PNG, or None for any other file.
+
+    Raises:
+        DataError: if the file is missing or damaged.
+    """
+    with _reading(Path(path)):
+        return png_palette(Path(path))
+
+
+def write_image(path: str | Path, array: np.ndarray, *, palette: Sequence[tuple[int, int, int]] | None = None) -> None:
+    """Write a PNG or TIFF under its final name only when it is whole.
+
+    Args:
+        path: ends in .png, .tif or .tiff; the folder must exist.
+        array: (H, W) or (H, W, C); PNG takes uint8 and uint16 of 1, 3 or 4 channels, TIFF any numbers and channels.
+        palette: colours of the values 0, 1, ... of an (H, W) uint8 array, up to 256.
+
+    Raises:
+        DataError: if the format cannot hold the array, or the disk refuses it.
+    """
+    path, array = Path(path), np.asarray(array)
+    array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    suffix = path.suffix.lower()
+    if suffix not in (".png", ".tif", ".tiff"):
+        raise DataError(f"{path}: images are written as .png, .tif or .tiff, not {suffix!r}. Change the suffix.")
+    png_holds = array.dtype in (np.uint8, np.uint16) and (array.ndim == 2 or array.shape[2] in (3, 4))
+    if suffix == ".png" and not png_holds:
+        shape = "x".join(map(str, array.shape))
+        raise DataError(f"{path}: PNG does not hold a {shape} array of {array.dtype}. Write a .tif instead.")
+    if palette is not None and (array.ndim != 2 or array.dtype != np.uint8):
+        raise DataError(f"{path}: a palette goes with (H, W) uint8, not {array.shape} {array.dtype}. Leave it out.")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    try:
+        _write_png(beside, array, palette) if suffix == ".png" else _write_tiff(beside, array, palette)
+        beside.replace(path)
+    except OSError as problem:
+        fix = "Free space there, or choose another folder."
+        raise DataError(f"{path}: cannot be written ({problem.strerror or problem}). {fix}") from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def wrong_channels(path: Path, came: int, needed: int) -> Finding:
+    """The finding about an image whose channel count is not that of the others."""
+    message = f"has {came} channel{'s' if came > 1 else ''}, and {needed} {'are' if needed > 1 else 'is'} needed"
+    return error("mixed_channels", path, message, "Convert it, or take it out.")
+
+
+def _decode(path: Path, *, indices: bool) -> Stored:
+    """The stored image, any failure told as a DataError."""
+    with _reading(path):
+        start = _start(path)
+        if start.startswith(PNG):
+            return decode_png(path, indices=indices)
+        return decode_tiff(path, indices=indices) if start.startswith(_TIFF) else decode_other(path, indices=indices)
+
+
+def _start(path: Path) -> bytes:
+    """The first bytes, which tell the format."""
+    with path.open("rb") as file:
+        return file.read(8)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn whatever a decoder raises into one line that names the file."""
+    try:
+        yield
+    except (DataError, MemoryError):
+        raise
+    except FileNotFoundError:
+        raise FindingError(error("missing_file", path, "there is no such file", "Check the name.")) from None
+    except IsADirectoryError:
+        raise FindingError(error("missing_file", path, "is a folder, not an image", "Name a file.")) from None
+    except Exception as problem:  # decoders raise what they like: SyntaxError, struct.error, their own classes
+        text = " ".join(str(problem).split()).replace(str(path), "the file") or type(problem).__name__
+        fix = "Open it in an image viewer; copy or export it again, or take it out."
+        raise FindingError(error("unreadable", path, f"cannot be read as an image: {text.rstrip('.')}", fix)) from None
+
+
+def _kind(dtype: np.dtype, path: Path) -> str:
+    """The kind of numbers in which an image of this type is read."""
+    if dtype.kind not in "buif":
+        fix = "Write magnitude and phase as two channels of float32."
+        raise FindingError(error("mixed_kinds", path, f"holds {dtype} numbers, which are not images", fix))
+    if dtype.kind == "b":
+        return "uint8"
+    return dtype.name if dtype in (np.uint8, np.uint16) else "float32"
+
+
+def _measured(array: np.ndarray, nodata: float | None) -> np.ndarray | None:
+    """(H, W), True where the numbers count, or None where all do."""
+    if array.dtype.kind == "f":
+        bad = ~np.isfinite(array)
+        if nodata is not None and np.isfinite(nodata):
+            bad |= array == array.dtype.type(nodata)
+        return ~bad.any(axis=2) if bad.any() else None
+    if nodata is None or nodata != int(nodata if np.isfinite(nodata) else 0):
+        return None
+    limits = np.iinfo(array.dtype)
+    if not limits.min <= nodata <= limits.max:
+        return None
+    return (array != int(nodata)).any(axis=2)
+
+
+def _fill(array: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Give invalid pixels the mean of their channel's valid ones, 0 where there is none."""
+    array = array.copy()
+    kept = array[valid]
+    mean = kept.mean(axis=0, dtype=np.float64) if len(kept) else np.zeros(array.shape[2])
+    array[~valid] = mean.astype(np.float32) if array.dtype == np.float32 else np.rint(mean).astype(array.dtype)
+    return array
+
+
+def _integers(array: np.ndarray, path: Path) -> np.ndarray:
+    """A mask's values; floats that are whole numbers are taken as such."""
+    if array.dtype.kind in "ui":
+        return array
+    if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.rint(array)).all():
+        return array.astype(np.int64)
+    message = f"is no mask: its {array.dtype} values are not whole numbers"
+    raise FindingError(error("mask_type", path, message, "Store classes as integers, and ignored pixels as 255."))
+
+
+def _turn(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply an EXIF orientation to (H, W, ...)."""
+    if orientation >= 5:
+        array = np.swapaxes(array, 0, 1)
+    # After the transposition of 5 to 8, what is left is a flip of columns (2, 3, 6, 7) and of rows (3, 4, 7, 8).
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return array[::-1] if orientation in (3, 4, 7, 8) else array
+
+
+def _write_png(path: Path, array: np.ndarray, palette: Sequence[tuple[int, int, int]] | None) -> None:
+    if palette is not None:
+        from PIL import Image
+
+        image = Image.fromarray(array)
+        image.putpalette([number for color in palette for number in color])
+        image.save(path, format="PNG")
+        return
+    import cv2
+
+    codes = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
+    turned = array if array.ndim == 2 else cv2.cvtColor(np.ascontiguousarray(array), codes[array.shape[2]])
+    path.write_bytes(cv2.imencode(".png", turned)[1].data)
+
+
+def _write_tiff(path: Path, array: np.ndarray, palette: Sequence[tuple[int, int, int]] | None) -> None:
+    import tifffile
+
+    if palette is not None:
+        colors = np.zeros((256, 3), np.uint16)
+        colors[: len(palette)] = np.asarray(palette, np.uint16) * 257
+        tifffile.imwrite(path, array, photometric="palette", colormap=colors.T, compression="zlib")
+        return
+    rgb = array.ndim == 3 and array.shape[2] == 3 and array.dtype in (np.uint8, np.uint16)
+    planar = {"planarconfig": "contig"} if array.ndim == 3 else {}
+    photometric = "rgb" if rgb else "minisblack"
+    tifffile.imwrite(path, array, photometric=photometric, compression="zlib", **planar)

@@ -1,0 +1,25 @@
+"""The `data` section of a recipe."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+__all__ = ["DataOptions"]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """How a folder becomes batches.
+
+    Attributes:
+        crop: side, or (height, width), of the random crops of training in pixels; None takes whole images.
+        batch_size: crops in a batch.
+        augment: transforms of a training crop in order, each a section such as `{name: horizontal_flip}`.
+        workers: loader processes; "auto" follows the machine.
+        val_fraction: share of the images kept for validation where the folder has no split of its own, 0 to 1.
+    """
+
+    crop: int | tuple[int, int] | None = 256
+    batch_size: int = 8
+    augment: list[Any] = field(default_factory=list)
+    workers: int | Literal["auto"] = "auto"
+    val_fraction: float = 0.2

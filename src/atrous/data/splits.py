@@ -1,0 +1,329 @@
+"""Which images a data folder holds, which mask belongs to which, and which are for training.
+
+Three layouts, tried in this order:
+
+1. **Split files**: `train.txt`, `val.txt`, `test.txt` in the folder, in `splits/` or in `ImageSets/Segmentation/`. A
+   line names an image of the image folder (with or without suffix), or an image and a mask, relative to the folder;
+   paths with spaces in them are separated by a tab. Empty lines and lines that start with # say nothing.
+2. **Split folders**: `train/images` and `train/masks`, or `images/train` and `masks/train`.
+3. **Flat**: `images/` and `masks/`.
+
+Without a validation split, a share of the training images is set aside: each name is hashed together with the seed, and
+the smallest hashes are validation. Adding files moves almost no image from one side to the other.
+
+A mask has the name of its image, in any format, or that name and an ending such as `_mask`. With a folder `instances/`
+and no masks, an object's pixels are foreground.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from atrous.data.findings import Finding, FindingError, error, warning
+from atrous.data.io import SUFFIXES
+from atrous.errors import did_you_mean
+
+__all__ = ["Pair", "find_pairs", "list_images"]
+
+IMAGE_FOLDERS = ("images", "image", "imgs", "JPEGImages")
+MASK_FOLDERS = ("masks", "mask", "labels", "annotations", "gt", "SegmentationClass")
+INSTANCE_FOLDERS = ("instances",)
+SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+SPLIT_PLACES = ("", "splits", "ImageSets/Segmentation")
+IMAGE_ENDINGS = ("", "_image", "_img")
+MASK_ENDINGS = ("", "_mask", "_masks", "_label", "_labels", "_gt", "_seg", "_instances", "-mask", "_L")
+
+Files = dict[str, list[Path]]
+
+
+class Pair(NamedTuple):
+    """An image and what is known of it.
+
+    The name is the image's path within its folder without suffix; the mask may be missing in a test split, and where
+    there are instances alone.
+    """
+
+    name: str
+    image: Path
+    mask: Path | None
+    instances: Path | None = None
+
+
+def list_images(path: str | Path) -> list[Path]:
+    """The images of a folder and its folders, in the order of their names; of a data folder, those in `images/`.
+
+    Raises:
+        DataError: if there is no such folder, or no image in it.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    folder = _first(path, IMAGE_FOLDERS) or path
+    files = [file for group in _files(folder).values() for file in group]
+    if not files:
+        fix = f"Name a folder with files that end in {', '.join(SUFFIXES)}."
+        message = "holds no image" if path.is_dir() else "there is no such file or folder"
+        raise FindingError(error("empty_folder", path, message, fix))
+    return files
+
+
+def find_pairs(
+    root: Path, *, val_fraction: float = 0.2, seed: int = 0
+) -> tuple[dict[str, tuple[Pair, ...]], tuple[Finding, ...]]:
+    """Find images and masks, and divide them.
+
+    Returns:
+        The splits `train`, `val`, and `test` if there is one; and every problem met. A pair whose mask is missing is
+        named in the problems and left out of the splits.
+
+    Raises:
+        DataError: if there is no such folder, or nothing in it that looks like a data set.
+    """
+    _check_root(root)
+    finder = _Finder(root)
+    named = finder.split_files() or finder.split_folders() or finder.flat()
+    splits = {"train": named.get("train", []), "val": named.get("val", [])}
+    if "val" not in named:
+        splits["train"], splits["val"] = _divide(splits["train"], val_fraction, seed)
+    if "test" in named:
+        splits["test"] = named["test"]
+    if not any(finding.severity == "error" for finding in finder.findings):  # else the cause is already told
+        finder.findings.extend(_empty(root, splits, val_fraction))
+    finder.findings.extend(_shared_files(splits))
+    return {name: tuple(pairs) for name, pairs in splits.items()}, tuple(finder.findings)
+
+
+class _Finder:
+    """Looks through one data folder, and gathers problems on its way."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.findings: list[Finding] = []
+
+    def split_files(self) -> dict[str, list[Pair]]:
+        """Layout 1; empty if there is no split file."""
+        for place in SPLIT_PLACES:
+            lists = {
+                split: file
+                for split, names in SPLIT_NAMES.items()
+                for name in names
+                if (file := self.root / place / f"{name}.txt").is_file()
+            }
+            if lists:
+                return self._read_lists(lists)
+        return {}
+
+    def split_folders(self) -> dict[str, list[Pair]]:
+        """Layout 2; empty if there is no folder named after a split."""
+        found: dict[str, list[Pair]] = {}
+        images, masks, instances = (
+            _first(self.root, names) for names in (IMAGE_FOLDERS, MASK_FOLDERS, INSTANCE_FOLDERS)
+        )
+        for split, names in SPLIT_NAMES.items():
+            outer = _first(self.root, names)
+            if outer is not None and (inner := _first(outer, IMAGE_FOLDERS)):
+                found[split] = self._pairs(inner, _first(outer, MASK_FOLDERS), _first(outer, INSTANCE_FOLDERS), split)
+            elif images is not None and (inner := _first(images, names)):
+                sides = [side and _first(side, names) for side in (masks, instances)]
+                found[split] = self._pairs(inner, sides[0], sides[1], split)
+        if found and "train" not in found:
+            message = f"has folders for {' and '.join(found)} and none for train"
+            self.findings.append(error("empty_split", self.root, message, "Add train/images and train/masks."))
+        return found
+
+    def flat(self) -> dict[str, list[Pair]]:
+        """Layout 3.
+
+        Raises:
+            FindingError: if there is no image folder, or no mask folder.
+        """
+        images, masks, instances = (
+            _first(self.root, names) for names in (IMAGE_FOLDERS, MASK_FOLDERS, INSTANCE_FOLDERS)
+        )
+        wanted = (
+            "Arrange it as images/ and masks/ of equal names, or as train/images and train/masks, or write train.txt."
+        )
+        if images is None or (masks is None and instances is None):
+            holds = sorted(entry.name + "/" * entry.is_dir() for entry in self.root.iterdir() if entry.name[0] != ".")
+            missing = "images/" if images is None else "masks/"
+            there = f"{', '.join(holds[:6])}{', ...' if len(holds) > 6 else ''}" if holds else "nothing"
+            raise FindingError(error("no_layout", self.root, f"has no folder {missing}; it holds {there}", wanted))
+        return {"train": self._pairs(images, masks, instances, "train")}
+
+    def _pairs(self, images: Path, masks: Path | None, instances: Path | None, split: str) -> list[Pair]:
+        """The pairs of one image folder, and masks that nobody asked for."""
+        index, orphans = self._index(images, masks, instances)
+        pairs = [pair for pair in index.values() if self._complete(pair, split, pair.image, masks)]
+        for orphan in orphans:
+            message = f"is a mask without an image in {images.name}/"
+            self.findings.append(warning("missing_image", orphan, message, "Add the image, or take the mask out."))
+        return pairs
+
+    def _index(self, images: Path, masks: Path | None, instances: Path | None) -> tuple[dict[str, Pair], list[Path]]:
+        """Pairs by name, and masks that belong to none."""
+        sides = [_files(folder) if folder else {} for folder in (images, masks, instances)]
+        for files in sides:
+            for alike in files.values():
+                if len(alike) > 1:
+                    message = f"has the same name as {alike[0].name}"
+                    self.findings.append(error("same_name", alike[1], message, "Rename or remove one of them."))
+        used: set[Path] = set()
+        index = {}
+        for name, group in sides[0].items():
+            mask, objects = _partner(name, sides[1]), _partner(name, sides[2])
+            used.update(path for path in (mask, objects) if path)
+            index[name] = Pair(name, group[0], mask, objects)
+        orphans = [path for files in sides[1:] for group in files.values() for path in group[:1] if path not in used]
+        return index, orphans
+
+    def _complete(self, pair: Pair, split: str, where: object, masks: Path | None) -> bool:
+        """Whether a pair can be used in its split; if not, it is a finding."""
+        if pair.mask or (pair.instances and masks is None) or split == "test":
+            return True
+        folder = f"{masks.name}/" if masks else "instances/" if _first(self.root, INSTANCE_FOLDERS) else "masks/"
+        fix = (
+            f"Add {folder}{pair.name}.png, or take the image out, or list the labelled images in train.txt and val.txt."
+        )
+        self.findings.append(error("missing_mask", where, f"has no mask {pair.name}.* in {folder}", fix))
+        return False
+
+    def _read_lists(self, lists: dict[str, Path]) -> dict[str, list[Pair]]:
+        """The pairs that split files name."""
+        images, masks, instances = (
+            _first(self.root, names) for names in (IMAGE_FOLDERS, MASK_FOLDERS, INSTANCE_FOLDERS)
+        )
+        index = self._index(images, masks, instances)[0] if images else {}
+        if "train" not in lists:
+            other = next(iter(lists.values()))
+            message = f"there is {other.name} and no train.txt"
+            self.findings.append(error("empty_split", other, message, "List the training images in train.txt."))
+        found: dict[str, list[Pair]] = {}
+        for split, file in lists.items():
+            found[split] = pairs = []
+            for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+                text = line.strip()
+                if not text or text.startswith("#"):
+                    continue
+                where = f"{file} line {number}"
+                pair = self._line(text, where, index)
+                if pair is not None and self._complete(pair, split, where, masks):
+                    pairs.append(pair)
+            found[split] = _short_names(pairs)
+        return found
+
+    def _line(self, text: str, where: str, index: dict[str, Pair]) -> Pair | None:
+        """What one line of a split file names; None, and a finding, if it is not there."""
+        parts = [part.strip() for part in text.split("\t")] if "\t" in text else text.split()
+        if text in index or len(parts) == 1:
+            stem = text[: -len(Path(text).suffix)] if Path(text).suffix.lower() in SUFFIXES else text
+            pair = index.get(text) or index.get(stem)
+            if pair is None and (self.root / text).is_file():
+                pair = next((p for p in index.values() if p.image == self.root / text), None)
+                pair = pair or Pair(stem, self.root / text, None)
+            if pair is None:
+                fix = did_you_mean(stem, index) if 0 < len(index) < 10000 else "Check the name."
+                fix = fix if fix.startswith("Did") else "Correct the line, or add the image."
+                self.findings.append(error("missing_file", where, f"names {text!r}, and there is no such image", fix))
+            return pair
+        if len(parts) > 2:
+            fix = "Write an image and a mask; separate them by a tab if their names hold spaces."
+            self.findings.append(error("split_line", where, f"has {len(parts)} words", fix))
+            return None
+        image, mask = (self.root / part for part in parts)
+        for path in (image, mask):
+            if not path.is_file():
+                fix = f"Correct the line; paths are relative to {self.root}."
+                self.findings.append(error("missing_file", where, f"names {path}, and there is no such file", fix))
+                return None
+        return Pair(Path(parts[0]).with_suffix("").as_posix(), image, mask)
+
+
+def _check_root(root: Path) -> None:
+    """Raise unless `root` is a folder."""
+    if root.is_dir():
+        return
+    near = [entry.name for entry in root.parent.iterdir() if entry.is_dir()] if root.parent.is_dir() else []
+    hint = did_you_mean(root.name, near) if near else ""
+    fix = hint if hint.startswith("Did") else "Name the folder that holds images/ and masks/."
+    message = "is a file, and a data folder is needed" if root.exists() else "there is no such folder"
+    raise FindingError(error("missing_folder", root, message, fix))
+
+
+def _first(folder: Path, names: Iterable[str]) -> Path | None:
+    """The first of several folders that exists."""
+    return next((folder / name for name in names if (folder / name).is_dir()), None)
+
+
+def _files(folder: Path) -> Files:
+    """Images of a folder and its folders, by their path without suffix, in order; hidden files are passed over."""
+    found: Files = {}
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        inner = Path(place).relative_to(folder).as_posix()
+        prefix = "" if inner == "." else f"{inner}/"
+        for name in names:
+            stem, suffix = os.path.splitext(name)  # noqa: PTH122  (a Path per file is slow for 100 000 files)
+            if suffix.lower() in SUFFIXES and not name.startswith("."):
+                found.setdefault(prefix + stem, []).append(Path(place, name))
+    return {name: sorted(found[name]) for name in sorted(found)}
+
+
+def _partner(name: str, files: Files) -> Path | None:
+    """The mask of an image: its name, with the ending of images taken off and one of masks put on."""
+    for ending in IMAGE_ENDINGS:
+        if name.endswith(ending):
+            base = name.removesuffix(ending)
+            for other in MASK_ENDINGS:
+                if base + other in files:
+                    return files[base + other][0]
+    return None
+
+
+def _divide(pairs: list[Pair], val_fraction: float, seed: int) -> tuple[list[Pair], list[Pair]]:
+    """Set a share aside by the hashes of names; at least one of two or more, unless the share is 0."""
+    count = round(val_fraction * len(pairs))
+    if val_fraction > 0 and len(pairs) >= 2:
+        count = min(max(count, 1), len(pairs) - 1)
+    ordered = sorted(pairs, key=lambda pair: hashlib.sha256(f"{seed}/{pair.name}".encode()).digest())
+    chosen = {pair.name for pair in ordered[:count]}
+    return [p for p in pairs if p.name not in chosen], [p for p in pairs if p.name in chosen]
+
+
+def _empty(root: Path, splits: dict[str, list[Pair]], val_fraction: float) -> Iterator[Finding]:
+    """A split without pairs, which training or measuring cannot do without."""
+    if not any(splits.values()):
+        fix = f"Put files there that end in {', '.join(SUFFIXES)}."
+        yield error("empty_folder", root, "holds no image in its image folder", fix)
+    elif not splits["train"]:
+        yield error("empty_split", root, "has no training pair", "Add images with masks to train.")
+    elif not splits["val"] and val_fraction > 0:
+        message = "has no validation pair, so nothing can be measured"
+        yield error("empty_split", root, message, "Add a second image with its mask, or fill val.")
+
+
+def _short_names(pairs: list[Pair]) -> list[Pair]:
+    """Name pairs by their last part where that still tells them apart."""
+    short = [pair.name.rsplit("/", 1)[-1] for pair in pairs]
+    if len(set(short)) < len(short):
+        return pairs
+    return [pair._replace(name=name) for pair, name in zip(pairs, short, strict=True)]
+
+
+def _shared_files(splits: dict[str, list[Pair]]) -> list[Finding]:
+    """Images that stand in two splits, or twice in one."""
+    seen: dict[Path, str] = {}
+    findings = []
+    for split, pairs in splits.items():
+        for path, count in Counter(pair.image for pair in pairs).items():
+            if path in seen:
+                message = f"stands in {seen[path]} and in {split}"
+                fix = f"Take it out of {split}: what was trained on measures nothing."
+                findings.append(error("duplicate_across_splits", path, message, fix))
+            elif count > 1:
+                fix = "Keep one of the lines."
+                findings.append(warning("duplicate_image", path, f"stands {count} times in {split}", fix))
+            seen.setdefault(path, split)
+    return findings

@@ -1,0 +1,112 @@
+"""Any-size arithmetic (`fit`, `unfit`, `mirror`, `resize`) and the convolution that most decoders are made of.
+
+Padding to a size and cropping back happen here and nowhere else, so that one set of rules holds for every model: pad
+on the right and at the bottom, crop with a negative pad. A slice of `h, w` would be frozen when the model is exported.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+__all__ = ["BatchNorm", "conv_bn_relu", "fit", "mirror", "resize", "unfit"]
+
+
+def fit(x: Float[Tensor, "B C H W"], multiple: int) -> Float[Tensor, "B C H2 W2"]:
+    """Pad right and bottom with the edge value until height and width are multiples of `multiple`.
+
+    Example:
+        >>> fit(torch.tensor([[[[1.0, 2.0, 3.0]]]]), 2)[0, 0]
+        tensor([[1., 2., 3., 3.],
+                [1., 2., 3., 3.]])
+    """
+    height, width = x.shape[-2:]
+    # Rounded up by a floor division: a symbolic remainder of a negative number is more than torch.compile can take.
+    right = (width + multiple - 1) // multiple * multiple - width
+    below = (height + multiple - 1) // multiple * multiple - height
+    return F.pad(x, (0, right, 0, below), mode="replicate")
+
+
+def unfit(x: Float[Tensor, "B C H2 W2"], height: int, width: int) -> Float[Tensor, "B C H W"]:
+    """Crop right and bottom to `height` and `width`: what takes back `fit`.
+
+    Example:
+        >>> unfit(fit(torch.ones(1, 1, 5, 7), 4), 5, 7).shape
+        torch.Size([1, 1, 5, 7])
+    """
+    return F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]))
+
+
+def mirror(x: Float[Tensor, "B C H W"], left: int, right: int, top: int, bottom: int) -> Float[Tensor, "B C H2 W2"]:
+    """Extend an image by its own reflection, the edge pixel not repeated; a margin may exceed the image.
+
+    The reflection of n pixels has the period max(2 (n - 1), 1). `F.pad(mode="reflect")` refuses margins of n and more.
+
+    Example:
+        >>> mirror(torch.tensor([[[[1.0, 2.0, 3.0]]]]), 4, 3, 0, 0)[0, 0]
+        tensor([[1., 2., 3., 2., 1., 2., 3., 2., 1., 2.]])
+    """
+    rows = _reflection(x.shape[-2], top, bottom, x.device)
+    columns = _reflection(x.shape[-1], left, right, x.device)
+    return x.index_select(-2, rows).index_select(-1, columns)
+
+
+def _reflection(size: int, before: int, after: int, device: torch.device) -> Tensor:
+    """Where each position of the extended axis looks in the original one."""
+    period = max(2 * (size - 1), 1)
+    # Reflected about 0 first: inductor (torch 2.15) fails on the remainder of a negative number inside an index.
+    place = torch.arange(-before, size + after, device=device).abs() % period
+    return torch.minimum(place, period - place)
+
+
+def resize(
+    x: Float[Tensor, "B C H W"], size: tuple[int, int], *, align_corners: bool = False
+) -> Float[Tensor, "B C H2 W2"]:
+    """Bilinear interpolation to `size` (height, width); a map that has that size already comes back as it is.
+
+    Example:
+        >>> resize(torch.tensor([[[[0.0, 4.0]]]]), (1, 4))[0, 0]
+        tensor([[0., 1., 3., 4.]])
+    """
+    if tuple(x.shape[-2:]) == tuple(size):
+        return x
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation that trains on a batch of one.
+
+    Where a channel has a single value its variance is zero and the batch says nothing: the running statistics are used
+    instead, and left as they are. `nn.BatchNorm2d` raises there.
+    """
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Normalise with the batch in training, with the running statistics otherwise."""
+        if self.training and x.numel() == x.shape[1]:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        return super().forward(x)
+
+
+def conv_bn_relu(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int = 3,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    norm: type[nn.Module] = BatchNorm,
+    act: type[nn.Module] = nn.ReLU,
+) -> nn.Sequential:
+    """Convolution without bias, normalisation, activation; at stride 1 an odd kernel keeps height and width.
+
+    The kernel starts Gaussian with variance 2 / (incoming connections), after He et al., ICCV 2015,
+    https://arxiv.org/abs/1502.01852.
+
+    Example:
+        >>> conv_bn_relu(3, 8, dilation=2)(torch.ones(1, 3, 5, 7)).shape
+        torch.Size([1, 8, 5, 7])
+    """
+    padding = dilation * (kernel_size - 1) // 2
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=False)
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+    return nn.Sequential(conv, norm(out_channels), act())
