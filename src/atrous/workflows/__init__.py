@@ -1,0 +1,41 @@
+"""Whole jobs: the only rooms where data, training, inference and report meet. Each is one function and one command.
+
+The functions are found on first use, so that importing this package costs nothing.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from atrous.workflows.check import check
+    from atrous.workflows.demo import demo
+    from atrous.workflows.evaluate import Evaluation, ImageResult, evaluate
+    from atrous.workflows.predict import Outputs, predict
+    from atrous.workflows.report import report
+    from atrous.workflows.sample import sample
+    from atrous.workflows.train import train
+
+__all__ = ["Evaluation", "ImageResult", "Outputs", "check", "demo", "evaluate", "predict", "report", "sample", "train"]
+
+_JOBS = ("check", "demo", "evaluate", "predict", "report", "sample", "train")
+_OTHERS = {"Evaluation": "evaluate", "ImageResult": "evaluate", "Outputs": "predict"}
+
+
+class _Workflows(ModuleType):
+    """Keeps `workflows.evaluate` the function: the import of the module of that name would bind the module there."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _JOBS and isinstance(value, ModuleType):
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Workflows
+
+
+def __getattr__(name: str) -> Any:
+    if name in _JOBS or name in _OTHERS:
+        return getattr(import_module(f"atrous.workflows.{_OTHERS.get(name, name)}"), name)
+    raise AttributeError(f"module 'atrous.workflows' has no attribute {name!r}")

@@ -1,0 +1,103 @@
+"""The files of a bundle, and what reading and writing share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from atrous.errors import BundleError
+from atrous.models import DenseModel
+from atrous.tables import describe_value
+
+__all__ = [
+    "CARD",
+    "CLASSES",
+    "FILES",
+    "FROM_ELSEWHERE",
+    "METRICS",
+    "RECIPE",
+    "WEIGHTS",
+    "Bundle",
+    "Color",
+    "aside",
+    "check_classes",
+    "read_color",
+    "recover",
+]
+
+Color = tuple[int, int, int]
+
+WEIGHTS, RECIPE, CLASSES, METRICS, CARD = (
+    "model.safetensors",
+    "recipe.yaml",
+    "classes.json",
+    "metrics.json",
+    "README.md",
+)
+FILES = (WEIGHTS, RECIPE, CLASSES, METRICS, CARD)
+FROM_ELSEWHERE = ("num_classes", "in_channels")
+"""Arguments of a model that its section leaves out: the class table and the input section tell them."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a bundle holds.
+
+    Attributes:
+        path: the folder.
+        model: in evaluation mode, with its weights.
+        task: the task's section, {"name": ..., its arguments}.
+        class_names: one per map.
+        colors: of the classes, 0..255 per channel.
+        kind: what the images' numbers are: "uint8", "uint16" or "float32".
+        channels: of the images.
+        recipe: all sections, the ones of training too where the bundle was trained by atrous.
+        metrics: measured figures; NaN where undefined.
+    """
+
+    path: Path
+    model: DenseModel
+    task: dict[str, Any]
+    class_names: tuple[str, ...]
+    colors: tuple[Color, ...]
+    kind: str
+    channels: int
+    recipe: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+def check_classes(names: Sequence[str], colors: Sequence[Color], num_classes: int, path: Path) -> None:
+    """Raise BundleError unless there is one distinct name and one colour per class."""
+    if len(names) != num_classes:
+        raise BundleError(
+            f"{path}: {len(names)} class names ({', '.join(map(str, names[:8]))}) for a model of {num_classes} "
+            "classes; give one name per class, in the order of the maps."
+        )
+    if len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
+        raise BundleError(
+            f"{path}: class names must be text, each different from the others; got {', '.join(map(str, names))}."
+        )
+    if len(colors) != len(names):
+        raise BundleError(f"{path}: {len(colors)} colours for {len(names)} classes; give one per class, or none.")
+
+
+def read_color(value: Any, path: Path) -> Color:
+    """Three numbers from 0 to 255, or a BundleError."""
+    numbers = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    if len(numbers) != 3 or not all(isinstance(n, int) and 0 <= n <= 255 for n in numbers):
+        raise BundleError(
+            f"{path}: got {describe_value(value)} as a colour, but a colour is three numbers from 0 to 255."
+        )
+    return numbers[0], numbers[1], numbers[2]
+
+
+def aside(path: Path, ending: str) -> Path:
+    """The hidden name beside a bundle under which it is written ("part") or put away ("old")."""
+    return path.with_name(f".{path.name}.{ending}")
+
+
+def recover(path: Path) -> None:
+    """Put back a bundle whose replacement was interrupted between the two renames."""
+    old = aside(path, "old")
+    if old.is_dir() and not path.exists():
+        old.rename(path)

@@ -1,0 +1,88 @@
+"""The page that a bundle says of itself: what it is, how to use it, how good it was."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["model_card"]
+
+
+def model_card(
+    name: str, recipe: Mapping[str, Any], classes: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]
+) -> str:
+    """The card as Markdown, with the head that the Hugging Face Hub reads.
+
+    Args:
+        name: of the bundle's folder.
+        recipe: its sections; model, task and input are told.
+        classes: rows of "name" and "color".
+        metrics: figures by name; plain numbers become a table, "iou" by class a column of the classes.
+    """
+    model, task, images = recipe["model"], recipe["task"], recipe["input"]
+    arguments = ", ".join(f"{key}={value}" for key, value in model.items() if key != "name")
+    ranges = {"uint8": "0 to 255", "uint16": "0 to 65535", "float32": "as they are"}[images["kind"]]
+    channels = f"{images['channels']} channel{'s' if images['channels'] != 1 else ''}"
+    text = f"""---
+library_name: atrous
+pipeline_tag: image-segmentation
+tags: [atrous, semantic-segmentation, {model["name"]}]
+---
+
+# {name}
+
+A `{model["name"]}` ({arguments or "no arguments"}) for {task["name"]} into {len(classes)} classes, in the bundle format
+of the Python package `atrous`: weights as safetensors, everything else as YAML and JSON. Reading it runs no code that
+is not in atrous.
+
+## Use it
+
+On the command line, for images of any size:
+
+```
+atrous predict {name} IMAGES -o MASKS
+```
+
+In Python:
+
+```python
+import atrous
+
+predictor = atrous.Predictor.load("{name}")
+prediction = predictor("image.png")        # or an array of (H, W) or (H, W, C)
+prediction.classes                          # (H, W), the class of every pixel
+prediction.confidence                       # (H, W), its score
+```
+
+## Input
+
+Images of {channels}, `{images["kind"]}`, in their own numbers ({ranges}). The model normalises them itself.
+
+## Classes
+
+{_class_table(classes, metrics.get("iou"))}
+"""
+    figures = [(key, value) for key, value in metrics.items() if isinstance(value, int | float | str)]
+    if figures:
+        rows = "\n".join(f"| {_cell(key)} | {_number(value)} |" for key, value in figures)
+        text += f"\n## Measured\n\n| | |\n|---|---|\n{rows}\n"
+    return text
+
+
+def _class_table(classes: Sequence[Mapping[str, Any]], iou: Any) -> str:
+    measured = iou if isinstance(iou, Mapping) else None
+    lines = ["| value | class | colour |", "|---|---|---|"]
+    if measured is not None:
+        lines = [line + end for line, end in zip(lines, (" IoU |", "---|"), strict=True)]
+    for value, row in enumerate(classes):
+        line = f"| {value} | {_cell(row['name'])} | `#{bytes(row['color']).hex()}` |"
+        lines.append(line + (f" {_number(measured.get(row['name']))} |" if measured is not None else ""))
+    return "\n".join(lines)
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "undefined"
+    return f"{value:.4f}" if isinstance(value, float) else _cell(value)
+
+
+def _cell(value: Any) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")

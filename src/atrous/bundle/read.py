@@ -1,0 +1,193 @@
+"""Read a bundle from a folder or from the Hub, and say of every damage which file it is in and what to do."""
+
+import inspect
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from atrous.bundle.base import (
+    CLASSES,
+    FILES,
+    FROM_ELSEWHERE,
+    METRICS,
+    RECIPE,
+    WEIGHTS,
+    Bundle,
+    Color,
+    check_classes,
+    read_color,
+    recover,
+)
+from atrous.errors import AtrousError, BundleError
+from atrous.models import MODELS, DenseModel, create_model
+from atrous.recipe import read_yaml
+from atrous.tables import Place, describe_value, read_section
+from atrous.tasks import TASKS
+from atrous.types import KINDS
+
+__all__ = ["load_bundle"]
+
+
+def load_bundle(path: str | Path, *, device: str | torch.device = "cpu") -> Bundle:
+    """Read a bundle from a folder, or from the Hugging Face Hub.
+
+    Args:
+        path: a folder, or "owner/name" on the Hub where there is no such folder.
+        device: where the model goes.
+
+    Raises:
+        BundleError: naming the file that is missing, damaged or does not fit, and what to do.
+    """
+    folder = _folder(path)
+    values, place = read_yaml(_file(folder, RECIPE), error=BundleError)
+    names, colors = _read_classes(_file(folder, CLASSES))
+    kind, channels = _read_input(values.get("input"), place / "input")
+    task = values.get("task")
+    read_section(
+        TASKS, task, kind="task", place=place / "task", given=("num_classes", "frequencies"), error=BundleError
+    )
+    model = _build(values.get("model"), place / "model", num_classes=len(names), channels=channels)
+    _load_weights(model, _file(folder, WEIGHTS))
+    metrics = _read_json(folder / METRICS) if (folder / METRICS).is_file() else {}
+    return Bundle(
+        path=folder,
+        model=model.to(device).eval(),
+        task={"name": task} if isinstance(task, str) else dict(task or {}),
+        class_names=names,
+        colors=colors,
+        kind=kind,
+        channels=channels,
+        recipe=values,
+        metrics=_none_to_nan(metrics),
+    )
+
+
+def _folder(path: str | Path) -> Path:
+    """The bundle's folder on this machine, fetched from the Hub where it is not here."""
+    folder = Path(path)
+    if folder.name:
+        recover(folder)
+    if folder.is_dir():
+        if not (folder / RECIPE).is_file() and (folder / "bundle" / RECIPE).is_file():
+            raise BundleError(f"{folder}: this is the folder of a run; its bundle is {folder / 'bundle'}.")
+        return folder
+    if folder.exists():
+        raise BundleError(f"{folder}: a bundle is a folder with {WEIGHTS} and {RECIPE}, and this is a file.")
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(path)):
+        raise BundleError(f"{path}: there is no such folder; give the folder of a bundle, or owner/name on the Hub.")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(path), allow_patterns=list(FILES)))
+    except Exception as failed:
+        reason = str(failed).strip().splitlines()[0] if str(failed).strip() else type(failed).__name__
+        raise BundleError(
+            f"{path}: there is no such folder here, and the Hugging Face Hub gives no model of that name "
+            f"({type(failed).__name__}: {reason[:160]}); check the path, or the name and the connection."
+        ) from None
+
+
+def _file(folder: Path, name: str) -> Path:
+    if not (folder / name).is_file():
+        raise BundleError(
+            f"{folder}: the bundle has no {name}; copy the whole folder again, or save it with save_bundle."
+        )
+    return folder / name
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as failed:
+        raise BundleError(f"{path}: this is not JSON ({failed}); copy the file again from where it came.") from None
+
+
+def _read_classes(path: Path) -> tuple[tuple[str, ...], tuple[Color, ...]]:
+    content = _read_json(path)
+    try:
+        rows = [(row["name"], row["color"]) for row in content["classes"]]
+    except (TypeError, KeyError):
+        raise BundleError(
+            f'{path}: the file needs the form {{"classes": [{{"name": "soil", "color": [120, 90, 40]}}, ...]}}.'
+        ) from None
+    names, colors = tuple(name for name, _ in rows), tuple(read_color(color, path) for _, color in rows)
+    check_classes(names, colors, len(names), path)
+    return names, colors
+
+
+def _read_input(section: Any, place: Place) -> tuple[str, int]:
+    kind, channels = (section.get("kind"), section.get("channels")) if isinstance(section, Mapping) else (None, None)
+    if kind not in KINDS or not isinstance(channels, int) or channels < 1:
+        raise BundleError(
+            f"{place}: got {describe_value(section)}, but a bundle says {{kind: one of {', '.join(KINDS)}, "
+            "channels: a number}."
+        )
+    return kind, channels
+
+
+def _build(section: Any, place: Place, *, num_classes: int, channels: int) -> DenseModel:
+    builder, arguments = read_section(
+        MODELS, section, kind="model", place=place, given=FROM_ELSEWHERE, error=BundleError
+    )
+    if "in_channels" in inspect.signature(builder).parameters:
+        arguments["in_channels"] = channels
+    name = section if isinstance(section, str) else section["name"]
+    try:
+        with torch.random.fork_rng(devices=[]):  # the random start is overwritten, and must not shift anyone's draws
+            model = create_model(name, num_classes=num_classes, **_untrained(arguments))
+    except AtrousError as failed:
+        raise BundleError(f"{place}: {failed}") from None
+    if model.in_channels != channels:
+        raise BundleError(f"{place}: the model takes {model.in_channels} channels, but `input` says {channels}.")
+    return model
+
+
+def _untrained(value: Any) -> Any:
+    """The arguments without any wish for pretrained weights: the bundle brings its own."""
+    if isinstance(value, Mapping):
+        return {key: False if key == "pretrained" else _untrained(inner) for key, inner in value.items()}
+    return value
+
+
+def _load_weights(model: DenseModel, path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError) as failed:
+        raise BundleError(
+            f"{path}: the weights cannot be read ({failed}); copy the file again from where it came."
+        ) from None
+    state = model.state_dict()
+    advice = f"{WEIGHTS} and {RECIPE} must come from the same bundle"
+    missing, extra = [name for name in state if name not in tensors], [name for name in tensors if name not in state]
+    if missing or extra:
+        parts = [f"lacks {_list(missing)}"] if missing else []
+        parts += [f"has {_list(extra)} that the model does not"] if extra else []
+        raise BundleError(f"{path}: the file {' and '.join(parts)}; {advice}.")
+    for name, value in state.items():
+        if tensors[name].shape != value.shape:
+            raise BundleError(
+                f"{path}: {name} is {tuple(tensors[name].shape)}, but the model that {RECIPE} and {CLASSES} describe "
+                f"needs {tuple(value.shape)}; {advice}, and {CLASSES} too."
+            )
+    model.load_state_dict(tensors)
+
+
+def _list(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more}"
+
+
+def _none_to_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _none_to_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_none_to_nan(inner) for inner in value]
+    return math.nan if value is None else value

@@ -1,0 +1,181 @@
+"""Write a model as a bundle: beside its place first, then by rename."""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from yaml import YAMLError
+
+from atrous.bundle.base import (
+    CARD,
+    CLASSES,
+    FILES,
+    FROM_ELSEWHERE,
+    METRICS,
+    RECIPE,
+    WEIGHTS,
+    Color,
+    aside,
+    check_classes,
+    read_color,
+    recover,
+)
+from atrous.bundle.card import model_card
+from atrous.errors import BundleError
+from atrous.models import DenseModel
+from atrous.recipe import SECTIONS, Recipe, write_yaml
+from atrous.tables import Place, read_section
+from atrous.tasks import TASKS
+from atrous.types import KINDS
+
+__all__ = ["save_bundle"]
+
+
+def save_bundle(
+    path: str | Path,
+    model: DenseModel,
+    *,
+    task: str | Mapping[str, Any] = "segmentation",
+    class_names: Sequence[str],
+    colors: Sequence[Color] | None = None,
+    kind: str = "uint8",
+    recipe: Recipe | Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a model as a bundle.
+
+    The folder is written beside its place and then renamed. An older bundle of that name is replaced, and files in it
+    that are none of a bundle's own are kept; anything else in the way is left alone.
+
+    Args:
+        path: the folder to write.
+        model: made by `create_model`.
+        task: a key of `TASKS`, or {"name": ..., its arguments}; a name alone takes its arguments from `recipe`.
+        class_names: one per map of the model, all different.
+        colors: red, green and blue of each class; a set of distinct ones where None.
+        kind: what the images' numbers are: "uint8", "uint16" or "float32".
+        recipe: the recipe of the training; its model and input are written from the model and the arguments above.
+        metrics: figures to carry along; what JSON can hold. NaN becomes null, and null is read as NaN.
+
+    Returns:
+        The folder.
+
+    Raises:
+        BundleError: if something does not fit together, or the folder cannot be written.
+    """
+    path = Path(path)
+    spec = getattr(model, "spec", None)
+    if spec is None:
+        raise BundleError(f"{path}: the {type(model).__name__} was not made by create_model, so no bundle can name it.")
+    names = tuple(class_names)
+    colors = tuple(read_color(color, path) for color in colors) if colors is not None else _default_colors(names)
+    place = Place(str(path))
+    check_classes(names, colors, model.num_classes, path)
+    if kind not in KINDS:
+        raise BundleError(f"{path}: kind is {kind!r}, but images are one of {', '.join(KINDS)}.")
+    values = dict(recipe.values if isinstance(recipe, Recipe) else recipe or {})
+    section = {"name": task} if isinstance(task, str) else dict(task)
+    trained = values.get("task")
+    if isinstance(task, str) and isinstance(trained, Mapping) and trained.get("name") == task:
+        section = dict(trained)  # with the losses of the training
+    read_section(
+        TASKS, section, kind="task", place=place / "task", given=("num_classes", "frequencies"), error=BundleError
+    )
+    arguments = {key: value for key, value in spec.arguments.items() if key not in FROM_ELSEWHERE}
+    values |= {"model": {"name": spec.name, **arguments}, "task": section}
+    values["input"] = {"kind": kind, "channels": model.in_channels}
+    values = {key: values[key] for key in SECTIONS if key in values}
+    figures = _nan_to_none(dict(metrics or {}))
+    table = [{"name": name, "color": list(color)} for name, color in zip(names, colors, strict=True)]
+    try:
+        texts = {
+            RECIPE: write_yaml(values),
+            CLASSES: json.dumps({"classes": table}, indent=2, ensure_ascii=False),
+            METRICS: json.dumps(figures, indent=2, ensure_ascii=False),
+            CARD: model_card(path.name, values, table, figures),
+        }
+    except (YAMLError, TypeError) as failed:
+        raise BundleError(f"{path}: recipe and metrics are text, numbers, lists and mappings ({failed}).") from None
+    _write(path, _tensors(model), texts, {"format": "pt", "model": spec.name})
+    return path
+
+
+def _default_colors(names: Sequence[str]) -> tuple[Color, ...]:
+    from atrous.data.classes import default_colors
+
+    return tuple(default_colors(names))
+
+
+def _tensors(model: DenseModel) -> dict[str, Tensor]:
+    """The state as safetensors can hold it: on the CPU, contiguous, and each name with its own memory."""
+    seen: set[int] = set()
+    tensors: dict[str, Tensor] = {}
+    for name, value in model.state_dict().items():
+        tensor = value.detach().cpu().contiguous()
+        if tensor.untyped_storage().data_ptr() in seen:
+            tensor = tensor.clone()
+        seen.add(tensor.untyped_storage().data_ptr())
+        tensors[name] = tensor
+    return tensors
+
+
+def _write(path: Path, tensors: dict[str, Tensor], texts: Mapping[str, str], metadata: dict[str, str]) -> None:
+    """Write the folder beside its place, then exchange it for the one that is there."""
+    from safetensors.torch import save_file
+
+    path = Path(os.path.abspath(path))  # noqa: PTH100 (a symbolic link to a folder stays one: see below)
+    if path.is_symlink():
+        path = path.resolve()
+    part, old = aside(path, "part"), aside(path, "old")
+    try:
+        recover(path)
+        if path.exists() and not _is_replaceable(path):
+            raise BundleError(
+                f"{path}: something that is not a bundle stands here; choose another name or move it away."
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed, as may be the old one
+        _discard(old, path)
+        part.mkdir()
+        save_file(tensors, part / WEIGHTS, metadata=metadata)
+        for name, text in texts.items():
+            (part / name).write_text(text if text.endswith("\n") else f"{text}\n", encoding="utf-8")
+        if path.exists():
+            path.rename(old)
+        part.rename(path)
+    except BaseException as failed:
+        shutil.rmtree(part, ignore_errors=True)
+        recover(path)
+        if isinstance(failed, OSError) or type(failed).__name__ == "SafetensorError":
+            reason = getattr(failed, "strerror", None) or failed
+            raise BundleError(
+                f"{path}: the bundle cannot be written ({reason}); free space or choose another place."
+            ) from None
+        raise
+    _discard(old, path)
+
+
+def _discard(old: Path, path: Path) -> None:
+    """Remove a replaced bundle, once the files that are none of a bundle's own have moved to the new one."""
+    if old.is_dir() and path.is_dir():
+        for kept in old.iterdir():
+            if kept.name not in FILES and not (path / kept.name).exists():
+                kept.rename(path / kept.name)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _is_replaceable(path: Path) -> bool:
+    return path.is_dir() and (all((path / name).is_file() for name in (WEIGHTS, RECIPE)) or not any(path.iterdir()))
+
+
+def _nan_to_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _nan_to_none(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_nan_to_none(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,58 @@
+"""What every encoder promises: feature maps, finest first, described before they are computed."""
+
+import copy
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from atrous.types import Level
+
+__all__ = ["Encoder", "measure_levels"]
+
+
+class Encoder(nn.Module):
+    """An image becomes a list of feature maps, finest first.
+
+    Attributes:
+        in_channels: channels of the image.
+        levels: channels and stride of each map, in the order of the list; measured, never declared by hand.
+        pretrained_normalization: (mean, std) of the 8-bit images (0..255) that the weights were trained on, or None.
+    """
+
+    in_channels: int
+    levels: tuple[Level, ...]
+    pretrained_normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+
+    def forward(self, image: Float[Tensor, "B C H W"]) -> list[Tensor]:
+        """Feature maps (B, C_l, H_l, W_l) of a normalised image."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+
+def measure_levels(module: nn.Module, in_channels: int, size: int = 256) -> tuple[Level, ...]:
+    """Channels and stride of every map that `module` makes, found by running a copy without numbers.
+
+    The copy stands on the meta device: shapes are computed, nothing is multiplied, no weight is duplicated.
+
+    Args:
+        module: anything that turns an image into a list of (B, C, H, W) maps.
+        in_channels: channels of the image.
+        size: height and width of the image measured with; strides are rounded.
+
+    Example:
+        >>> measure_levels(nn.Sequential(nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.Identity()), 1)
+        (Level(channels=8, stride=2),)
+    """
+    tensors = [*module.parameters(), *module.buffers()]
+    shells: dict[int, object] = {id(tensor): _shell(tensor) for tensor in tensors}
+    twin = copy.deepcopy(module, shells).eval()
+    with torch.no_grad(), torch.device("meta"):
+        features = twin(torch.empty(1, in_channels, size, size))
+    maps = [features] if isinstance(features, Tensor) else features
+    return tuple(Level(feature.shape[1], max(1, round(size / feature.shape[2]))) for feature in maps)
+
+
+def _shell(tensor: Tensor) -> Tensor:
+    """A tensor of the same shape and type without numbers."""
+    empty = torch.empty_like(tensor, device="meta")
+    return nn.Parameter(empty, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty

@@ -1,0 +1,154 @@
+"""What every model promises, and the usual way to put one together: encoder, decoder, head."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from atrous.encoders.base import Encoder
+from atrous.errors import ModelError
+from atrous.layers import conv_bn_relu, fit, resize, unfit
+from atrous.types import Outputs
+
+__all__ = ["DenseModel", "EncoderDecoder", "ModelSpec", "fcn_head"]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """How to build a model again: its key in `MODELS` and all its arguments, as plain YAML values."""
+
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+class DenseModel(nn.Module):
+    """An image (B, C, H, W) of floats becomes `{"out": (B, K, H, W), name: (B, K', h, w), ...}`.
+
+    `out` has the height and width of the image for every image size. In training a model may add outputs on their
+    native grids under documented names; in evaluation there is only `out` and what the task needs. The image comes in
+    its own numbers (8-bit 0..255, 16-bit 0..65535, floats as they are); the model normalises it.
+
+    Attributes:
+        num_classes: maps in `out`.
+        in_channels: channels of the image.
+        alignment: pixels of shift under which the network is exactly equivariant, away from the borders.
+        spec: name and arguments, set by `create_model`; what a bundle writes down.
+        mean: (C,) float32 buffer, taken off each channel; zeros until set.
+        std: (C,) float32 buffer, each channel is divided by it; ones until set.
+    """
+
+    spec: ModelSpec
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, num_classes: int, in_channels: int, alignment: int) -> None:
+        super().__init__()
+        if num_classes < 1 or in_channels < 1:
+            raise ModelError(
+                f"a model has {num_classes} classes and {in_channels} input channels: give at least 1 of each"
+            )
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.alignment = alignment
+        self.register_buffer("mean", torch.zeros(in_channels))
+        self.register_buffer("std", torch.ones(in_channels))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights."""
+        return next((parameter.dtype for parameter in self.parameters()), torch.float32)
+
+    def normalize(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """(image - mean) / std, computed in float32 whatever autocast says, handed on in the type of the weights."""
+        exact = image.to(self.mean.dtype)
+        shape = (1, -1, 1, 1)
+        return ((exact - self.mean.view(shape)) / self.std.view(shape)).to(self.dtype)
+
+    def set_normalization(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Set what `normalize` takes off and divides by, one value per channel in the image's own numbers.
+
+        Raises:
+            ModelError: if a length is not the number of channels, a value is not finite, or a `std` is not positive.
+        """
+        for name, values in (("mean", mean), ("std", std)):
+            given = torch.as_tensor(values, dtype=torch.float32)
+            if given.shape != (self.in_channels,):
+                raise ModelError(
+                    f"{name} has shape {tuple(given.shape)}, the model has {self.in_channels} input channels: "
+                    f"give one value per channel"
+                )
+            if not given.isfinite().all() or (name == "std" and not (given > 0).all()):
+                need = "finite and above 0" if name == "std" else "finite"
+                raise ModelError(f"{name} is {given.tolist()}: every value must be {need}; check the images for NaN")
+        with torch.no_grad():
+            self.mean.copy_(torch.as_tensor(mean, dtype=torch.float32))
+            self.std.copy_(torch.as_tensor(std, dtype=torch.float32))
+
+    def forward(self, image: Float[Tensor, "B C H W"]) -> Outputs:
+        """Logits of every pixel, and auxiliary logits in training."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "DenseModel":
+        """Move or cast the model; the normalisation stays float32, for 65535 overflows a half and blurs in a bfloat."""
+        exact = (self.mean, self.std)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.mean.dtype in (torch.float16, torch.bfloat16):
+            self.mean, self.std = (value.to(self.mean.device) for value in exact)
+        return self
+
+
+class EncoderDecoder(DenseModel):
+    """Normalise, fit, encode, decode, classify, resize, crop: a model from finished parts.
+
+    Args:
+        encoder: turns the image into feature maps, finest first.
+        decoder: turns the list of maps into one, with `decoder.out_channels` channels, at any stride.
+        num_classes: maps in `out`.
+        aux: name of an auxiliary output -> index of the level that it classifies. Evaluated in training only.
+        head: turns the decoder's map into logits; a 1x1 convolution where none is given.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: nn.Module,
+        num_classes: int,
+        *,
+        aux: Mapping[str, int] | None = None,
+        head: nn.Module | None = None,
+    ) -> None:
+        super().__init__(num_classes, encoder.in_channels, max(level.stride for level in encoder.levels))
+        width: Any = decoder.out_channels
+        self.encoder = encoder
+        self.decoder = decoder
+        self.head = head if head is not None else nn.Conv2d(width, num_classes, 1)
+        self.aux_levels = dict(aux or {})
+        self.aux_heads = nn.ModuleDict(
+            {name: fcn_head(encoder.levels[index].channels, num_classes) for name, index in self.aux_levels.items()}
+        )
+
+    def forward(self, image: Float[Tensor, "B C H W"]) -> Outputs:
+        """Logits of every pixel as `out`; in training also the auxiliary logits on their levels' own grids."""
+        height, width = image.shape[-2:]
+        fitted = fit(self.normalize(image), self.alignment)
+        features = self.encoder(fitted)
+        logits = resize(self.head(self.decoder(features)), (fitted.shape[-2], fitted.shape[-1]))
+        outputs = {"out": unfit(logits, height, width)}
+        if self.training:
+            outputs |= {name: head(features[self.aux_levels[name]]) for name, head in self.aux_heads.items()}
+        return outputs
+
+
+def fcn_head(channels: int, num_classes: int) -> nn.Sequential:
+    """3x3 convolution to a quarter of the channels, dropout of 0.1, 1x1 convolution: torchvision's `FCNHead`.
+
+    Example:
+        >>> sum(p.numel() for p in fcn_head(1024, 21).parameters())
+        2365205
+    """
+    return nn.Sequential(
+        conv_bn_relu(channels, channels // 4), nn.Dropout(0.1), nn.Conv2d(channels // 4, num_classes, 1)
+    )

@@ -1,0 +1,345 @@
+"""One YAML file that names model, data, task, optimiser and schedule, with the line of every entry kept for messages.
+
+A recipe is plain values. Names are looked up, and arguments checked, against tables that the reader of a section hands
+in; there is no way to name code. Values are read as YAML 1.2 reads them: `1e-4` is a number, `no` and `12:30` are text.
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from atrous.errors import AtrousError, RecipeError, did_you_mean
+from atrous.tables import KeyPath, Place, check_arguments, describe_value, read_section
+
+__all__ = ["SECTIONS", "Recipe", "list_recipes", "load_recipe", "read_yaml", "write_yaml"]
+
+SECTIONS = ("model", "data", "task", "optimizer", "schedule", "training", "seed", "input")
+"""What a recipe may say. `input` is written in bundles: the kind and channels of the images."""
+
+RECIPES = Path(__file__).parent / "recipes"
+_NAMED = ("model", "task", "optimizer", "schedule")  # sections that are a name and its arguments
+_MOST_VALUES = 100_000  # aliases multiply; a file that means well has a few dozen
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The values of a recipe and where each was written.
+
+    Attributes:
+        values: plain YAML values by section.
+        place: the file, and the line of every key path, for messages.
+
+    Example:
+        >>> recipe = load_recipe("unet", ["training.max_steps=50"])
+        >>> recipe.section("training")["max_steps"]
+        50
+        >>> str(recipe.place / "training" / "max_steps")
+        'command line, training.max_steps'
+    """
+
+    values: dict[str, Any]
+    place: Place
+
+    def section(self, key: str, default: Any = None) -> Any:
+        """The plain values of a section, or `default` where the recipe has none or leaves it empty."""
+        value = self.values.get(key)
+        return default if value is None else value
+
+    def named(
+        self,
+        key: str,
+        table: Mapping[str, Callable[..., Any]],
+        *,
+        kind: str,
+        given: Collection[str] = (),
+        default: Any = None,
+    ) -> tuple[Callable[..., Any], dict[str, Any]]:
+        """The builder that a section names, and its checked arguments.
+
+        Args:
+            key: the section.
+            table: names to builders.
+            kind: what the table holds, in the singular, for messages.
+            given: parameters that the caller fills itself.
+            default: stands in for a section that is not there.
+
+        Raises:
+            RecipeError: if the section is missing without a default, or names something that does not fit.
+        """
+        section = self.section(key, default)
+        if section is None:
+            raise RecipeError(
+                f"{self.place}: there is no section {key!r}. Add one like `{key}: {{name: {next(iter(table), kind)}}}`."
+            )
+        return read_section(table, section, kind=kind, place=self.place / key, given=given)
+
+    def options(self, key: str, cls: type[_T]) -> _T:
+        """A section that has no name, as an instance of a dataclass; its defaults where the recipe says nothing."""
+        section, place = self.section(key, {}), self.place / key
+        if not isinstance(section, Mapping):
+            raise RecipeError(f"{place}: got {describe_value(section)}, but {key} is a mapping of option to value.")
+        return cls(**check_arguments(cls, section, place=place))
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run; 0 where the recipe says nothing."""
+        return int(self.section("seed", 0))
+
+    def to_yaml(self) -> str:
+        """The values as a YAML text that `load_recipe` reads back."""
+        return write_yaml({key: self.values[key] for key in SECTIONS if key in self.values})
+
+
+def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe that comes with atrous by its name, or any other by its path.
+
+    Args:
+        name_or_path: a name in `list_recipes`, or the path of a .yaml file.
+        overrides: "KEY=VALUE" with dots between keys, such as "model.encoder=resnet34" or "data.augment.0.p=0.2".
+            Values are read as YAML. "model=fcn" stands for "model={name: fcn}".
+
+    Raises:
+        RecipeError: naming the file and line, or the command line, and what to write instead.
+    """
+    path, source = _find(name_or_path)
+    values, place = read_yaml(path, source=source)
+    _check_sections(values, place)
+    lines = dict(place.lines)
+    for text in overrides:
+        _override(values, lines, text)
+    for key in _NAMED:
+        if isinstance(values.get(key), str):
+            values[key] = {"name": values[key]}
+            lines[key, "name"] = lines[key,]
+    place = replace(place, lines=lines)
+    seed = values.get("seed")
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
+        raise RecipeError(f"{place / 'seed'}: got {describe_value(seed)}, but a seed is a whole number from 0 on.")
+    return Recipe(values, place)
+
+
+def list_recipes() -> list[str]:
+    """Names of the recipes that come with atrous."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def read_yaml(
+    path: Path, *, source: str | None = None, error: type[AtrousError] = RecipeError
+) -> tuple[dict[str, Any], Place]:
+    """The mapping in a YAML file, and the line of each of its key paths.
+
+    Args:
+        path: the file.
+        source: what messages call it; its path where None.
+        error: class of the error to raise.
+
+    Raises:
+        RecipeError: (or `error`) on a file that cannot be read, is not YAML, is not a mapping or has a key twice.
+    """
+    source = source or str(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise error(f"{source}: this is not a text file in UTF-8; a recipe is YAML.") from None
+    except OSError as failed:
+        raise error(f"{source}: cannot be read ({failed.strerror}).") from None
+    reader = _Reader(source, error)
+    values = reader.read(text)
+    if not isinstance(values, dict):
+        came = "it is empty" if values is None else f"it holds {describe_value(values)}"
+        raise error(f"{source}: {came}, but it needs sections, such as `model: {{name: unet}}`.")
+    return values, Place(source, lines=reader.lines)
+
+
+def write_yaml(values: Mapping[str, Any]) -> str:
+    """Plain values as YAML, inner collections in one line; tuples become lists.
+
+    Example:
+        >>> print(write_yaml({"model": {"name": "unet", "rates": (1, 2)}, "seed": 0}), end="")
+        model:
+          name: unet
+          rates: [1, 2]
+        seed: 0
+    """
+    return yaml.dump(_plain(values), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _find(name_or_path: str | Path) -> tuple[Path, str]:
+    """The file, and what messages call it."""
+    text = str(name_or_path)
+    path = Path(text)
+    if path.suffix in (".yaml", ".yml") or path.is_file() or len(path.parts) != 1:
+        if path.is_file():
+            return path, text
+        near = did_you_mean(path.stem, list_recipes())
+        raise RecipeError(f"{text}: there is no such recipe file. Recipes that come with atrous: {near}")
+    if text in list_recipes():
+        return RECIPES / f"{text}.yaml", f"recipes/{text}.yaml"
+    raise RecipeError(
+        f"there is no recipe {text!r}. {did_you_mean(text, list_recipes())} A recipe of your own is named by its path, "
+        "which ends in .yaml."
+    )
+
+
+def _check_sections(values: Mapping[str, Any], place: Place) -> None:
+    for key in values:
+        if key not in SECTIONS:
+            raise RecipeError(f"{place / key}: a recipe has no section {key!r}. {did_you_mean(key, SECTIONS)}")
+
+
+def _override(values: dict[str, Any], lines: dict[KeyPath, str], text: str) -> None:
+    """Set one KEY=VALUE in the values, and note that it came from the command line."""
+    key, equals, written = text.partition("=")
+    parts: list[str] = key.strip().split(".")
+    if not equals or not all(parts):
+        raise RecipeError(f"command line: got {text!r}, but an override is KEY=VALUE, such as model.encoder=resnet34.")
+    here = Place("command line")
+    if parts[0] not in SECTIONS:
+        raise RecipeError(f"command line: a recipe has no section {parts[0]!r}. {did_you_mean(parts[0], SECTIONS)}")
+    value = _Reader(f"command line, {key}", RecipeError, numbered=False).read(written)
+    box: Any = values
+    path: KeyPath = ()
+    for part in parts[:-1]:
+        key_or_index = _follow(box, part, here)
+        path, here = (*path, key_or_index), here / key_or_index
+        inner = box.get(key_or_index) if isinstance(box, dict) else box[key_or_index]
+        if inner is None or isinstance(inner, str):  # nothing yet, or a section that is a name alone
+            inner = {} if inner is None else {"name": inner}
+            box[key_or_index] = inner
+            lines.setdefault(path, "command line")
+        box = inner
+    last = _follow(box, parts[-1], here)
+    box[last] = value
+    path = (*path, last)
+    for stale in [old for old in lines if old[: len(path)] == path]:
+        del lines[stale]
+    lines[path] = "command line"
+
+
+def _follow(box: Any, part: str, here: Place) -> str | int:
+    """The key or the list index that `part` means in a value."""
+    if isinstance(box, dict):
+        return part
+    if isinstance(box, list):
+        if part.isdecimal() and int(part) < len(box):
+            return int(part)
+        count = f"entries 0 to {len(box) - 1}" if box else "no entries"
+        raise RecipeError(f"{here}: there is no entry {part!r}; the list has {count}.")
+    raise RecipeError(f"{here}: the value is {describe_value(box)} and has no entry {part!r}; set it as a whole.")
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with the scalars of YAML 1.2 in the place of YAML 1.1's."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (the name and shape are PyYAML's)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes exactly the text that `_Loader` would not read as text, and 1.1 readers neither."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: list(found) for first, found in yaml.SafeDumper.yaml_implicit_resolvers.items()
+    }
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_INT = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+")
+_FLOAT = re.compile(
+    r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+)
+for _tag, _pattern, _first in (
+    ("null", re.compile(r"~|null|Null|NULL|"), ["~", "n", "N", ""]),
+    ("bool", re.compile(r"true|True|TRUE|false|False|FALSE"), list("tTfF")),
+    ("int", _INT, list("-+0123456789")),
+    ("float", _FLOAT, list("-+.0123456789")),
+):
+    _anchored = re.compile(f"^(?:{_pattern.pattern})$")
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _anchored, _first)
+    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _anchored, _first)
+
+
+class _Reader:
+    """Turns a YAML text into plain values and keeps the line of every key path."""
+
+    def __init__(self, source: str, error: type[AtrousError], *, numbered: bool = True) -> None:
+        self.source = source
+        self.error = error
+        self.numbered = numbered
+        self.lines: dict[KeyPath, str] = {}
+        self._open: set[int] = set()  # nodes that are being read: an alias to one of them would never end
+        self._count = 0
+
+    def read(self, text: str) -> Any:
+        try:
+            node = yaml.compose(text, Loader=_Loader)
+        except yaml.YAMLError as failed:
+            where = self._where(getattr(failed, "problem_mark", None))
+            problem = getattr(failed, "problem", None) or "a character that YAML does not allow"
+            if "\\t" in problem:
+                problem = "a tab; indent with spaces"
+            raise self.error(f"{where}: this is not YAML: {problem}.") from None
+        except RecursionError:
+            raise self.error(f"{self.source}: too deeply nested.") from None
+        return None if node is None else self._value(node, ())
+
+    def _where(self, mark: yaml.Mark | None) -> str:
+        return f"{self.source} line {mark.line + 1}" if mark and self.numbered else self.source
+
+    def _value(self, node: yaml.Node, path: KeyPath) -> Any:
+        line = self._where(node.start_mark)
+        self.lines.setdefault(path, line)
+        self._count += 1
+        if id(node) in self._open or self._count > _MOST_VALUES:
+            raise self.error(f"{line}: an alias (*) that repeats without end; write the values out.")
+        self._open.add(id(node))
+        value: Any
+        if isinstance(node, yaml.MappingNode):
+            value = self._mapping(node, path)
+        elif isinstance(node, yaml.SequenceNode):
+            value = [self._value(item, (*path, index)) for index, item in enumerate(node.value)]
+        else:
+            value = self._scalar(node, line)
+        self._open.discard(id(node))
+        return value
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str | int, Any]:
+        result: dict[str | int, Any] = {}
+        for key_node, value_node in node.value:
+            line = self._where(key_node.start_mark)
+            key = self._scalar(key_node, line)
+            if key == "<<" or not isinstance(key, str | int) or isinstance(key, bool):
+                raise self.error(f"{line}: {describe_value(key)} cannot be a key; put text in quotes.")
+            if key in result:
+                raise self.error(f"{line}, {'.'.join(map(str, (*path, key)))}: the key stands here a second time.")
+            self.lines[(*path, key)] = line
+            result[key] = self._value(value_node, (*path, key))
+        return result
+
+    def _scalar(self, node: yaml.Node, line: str) -> Any:
+        text = node.value
+        kind = node.tag.rpartition(":")[2]
+        if not isinstance(text, str) or kind not in ("null", "bool", "int", "float", "str"):
+            raise self.error(f"{line}: {node.tag!r} is not used in recipes; write text, numbers, lists and mappings.")
+        try:
+            if kind == "int":
+                return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
+            if kind == "float":
+                return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        except ValueError:
+            raise self.error(f"{line}: {text!r} is not a number.") from None
+        if kind == "bool":
+            return text.lower() == "true"
+        return None if kind == "null" else text

@@ -1,0 +1,42 @@
+"""What every task can do."""
+
+from typing import TYPE_CHECKING, Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+
+from atrous.types import Outputs, Prediction, Sample
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+
+__all__ = ["Task"]
+
+
+class Task(Protocol):
+    """Turns outputs into losses, scores and decisions.
+
+    Attributes:
+        num_classes: maps that a network of this task has.
+        pixelwise: whether `decode` looks at each pixel alone, so that tiles may be decoded one by one.
+        needs_frequencies: whether the losses wait for class frequencies of the training images.
+    """
+
+    num_classes: int
+    pixelwise: bool
+
+    @property
+    def needs_frequencies(self) -> bool:
+        """Whether the losses wait for class frequencies of the training images."""
+
+    def losses(self, outputs: Outputs, batch: Sample) -> dict[str, Tensor]:
+        """Weighted losses by name; their sum is what training minimises."""
+
+    def scores(self, outputs: Outputs) -> Float[Tensor, "B K H W"]:
+        """Scores that may be averaged over tiles and views, float32."""
+
+    def decode(self, scores: Float[Tensor, "K H W"]) -> Prediction:
+        """The decision for one image."""
+
+    def metrics(self) -> "Metric":
+        """A fresh data-set-level state, updated with (classes, mask)."""

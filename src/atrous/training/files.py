@@ -1,0 +1,113 @@
+"""What a run leaves on disk while it lasts: checkpoints and the log. Never half a file under its final name."""
+
+import csv
+import io
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from atrous.errors import UsageError
+
+__all__ = ["COLUMNS", "Log", "read_checkpoint", "write_beside", "write_checkpoint"]
+
+FORMAT = 1
+COLUMNS = ("step", "epoch", "seconds", "lr", "loss", "val_loss", "val_mean_iou", "val_pixel_accuracy")
+
+
+def write_beside(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Write a file beside its place, push it to the disk, then rename it into place.
+
+    Args:
+        path: the final name.
+        write: fills the open file.
+
+    Raises:
+        UsageError: if the disk refuses; what stood under the final name before still stands.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        with beside.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise UsageError(
+            f"{path}: cannot be written ({error.strerror or error}); free some space, then go on with --resume."
+        ) from error
+
+
+def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a checkpoint of plain values and tensors."""
+    write_beside(path, lambda file: torch.save({"format": FORMAT, **content}, file))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Read a checkpoint without running any code in it, or None where there is none.
+
+    Raises:
+        UsageError: if the file is no checkpoint of ours.
+    """
+    if not path.exists():
+        return None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise UsageError(
+            f"{path}: is not a readable checkpoint ({type(error).__name__}); delete it to start over."
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UsageError(f"{path}: is not a checkpoint that this version of atrous reads; start a new run.")
+    return content
+
+
+class Log:
+    """`log.csv`: one row per logged step, each on disk before the next step begins.
+
+    Args:
+        path: of the file.
+        step: where the run goes on; rows after it, and half a row, are dropped.
+    """
+
+    def __init__(self, path: Path, *, step: int = 0) -> None:
+        self.path = path
+        kept = [row for row in read_rows(path) if int(row["step"]) <= step]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(kept)
+        write_beside(path, lambda file: _write(file, text.getvalue()))
+        self._file = path.open("a", encoding="utf-8", newline="")
+        self._writer = csv.DictWriter(self._file, COLUMNS, lineterminator="\n")
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Append a row; columns not given stay empty."""
+        self._writer.writerow(dict(row))
+        self._file.flush()
+
+    def sync(self) -> None:
+        """Push the rows to the disk: a checkpoint must not be newer than its log."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The complete rows of a log, or none where there is no log."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    rows = [row for row in csv.DictReader(whole) if None not in row.values() and None not in row]
+    return [row for row in rows if row.get("step", "").isdigit()]
+
+
+def _write(file: IO[bytes], text: str) -> None:
+    file.write(text.encode())

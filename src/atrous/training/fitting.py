@@ -1,0 +1,192 @@
+"""From a recipe, a model and a folder to a run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from atrous.data.options import DataOptions
+from atrous.optim import OPTIMIZERS, SCHEDULES
+from atrous.tables import read_section
+from atrous.training.engine import Plan, carry_out, find_checkpoint
+from atrous.training.files import read_checkpoint
+from atrous.training.identity import identify, must_be_same_run
+from atrous.training.options import TrainingOptions
+from atrous.training.state import RunState
+
+if TYPE_CHECKING:
+    from atrous.data.folder import Folder
+    from atrous.data.transforms import Transform
+    from atrous.recipe import Recipe
+    from atrous.tasks import Task
+
+__all__ = ["FitResult", "fit", "make_plan", "training_transform"]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a run ended. The model that was handed in holds the best weights.
+
+    Attributes:
+        out: folder of the run.
+        steps: optimiser steps done.
+        best: best validation mean IoU, or None where there was no validation.
+        best_step: the step of the best weights.
+        stopped: whether early stopping ended the run.
+        seconds: of training and validation, over all sessions.
+        trained: whether this call trained anything; False for a run that was finished before.
+    """
+
+    out: Path
+    steps: int
+    best: float | None
+    best_step: int
+    stopped: bool
+    seconds: float
+    trained: bool
+
+
+def fit(
+    model: nn.Module,
+    task: "Task",
+    folder: "Folder",
+    *,
+    recipe: "Recipe",
+    out: Path,
+    resume: bool = False,
+    watch: Callable[[], None] | None = None,
+    progress: bool = True,
+) -> FitResult:
+    """Train a model by a recipe, and leave the best weights in it.
+
+    Args:
+        model: with the weights to start from; overwritten on resuming.
+        task: of the model.
+        folder: images and masks.
+        recipe: its sections `data`, `optimizer`, `schedule`, `training` and `seed` are read here.
+        out: folder of the run; gets `checkpoints/`, `log.csv` and `tensorboard/`.
+        resume: go on from the last checkpoint, or from the start where there is none yet.
+        watch: called after each step; may raise to stop the run.
+        progress: whether to show the progress line.
+
+    Raises:
+        RecipeError: if a section does not fit, or a run is resumed with another recipe.
+        DataError: if a file cannot be read, or a run is resumed on other data.
+        AtrousError: if the loss or the weights are no longer finite.
+    """
+    plan = make_plan(model, task, folder, recipe)
+    return follow_plan(plan, out, resume=resume, watch=watch, progress=progress)
+
+
+def follow_plan(
+    plan: Plan,
+    out: Path,
+    *,
+    resume: bool = False,
+    watch: Callable[[], None] | None = None,
+    progress: bool = True,
+) -> FitResult:
+    """Carry out a plan, as `fit` does."""
+    saved = find_checkpoint(out) if resume else None
+    if saved is not None:
+        must_be_same_run(saved["identity"], plan.identity, place=str(out))
+    begun = saved["state"]["step"] if saved is not None else 0
+    carry_out(plan, out, saved=saved, watch=watch, progress=progress)
+    best = read_checkpoint(out / "checkpoints" / "best.ckpt")
+    if best is not None:  # without one no validation had a score, and the last weights are all there is
+        plan.model.load_state_dict(best["model"])
+    state = plan.state
+    return FitResult(
+        out=out,
+        steps=state.step,
+        best=state.best,
+        best_step=best["step"] if best is not None else state.step,
+        stopped=state.stopped,
+        seconds=state.seconds,
+        trained=state.step > begun,
+    )
+
+
+def make_plan(model: nn.Module, task: "Task", folder: "Folder", recipe: "Recipe") -> Plan:
+    """Read and check all sections of the recipe that training needs. Nothing is written.
+
+    Raises:
+        RecipeError: naming the entry that does not fit.
+    """
+    from atrous.data.folder import FolderDataset
+
+    training, data = recipe.options("training", TrainingOptions), recipe.options("data", DataOptions)
+    transform = training_transform(data, recipe)
+    files = {
+        split: [_name(pair.image, folder.root) for pair in folder.splits.get(split, ())] for split in ("train", "val")
+    }
+    count = len(files["train"])
+    steps = training.steps(count, data.batch_size)
+    build_optimizer, rates = recipe.named("optimizer", OPTIMIZERS, kind="optimizer", given=("model",), default="adamw")
+    build_schedule, shape = recipe.named("schedule", SCHEDULES, kind="schedule", given=("max_steps",), default="poly")
+    interval = training.validation_interval(count, data.batch_size, cost=_validation_cost(folder, data))
+    return Plan(
+        model=model,
+        task=task,
+        optimizer=build_optimizer(model, **rates),
+        multiplier=build_schedule(steps, **shape),
+        train=FolderDataset(folder, "train"),
+        names=files["train"],
+        options=training,
+        state=RunState(max_steps=steps, validate_every=interval),
+        batch_size=data.batch_size,
+        transform=transform,
+        val=FolderDataset(folder, "val") if files["val"] else None,
+        val_size=len(files["val"]),
+        workers=data.workers,
+        seed=recipe.seed,
+        identity=identify(recipe.values, files, list(folder.classes.names)),
+    )
+
+
+def training_transform(data: DataOptions, recipe: "Recipe") -> "Transform":
+    """The transforms of `data.augment` with the random crop of `data.crop` among them.
+
+    The crop comes after the last transform that moves pixels, so that rotated and scaled images fill it, and before
+    those that change numbers only, which then work on fewer pixels. A crop that `augment` names itself stays alone.
+    """
+    from atrous.data.transforms import (
+        TRANSFORMS,
+        CenterCrop,
+        ColorJitter,
+        GaussianBlur,
+        GaussianNoise,
+        Intensity,
+        RandomCrop,
+        compose,
+    )
+
+    place = recipe.place / "data" / "augment"
+    transforms: list[Any] = []
+    for position, section in enumerate(data.augment):
+        build, arguments = read_section(TRANSFORMS, section, kind="transform", place=place / position)
+        transforms.append(build(**arguments))
+    if data.crop is not None and not any(isinstance(step, RandomCrop | CenterCrop) for step in transforms):
+        end = len(transforms)
+        while end and isinstance(transforms[end - 1], ColorJitter | GaussianBlur | GaussianNoise | Intensity):
+            end -= 1
+        transforms.insert(end, RandomCrop(data.crop))
+    return compose(transforms)
+
+
+def _validation_cost(folder: "Folder", data: DataOptions) -> float:
+    """About how many training steps one validation costs: forward only, whole images instead of crops."""
+    from atrous.data.io import read_info
+
+    pairs = folder.splits.get("val", ())
+    if not pairs:
+        return 0.0
+    info = read_info(pairs[0].image)
+    height, width = (data.crop, data.crop) if isinstance(data.crop, int) else data.crop or (info.height, info.width)
+    return len(pairs) * info.height * info.width / (3 * data.batch_size * height * width)
+
+
+def _name(image: Path, root: Path) -> str:
+    return image.relative_to(root).as_posix() if image.is_relative_to(root) else str(image)

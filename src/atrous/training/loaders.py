@@ -1,0 +1,91 @@
+"""Loaders for training and validation, and what the training images say about normalisation."""
+
+import os
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from atrous.errors import DataError
+from atrous.training.stream import Augmented, Stream, collate, quiet_worker
+from atrous.types import IGNORE_INDEX, Sample
+
+__all__ = ["choose_workers", "measure_normalization", "train_loader", "val_loader"]
+
+MEASURED = 200
+"""Training images that the normalisation is measured on, evenly spaced."""
+MEASURED_SIDE = 512
+"""Pixels looked at along each side of a measured image, evenly spaced."""
+
+
+def choose_workers(workers: int | Literal["auto"], device: str) -> int:
+    """Loader processes.
+
+    Beside an accelerator the CPU is free to load. When the CPU trains, one worker fills the gaps that the network
+    leaves; more would take cores from it.
+    """
+    if workers != "auto":
+        return workers
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(1, cores - 1) if device == "cpu" else max(1, min(8, cores - 1))
+
+
+def train_loader(
+    dataset: Dataset[Sample],
+    stream: Stream,
+    *,
+    transform: Callable[[Sample, np.random.Generator], Sample] | None,
+    workers: int,
+    pin: bool,
+) -> DataLoader[Any]:
+    """Batches of augmented draws, as the stream says."""
+    return DataLoader(
+        Augmented(dataset, transform, stream.seed),
+        batch_sampler=stream,  # type: ignore[arg-type]
+        collate_fn=collate,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=quiet_worker if workers else None,
+        pin_memory=pin,
+    )
+
+
+def val_loader(dataset: Dataset[Sample], *, size: int, workers: int, pin: bool) -> DataLoader[Any]:
+    """Whole images, one by one, in order."""
+    return DataLoader(
+        Augmented(dataset, None, 0),
+        batch_sampler=[[(index, index)] for index in range(size)],
+        collate_fn=collate,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=quiet_worker if workers else None,
+        pin_memory=pin,
+    )
+
+
+def measure_normalization(dataset: Dataset[Sample], size: int) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, over labelled pixels of evenly spaced training images.
+
+    A channel that never changes gets a deviation of one.
+
+    Args:
+        dataset: of training samples.
+        size: its length.
+    """
+    count, total, squares = 0, np.zeros(()), np.zeros(())
+    for index in np.unique(np.linspace(0, size - 1, min(size, MEASURED)).round().astype(int)):
+        sample = dataset[int(index)]
+        step = max(1, -(-max(sample["image"].shape[-2:]) // MEASURED_SIDE))
+        image = torch.as_tensor(sample["image"])[:, ::step, ::step].double().numpy()
+        known = torch.as_tensor(sample["mask"])[::step, ::step].numpy() != IGNORE_INDEX
+        values = image[:, known & np.isfinite(image).all(0)]
+        count += values.shape[1]
+        total, squares = total + values.sum(1), squares + (values**2).sum(1)
+    if not count:
+        raise DataError("the training masks have no labelled pixel; look at their values with `atrous check`.")
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    deviation = np.where(deviation > 1e-6 * np.maximum(np.abs(mean), 1e-6), deviation, 1.0)
+    return mean.tolist(), deviation.tolist()

@@ -1,0 +1,112 @@
+"""The stream of training samples: what is drawn at a step is a pure function of (seed, step).
+
+Draws are numbered through the whole run. Draw `d` of a data set of `N` images belongs to epoch `d // N` and takes its
+image from that epoch's permutation; its augmentation has a random generator of its own, seeded by `d`. So neither
+workers nor resuming change a batch, every batch is full, and an epoch may end in the middle of one.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from atrous.errors import AtrousError, UsageError
+from atrous.types import Sample
+
+__all__ = ["Augmented", "Stream", "collate", "mix", "quiet_worker"]
+
+Draw = tuple[int, int]
+"""Number of the draw in the run, and the image that it takes."""
+
+_ORDER, _AUGMENT, _STEP = 1, 2, 3  # so that draw 7, epoch 7 and step 7 share no random numbers
+
+
+def mix(seed: int, step: int) -> int:
+    """A 64-bit seed for everything random inside a training step, such as dropout.
+
+    Example:
+        >>> mix(0, 1) != mix(0, 2) and mix(0, 1) == mix(0, 1)
+        True
+    """
+    return int(np.random.SeedSequence([seed, _STEP, step]).generate_state(1, np.uint64)[0])
+
+
+class Stream:
+    """A batch sampler that goes on from where the run stands.
+
+    Args:
+        size: images in the data set.
+        batch_size: draws per step.
+        seed: of the run.
+        segment: called at the start of each iteration: the steps to draw for.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int, segment: Callable[[], range]) -> None:
+        self.size, self.batch_size, self.seed, self.segment = size, batch_size, seed, segment
+        self._order = lru_cache(maxsize=2)(self._permutation)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        for step in self.segment():
+            yield self.batch(step)
+
+    def batch(self, step: int) -> list[Draw]:
+        """The draws of one step."""
+        draws = range(step * self.batch_size, (step + 1) * self.batch_size)
+        return [(draw, int(self._order(draw // self.size)[draw % self.size])) for draw in draws]
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self.seed, _ORDER, epoch]).permutation(self.size)
+
+
+class Augmented(Dataset[Sample | AtrousError]):
+    """A data set read by draws: each gets the random generator of its number.
+
+    An error of ours comes back as a value: raised inside a worker it would lose its text in a traceback.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Sample],
+        transform: Callable[[Sample, np.random.Generator], Sample] | None,
+        seed: int,
+    ) -> None:
+        self.dataset, self.transform, self.seed = dataset, transform, seed
+
+    def __getitem__(self, draw: Draw) -> Sample | AtrousError:
+        number, index = draw
+        try:
+            sample = self.dataset[index]
+            if self.transform is not None:
+                sample = self.transform(sample, np.random.default_rng([self.seed, _AUGMENT, number]))
+        except AtrousError as error:
+            return error
+        return sample
+
+
+def collate(samples: list[Sample | AtrousError]) -> dict[str, Tensor] | AtrousError:
+    """Stack samples into a batch, or hand on the first error."""
+    batch: dict[str, Any] = {}
+    for sample in samples:
+        if isinstance(sample, AtrousError):
+            return sample
+        for key, value in sample.items():
+            batch.setdefault(key, []).append(torch.as_tensor(value))
+    sizes = {tuple(image.shape[-2:]) for image in batch["image"]}
+    if len(sizes) > 1:
+        shown = ", ".join(f"{height}x{width}" for height, width in sorted(sizes)[:3])
+        return UsageError(
+            f"data.crop: images of different sizes ({shown}) make no batch; set data.crop, or data.batch_size=1."
+        )
+    return {key: torch.stack(values) for key, values in batch.items()}
+
+
+def quiet_worker(_: int) -> None:
+    """One thread per loader worker: the threads belong to the network."""
+    import cv2
+
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

@@ -1,0 +1,266 @@
+"""How good a bundle is on labelled images: whole images of any size, one confusion matrix over all of them."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atrous.errors import BundleError, DataError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from atrous.data import Folder, Pair
+    from atrous.inference import Predictor
+
+__all__ = ["Evaluation", "ImageResult", "evaluate", "labelled_pairs", "open_like"]
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """How one image was segmented.
+
+    Attributes:
+        name: what the image is called in its folder.
+        mean_iou: mean IoU over the classes of this image alone; NaN where no pixel is labelled.
+        pixel_accuracy: share of its labelled pixels that are right; NaN where no pixel is labelled.
+        seconds: time of the prediction, without the reading of the file.
+    """
+
+    name: str
+    mean_iou: float
+    pixel_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of a bundle on one split of a data set.
+
+    Attributes:
+        bundle: what was evaluated.
+        data: the data folder.
+        split: which of its splits.
+        class_names: of the bundle and of the data.
+        matrix: counts, rows the true class, columns the decided one, over all images.
+        summary: see `atrous.metrics.summarize`.
+        images: one result for every image, in the order of the folder.
+        seconds: of all predictions together.
+        notes: `device`, `precision`, `tile` and what the predictor said about its margin.
+    """
+
+    bundle: str
+    data: str
+    split: str
+    class_names: tuple[str, ...]
+    matrix: list[list[int]]
+    summary: dict[str, Any]
+    images: tuple[ImageResult, ...]
+    seconds: float
+    notes: dict[str, str]
+
+    def to_json(self) -> str:
+        """The same as JSON text; what is undefined (NaN) is null."""
+        return json.dumps(_without_nan(asdict(self)), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Evaluation":
+        """Reads what `to_json` wrote."""
+        values = json.loads(text)
+        values["summary"] = _with_nan(values["summary"])
+        values["images"] = tuple(ImageResult(**_with_nan(image)) for image in values["images"])
+        values["class_names"] = tuple(values["class_names"])
+        return cls(**values)
+
+    def write(self, path: str | Path) -> Path:
+        """Writes the JSON file, whole or not at all."""
+        from atrous.workflows.files import write_text
+
+        return write_text(Path(path), self.to_json() + "\n")
+
+    def table(self) -> str:
+        """The scores for people: one line per class, and the means."""
+        rows = np.asarray(self.matrix, dtype=np.int64).sum(axis=1)
+        total, width = int(rows.sum()), max(12, *(len(name) for name in self.class_names))
+        lines = [
+            f"{self.split}: {len(self.images)} images, {total:,} labelled pixels".replace(",", " "),
+            "",
+            f"{'class':<{width}}  {'IoU':>6}  {'found':>7}  {'share of pixels':>15}",
+        ]
+        for name, count in zip(self.class_names, rows, strict=True):
+            iou, found = self.summary["iou"][name], self.summary["accuracy"][name]
+            share = f"{100 * count / total:.2f} %" if total else "-"
+            lines.append(f"{name:<{width}}  {_score(iou):>6}  {_percent(found):>7}  {share:>15}")
+        mean, accuracy = self.summary["mean_iou"], self.summary["pixel_accuracy"]
+        lines += ["", f"mean IoU {_score(mean)}   pixel accuracy {_percent(accuracy)}"]
+        if self.images:
+            each = median(image.seconds for image in self.images)
+            lines.append(f"{1000 * each:.0f} ms per image ({', '.join(v for v in self.notes.values() if v)})")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def ranked(self) -> list[ImageResult]:
+        """The images from the worst to the best mean IoU; those without a labelled pixel are left out."""
+        return sorted((i for i in self.images if not math.isnan(i.mean_iou)), key=lambda image: image.mean_iou)
+
+
+def evaluate(
+    bundle: str | Path,
+    data: str | Path,
+    *,
+    split: str = "val",
+    tile: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    classes: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Segments every labelled image of a split and compares.
+
+    Whole images are segmented, of any size, and one confusion matrix is summed over all of them. Ignored pixels count
+    for nothing. Where a folder has no split files, it is split as it was for the training of the bundle.
+
+    Args:
+        bundle: a bundle, a run folder, or a Hugging Face Hub id.
+        data: a data folder.
+        split: one of its splits.
+        tile: side of the tiles, or None for whole images at once.
+        device: "auto", "cpu", "cuda", ...
+        precision: "auto", "float32", "bfloat16" or "float16".
+        classes: a classes.yaml to use instead of the folder's own.
+        progress: called with the number of images done and of all.
+
+    Raises:
+        DataError: if the folder cannot be read or has no such split, or no mask in it.
+        BundleError: if the bundle's classes, channels or kind of image are not those of the data.
+    """
+    from atrous.workflows.runs import check_tile, load_predictor
+
+    check_tile(tile)
+    loaded, predictor = load_predictor(bundle, device=device, precision=precision)
+    folder = open_like(loaded.recipe, data, classes)
+    pairs = labelled_pairs(folder, split)
+    _must_agree(str(bundle), loaded, folder)
+    matrix, images = np.zeros((len(loaded.class_names),) * 2, dtype=np.int64), []
+    for done, pair in enumerate(pairs):
+        if progress is not None:
+            progress(done, len(pairs))
+        counts, result = _one(predictor, pair, folder, tile)
+        matrix += counts
+        images.append(result)
+    if progress is not None:
+        progress(len(pairs), len(pairs))
+    return Evaluation(
+        bundle=str(bundle),
+        data=str(data),
+        split=split,
+        class_names=tuple(loaded.class_names),
+        matrix=matrix.tolist(),
+        summary=_summary(matrix, loaded.class_names),
+        images=tuple(images),
+        seconds=sum(image.seconds for image in images),
+        notes=_notes(predictor, tile),
+    )
+
+
+def open_like(recipe: dict[str, Any], data: str | Path, classes: str | Path | None = None) -> "Folder":
+    """Opens a data folder, split by the seed and share of the recipe where it has no split of its own."""
+    from atrous.data import open_folder
+
+    share = (recipe.get("data") or {}).get("val_fraction", 0.2)
+    return open_folder(data, classes=classes, val_fraction=share, seed=recipe.get("seed") or 0)
+
+
+def labelled_pairs(folder: "Folder", split: str) -> list["Pair"]:
+    """The images of a split that have a mask.
+
+    Raises:
+        DataError: if there is no such split, or no mask in it.
+    """
+    if split not in folder.splits:
+        raise UsageError(f"{folder.root}: has no split {split!r}. {did_you_mean(split, folder.splits)}")
+    pairs = [pair for pair in folder.splits[split] if pair.mask or pair.instances]
+    if not pairs:
+        raise DataError(f"{folder.root}: no image of the split {split!r} has a mask to compare with; choose another.")
+    return pairs
+
+
+def _one(predictor: "Predictor", pair: "Pair", folder: "Folder", tile: int | None) -> tuple[np.ndarray, ImageResult]:
+    """Confusion counts and scores of one image."""
+    import torch
+
+    from atrous.data.folder import read_pair
+    from atrous.metrics import confusion_matrix, mean_iou, pixel_accuracy
+
+    raster, truth, _ = read_pair(pair, folder)
+    assert truth is not None  # labelled_pairs has seen to it
+    start = time.perf_counter()
+    prediction = predictor(raster.array, tile=tile, scores=False)
+    seconds = time.perf_counter() - start
+    decided, wanted = (torch.from_numpy(a.astype(np.int64)) for a in (prediction.classes, truth))
+    counts = confusion_matrix(decided, wanted, len(predictor.class_names))
+    # An image without a labelled pixel has a defined (zero) matrix but no score.
+    labelled = bool(counts.sum())
+    scores = (mean_iou(counts), pixel_accuracy(counts)) if labelled else (math.nan, math.nan)
+    return counts.numpy(), ImageResult(pair.name, *scores, seconds)
+
+
+def _must_agree(bundle: str, loaded: Any, folder: "Folder") -> None:
+    """The bundle's classes and image type are those of the data, or an error that names both."""
+    ours, theirs = list(loaded.class_names), list(folder.classes.names)
+    if ours != theirs:
+        raise BundleError(
+            f"{bundle}: decides the classes {ours}, but {folder.root} has {theirs}; "
+            "give the bundle's classes, in this order, with --classes FILE."
+        )
+    if (loaded.kind, loaded.channels) != (folder.kind, folder.channels):
+        raise BundleError(
+            f"{bundle}: takes {loaded.kind} images of {loaded.channels} channels, but {folder.root} has "
+            f"{folder.kind} images of {folder.channels}; convert the images, or train on images like these."
+        )
+
+
+def _summary(matrix: np.ndarray, class_names: tuple[str, ...]) -> dict[str, Any]:
+    import torch
+
+    from atrous.metrics import summarize
+
+    return summarize(torch.from_numpy(matrix), class_names)
+
+
+def _notes(predictor: "Predictor", tile: int | None) -> dict[str, str]:
+    return {
+        "device": str(predictor.device),
+        "precision": str(predictor.precision),
+        "tile": "whole images" if tile is None else f"tiles of {tile}",
+        "margin": str(predictor.last_note or ""),
+    }
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _with_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_nan(item) for key, item in value.items()}
+    return math.nan if value is None else value
+
+
+def _score(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.1f} %"

@@ -1,0 +1,26 @@
+"""Small files of the workflows, written whole or not at all."""
+
+import os
+from pathlib import Path
+
+from atrous.errors import UsageError
+
+__all__ = ["write_text"]
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Writes a text file beside its place, then renames it.
+
+    Raises:
+        UsageError: if the disk refuses.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        why = error.strerror or error
+        raise UsageError(f"{path}: cannot be written ({why}); choose another place with -o.") from error
+    return path

@@ -1,0 +1,210 @@
+"""Masks for new images: files, folders and patterns in, one mask per image out."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from atrous.errors import AtrousError, DataError, UsageError
+
+if TYPE_CHECKING:
+    from atrous.inference import Predictor
+    from atrous.types import Prediction
+
+__all__ = ["Outputs", "find_images", "predict"]
+
+NAMED = 3
+"""Failed images that the closing error names."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is written for every image `NAME.suffix`, under the folder OUT.
+
+    Attributes:
+        format: OUT/NAME.png or OUT/NAME.tif holds the class numbers: 8 bits with the classes' colours as palette, 16
+            bits above 256 classes.
+        overlay: also OUT/overlay/NAME.jpg, the classes in colour over the image.
+        confidence: also OUT/confidence/NAME, the score of the decided class: as 8-bit PNG (255 = certain), or as
+            float32 TIFF (1 = certain) where the format is tif.
+        skip_existing: leave images alone whose files are all there.
+    """
+
+    format: Literal["png", "tif"] = "png"
+    overlay: bool = False
+    confidence: bool = False
+    skip_existing: bool = False
+
+    def files(self, out: Path, stem: str) -> list[Path]:
+        """The files of one image, its mask first."""
+        files = [out / f"{stem}.{self.format}"]
+        if self.overlay:
+            files.append(out / "overlay" / f"{stem}.jpg")
+        if self.confidence:
+            files.append(out / "confidence" / f"{stem}.{self.format}")
+        return files
+
+
+def predict(
+    bundle: str | Path,
+    images: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    outputs: Outputs = Outputs(),
+    tile: int | None = None,
+    margin: int | Literal["exact", "auto"] = "exact",
+    views: Sequence[str] = (),
+    device: str = "auto",
+    precision: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """Segments images and writes a mask of the same name for each.
+
+    An image that cannot be segmented is reported at the end; all others are done. With `tile` the memory in use depends
+    on the tile and the size of the mask alone, save that an overlay needs the whole image.
+
+    Args:
+        bundle: a bundle, a run folder, or a Hugging Face Hub id.
+        images: files, folders of images, and patterns such as "scans/*.tif".
+        out: the folder for the masks; it is made if it is not there.
+        outputs: what to write.
+        tile: side of the tiles, or None for whole images at once.
+        margin: context around a tile: "exact" for the same answer as without tiles, "auto", or pixels.
+        views: names of flips and turns to average over.
+        device: "auto", "cpu", "cuda", ...
+        precision: "auto", "float32", "bfloat16" or "float16".
+        progress: called with the number of images done and of all.
+
+    Returns:
+        The written masks.
+
+    Raises:
+        UsageError: before anything is done, if no image is found, two would give the same file, or a mask would fall on
+            an image.
+        DataError: after all images, if some could not be segmented.
+    """
+    from atrous.workflows.runs import bundle_of, check_tile
+
+    if outputs.format not in ("png", "tif"):
+        raise UsageError(f"--format {outputs.format}: masks are written as png or tif.")
+    check_tile(tile, margin)
+    folder = Path(out)
+    todo = _plan(find_images(images), folder, outputs)
+    if not todo:
+        return []
+    from atrous.inference import Predictor
+
+    predictor = Predictor.load(bundle_of(bundle), device=device, precision=precision)
+
+    def segment(image: Path) -> "Prediction":
+        return predictor(image, tile=tile, margin=margin, views=tuple(views), scores=False)
+
+    written, failed = [], []
+    for done, image in enumerate(todo):
+        if progress is not None:
+            progress(done, len(todo))
+        try:
+            written.append(_write(segment(image), image, predictor, folder, outputs))
+        except AtrousError as error:
+            failed.append(error)
+    if progress is not None:
+        progress(len(todo), len(todo))
+    if failed:
+        raise DataError(_complaint(failed, len(todo)))
+    return written
+
+
+def find_images(images: str | Path | Sequence[str | Path]) -> list[Path]:
+    """Files, the images in folders, and what patterns match, in order and without doubles.
+
+    Raises:
+        UsageError: if something named is not there, or holds no image.
+    """
+    named = [images] if isinstance(images, str | Path) else list(images)
+    return list(dict.fromkeys(path for item in named for path in _expand(str(item))))
+
+
+def _expand(item: str) -> Iterator[Path]:
+    import glob
+
+    from atrous.data import list_images
+    from atrous.data.io import SUFFIXES
+
+    path = Path(item)
+    if path.exists():
+        yield from list_images(path)
+        return
+    if not glob.has_magic(item):
+        raise UsageError(f"{item}: there is no such file or folder; check the name, or quote a pattern: 'scans/*.tif'.")
+    matches = sorted(Path(p) for p in glob.glob(item, recursive=True))  # noqa: PTH207  (patterns may be absolute)
+    found = [p for p in matches if p.is_file() and p.suffix.lower() in SUFFIXES]
+    if not found:
+        raise UsageError(f"{item}: no image matches this pattern; atrous reads {', '.join(SUFFIXES)}.")
+    yield from found
+
+
+def _plan(images: list[Path], out: Path, outputs: Outputs) -> list[Path]:
+    """The images to segment, after it is sure that no file falls on another."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: is a file; name a folder with -o.")
+    sources: dict[str, Path] = {}
+    for image in images:
+        # Some file systems do not tell upper from lower case.
+        twin = sources.setdefault(image.stem.lower(), image)
+        if twin is not image:
+            file = outputs.files(out, image.stem)[0]
+            raise UsageError(
+                f"{twin} and {image} would both give {file}; rename one, or segment them into two folders."
+            )
+    inputs = {image.resolve() for image in images}
+    for image in images:
+        for file in outputs.files(out, image.stem):
+            if file.resolve() in inputs:
+                raise UsageError(f"{file}: the result would replace an image; name another folder with -o.")
+    if not outputs.skip_existing:
+        return images
+    return [image for image in images if not all(file.exists() for file in outputs.files(out, image.stem))]
+
+
+def _write(prediction: "Prediction", image: Path, predictor: "Predictor", out: Path, outputs: Outputs) -> Path:
+    """Writes the files of one image, the mask last: where it is, all are."""
+    from atrous.data import write_image
+
+    mask, *others = outputs.files(out, image.stem)
+    for file in (mask, *others):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    if outputs.overlay:
+        _write_overlay(out / "overlay" / f"{image.stem}.jpg", image, prediction, predictor)
+    if outputs.confidence:
+        score = prediction.confidence.astype(np.float32)
+        exact = outputs.format == "tif"
+        write_image(others[-1], score if exact else np.rint(score * 255).astype(np.uint8))
+    few = len(predictor.class_names) <= 256
+    classes = prediction.classes.astype(np.uint8 if few else np.uint16)
+    write_image(mask, classes, palette=list(predictor.colors) if few else None)
+    return mask
+
+
+def _write_overlay(path: Path, image: Path, prediction: "Prediction", predictor: "Predictor") -> None:
+    from PIL import Image
+
+    from atrous.data import read_image
+    from atrous.report import overlay, to_display
+
+    mixed = overlay(to_display(read_image(image).array), prediction.classes, predictor.colors)
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        Image.fromarray(mixed).save(beside, "JPEG", quality=90)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _complaint(failed: list[AtrousError], count: int) -> str:
+    if len(failed) == 1 == count:
+        return str(failed[0])
+    reasons = "; ".join(str(error).rstrip(".") for error in failed[:NAMED])
+    more = f"; and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
+    return f"{len(failed)} of {count} images could not be segmented, the others are done: {reasons}{more}."

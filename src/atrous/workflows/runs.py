@@ -1,0 +1,92 @@
+"""What a run folder holds, where a bundle is, and a predictor for it."""
+
+import csv
+import json
+import os
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atrous.errors import UsageError
+
+if TYPE_CHECKING:
+    from atrous.bundle import Bundle
+    from atrous.inference import Predictor
+
+__all__ = ["bundle_of", "check_tile", "describe_machine", "load_predictor", "read_json", "read_log"]
+
+
+def bundle_of(place: str | Path) -> str | Path:
+    """The bundle in a run folder; any other folder or Hub id as it is."""
+    inside = Path(place) / "bundle"
+    return inside if inside.is_dir() else place
+
+
+def check_tile(tile: int | None, margin: int | str = "exact") -> None:
+    """A tile and a margin that can be, before anything is loaded.
+
+    Raises:
+        UsageError: if not.
+    """
+    if tile is not None and tile < 1:
+        raise UsageError(f"--tile {tile}: a tile's side is a number of pixels from 1; leave it out for whole images.")
+    if isinstance(margin, int) and margin < 0:
+        raise UsageError(f"--margin {margin}: give a number of pixels from 0, exact or auto.")
+    if isinstance(margin, str) and margin not in ("exact", "auto"):
+        raise UsageError(f"--margin {margin}: give a number of pixels from 0, exact or auto.")
+
+
+def load_predictor(place: str | Path, *, device: str = "auto", precision: str = "auto") -> "tuple[Bundle, Predictor]":
+    """A bundle, or the bundle of a run, and the predictor that runs it."""
+    from atrous.bundle import load_bundle
+    from atrous.inference import Predictor
+
+    path = bundle_of(place)
+    return load_bundle(path), Predictor.load(path, device=device, precision=precision)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file, or None where there is none.
+
+    Raises:
+        UsageError: if it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read ({error}); remove it and make it again.") from error
+
+
+def read_log(path: Path) -> list[dict[str, str]]:
+    """The rows of a log.csv, none where there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def describe_machine() -> dict[str, str]:
+    """Processor, accelerator, system and versions, for people."""
+    import torch
+
+    from atrous import __version__
+
+    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return {
+        "Processor": f"{_processor()}, {os.cpu_count()} cores",
+        **({"Accelerator": accelerator} if accelerator else {}),
+        "System": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+        "Versions": f"atrous {__version__}, torch {torch.__version__}",
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

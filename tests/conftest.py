@@ -1,0 +1,27 @@
+"""What every test shares: shape annotations checked at run time, and the real data where it is."""
+
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+# The annotations of these packages are checked while the tests run; the user never pays for it.
+_HOOK = install_import_hook(["atrous.losses", "atrous.metrics", "atrous.tasks", "atrous.layers"], "beartype.beartype")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests on real data where it is absent."""
+    if SHARED.is_dir():
+        return
+    skip = pytest.mark.skip(reason="the real data sets are not beside the repository")
+    for item in items:
+        if "shared" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data sets; ask for it only in tests marked `shared`."""
+    return SHARED

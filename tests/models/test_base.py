@@ -1,0 +1,118 @@
+"""Normalisation, the table of models and the messages of `create_model`."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from atrous.errors import ModelError
+from atrous.models import MODELS, ModelSpec, create_model, list_models
+
+
+@pytest.fixture
+def tiny():
+    return create_model("unet2015", num_classes=2, in_channels=2, width=1)
+
+
+def test_normalisation_starts_as_nothing_and_is_set_per_channel(tiny):
+    image = torch.rand(1, 2, 4, 5) * 65535
+    assert torch.equal(tiny.normalize(image), image)
+    tiny.set_normalization([10.0, 20.0], torch.tensor([2.0, 4.0]))
+    expected = torch.stack([(image[:, 0] - 10) / 2, (image[:, 1] - 20) / 4], dim=1)
+    assert torch.equal(tiny.normalize(image), expected)
+    assert {"mean", "std"} <= tiny.state_dict().keys()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_normalisation_is_exact_under_autocast_and_in_a_narrow_model(tiny, dtype):
+    tiny.set_normalization([65535.0 / 2, 100.1], [1000.3, 7.7])
+    image = torch.rand(1, 2, 4, 5) * 65535
+    expected = tiny.normalize(image)
+    with torch.autocast("cpu", dtype):
+        assert torch.equal(tiny.normalize(image), expected)
+    narrow = copy.deepcopy(tiny).to(dtype)
+    assert narrow.mean.dtype == narrow.std.dtype == torch.float32
+    assert torch.equal(narrow.normalize(image), expected.to(dtype))
+    assert narrow.eval()(image)["out"].dtype == dtype
+
+
+def test_a_double_model_normalises_in_double(tiny):
+    assert tiny.double().normalize(torch.rand(1, 2, 3, 3)).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "text"),
+    [
+        ([0.0], [1.0], r"mean has shape \(1,\), the model has 2 input channels: give one value per channel"),
+        ([0.0, 0.0], [1.0, 1.0, 1.0], r"std has shape \(3,\)"),
+        ([0.0, float("nan")], [1.0, 1.0], "mean is .* every value must be finite"),
+        ([0.0, 0.0], [1.0, 0.0], "std is .* every value must be finite and above 0"),
+        ([0.0, 0.0], [1.0, float("inf")], "std is .* finite"),
+    ],
+)
+def test_what_normalisation_refuses(tiny, mean, std, text):
+    with pytest.raises(ModelError, match=text):
+        tiny.set_normalization(mean, std)
+    assert tiny.mean.tolist() == [0.0, 0.0]
+    assert tiny.std.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"name": "uent", "num_classes": 2}, "create_model: there is no model 'uent'. Did you mean 'unet'?"),
+        (
+            {"name": "unet", "num_classes": 2, "encodr": "resnet18"},
+            "create_model, encodr: unet takes no argument 'encodr'. Did you mean 'encoder'?",
+        ),
+        (
+            {"name": "unet", "num_classes": "2"},
+            "create_model, num_classes: got '2' (str), but num_classes of unet must be int.",
+        ),
+        (
+            {"name": "unet", "num_classes": 2, "encoder": "resnet81"},
+            "unknown encoder 'resnet81'. Did you mean 'resnet18'?",
+        ),
+        (
+            {"name": "unet", "num_classes": 2, "decoder_channels": [64] * 6},
+            "decoder_channels has 6 values, the encoder's maps allow 1 to 5 steps: give at most 5 values",
+        ),
+        (
+            {"name": "unet2015", "num_classes": 0},
+            "a model has 0 classes and 1 input channels: give at least 1 of each",
+        ),
+        ({"name": "unet2015", "num_classes": 2, "width": 0}, "unet2015 has width 0: give at least 1; the paper has 64"),
+    ],
+)
+def test_the_text_of_every_refusal(arguments, text):
+    with pytest.raises(ModelError) as caught:
+        create_model(**arguments)
+    assert str(caught.value) == text
+
+
+def test_the_spec_holds_every_argument_as_plain_values():
+    model = create_model("unet", num_classes=3, encoder="test_resnet", decoder_channels=(8, 4))
+    assert model.spec == ModelSpec(
+        "unet",
+        {
+            "num_classes": 3,
+            "in_channels": 3,
+            "encoder": "test_resnet",
+            "pretrained": False,
+            "decoder_channels": [8, 4],
+        },
+    )
+    again = create_model(model.spec.name, **copy.deepcopy(model.spec).arguments)
+    assert again.spec == model.spec
+    again.load_state_dict(model.state_dict())
+
+
+def test_the_list_is_the_table():
+    assert list_models() == sorted(MODELS)
+
+
+def test_importing_the_models_imports_neither_timm_nor_torchvision():
+    code = "import sys, atrous.models; assert not {'timm', 'torchvision', 'lightning', 'pydantic'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True)

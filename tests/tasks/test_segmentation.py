@@ -1,0 +1,180 @@
+"""The task: which losses, on which grids, with which weights; what is decided; and what is refused."""
+
+import numpy as np
+import pytest
+import torch
+
+from atrous.errors import DataError, RecipeError, UsageError
+from atrous.losses import cross_entropy, dice_loss, median_frequency
+from atrous.tables import Place, read_section
+from atrous.tasks import TASKS, Segmentation
+from atrous.tasks.segmentation import _shrink
+
+PLACE = Place("unet.yaml", ("task",), {("task", "loss"): "unet.yaml line 5"})
+FREQUENCIES = {"pixels": [11, 3, 2], "totals": [16, 8, 8]}
+
+
+@pytest.fixture
+def outputs():
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "out": torch.randn(2, 3, 8, 12, generator=generator),
+        "aux": torch.randn(2, 3, 4, 6, generator=generator),
+    }
+
+
+@pytest.fixture
+def mask():
+    mask = torch.randint(0, 3, (2, 8, 12), generator=torch.Generator().manual_seed(1))
+    mask[:, :2] = 255
+    return mask
+
+
+def test_one_loss_by_name(outputs, mask):
+    losses = Segmentation(3, aux_weight=0.0).losses(outputs, {"mask": mask})
+    assert set(losses) == {"cross_entropy"}
+    assert losses["cross_entropy"] == cross_entropy(outputs["out"], mask)
+
+
+def test_losses_are_weighted_and_auxiliary_outputs_see_the_mask_on_their_grid(outputs, mask):
+    task = Segmentation(3, loss=["cross_entropy", {"name": "dice", "weight": 0.5, "smooth": 1}], aux_weight=0.4)
+    losses = task.losses(outputs, {"mask": mask})
+    small = mask[:, 1::2, 1::2]
+    assert list(losses) == ["cross_entropy", "dice", "aux.cross_entropy", "aux.dice"]
+    torch.testing.assert_close(losses["cross_entropy"], cross_entropy(outputs["out"], mask))
+    torch.testing.assert_close(losses["dice"], 0.5 * dice_loss(outputs["out"], mask, smooth=1.0))
+    torch.testing.assert_close(losses["aux.cross_entropy"], 0.4 * cross_entropy(outputs["aux"], small))
+    torch.testing.assert_close(losses["aux.dice"], 0.2 * dice_loss(outputs["aux"], small, smooth=1.0))
+
+
+@pytest.mark.parametrize(("source", "target"), [(8, 3), (9, 3), (7, 4), (250, 32), (3, 8), (5, 5)])
+def test_each_cell_takes_the_pixel_nearest_to_its_centre(source, target):
+    mask = torch.arange(source)[None, :, None].expand(1, source, 4).contiguous()
+    shrunk = _shrink(mask, (target, 4))
+    centres = (np.arange(target) + 0.5) * source / target
+    nearest = shrunk[0, :, 0].numpy()
+    assert shrunk.shape == (1, target, 4)
+    assert (np.abs(nearest + 0.5 - centres) <= 0.5 + 1e-9).all()
+    if source == target:
+        assert (nearest == np.arange(source)).all()
+
+
+def test_aux_weights_by_name(outputs, mask):
+    task = Segmentation(3, aux_weight={"aux": 2.0, "other": 1.0})
+    assert task.losses(outputs, {"mask": mask})["aux.cross_entropy"] == 2 * cross_entropy(
+        outputs["aux"], mask[:, 1::2, 1::2]
+    )
+    assert set(Segmentation(3, aux_weight={"aux": 0.0}).losses(outputs, {"mask": mask})) == {"cross_entropy"}
+    with pytest.raises(
+        RecipeError, match=r"aux_weight: the model has an output 'aux' without a weight.*Did you mean 'aax'"
+    ):
+        Segmentation(3, aux_weight={"aax": 1.0}).losses(outputs, {"mask": mask})
+
+
+def test_class_weights_from_a_list_and_from_frequencies(outputs, mask):
+    plain = {"out": outputs["out"]}
+    listed = Segmentation(3, loss={"name": "cross_entropy", "weights": [1, 2, 0.5]})
+    expected = cross_entropy(outputs["out"], mask, weights=torch.tensor([1, 2, 0.5]))
+    assert listed.losses(plain, {"mask": mask})["cross_entropy"] == expected
+    assert not listed.needs_frequencies
+
+    section = {"name": "cross_entropy", "weights": "median_frequency"}
+    waiting = Segmentation(3, loss=section)
+    assert waiting.needs_frequencies
+    with pytest.raises(UsageError, match="weighs classes by 'median_frequency' and needs the class frequencies"):
+        waiting.losses(plain, {"mask": mask})
+    ready = Segmentation(3, loss=section, frequencies=FREQUENCIES)
+    expected = cross_entropy(outputs["out"], mask, weights=median_frequency(**FREQUENCIES))
+    assert ready.losses(plain, {"mask": mask})["cross_entropy"] == expected
+
+
+@pytest.mark.parametrize(
+    ("loss", "text"),
+    [
+        ("crossentropy", "unet.yaml line 5, task.loss.name: there is no loss 'crossentropy'. "
+                         "Did you mean 'cross_entropy'?"),
+        ({"name": "dice", "smoth": 1}, "unet.yaml line 5, task.loss.smoth: dice_loss takes no argument 'smoth'. "
+                                       "Did you mean 'smooth'?"),
+        ({"name": "dice", "weights": [1, 1, 1]}, "unet.yaml line 5, task.loss.weights: dice_loss takes no argument "
+                                                 "'weights'. Choose from: smooth."),
+        ({"name": "dice", "weight": "2"}, "unet.yaml line 5, task.loss.weight: got '2' (str), but the weight of a loss "
+                                          "must be float."),
+        ({"name": "dice", "ignore_index": 0}, "unet.yaml line 5, task.loss.ignore_index: dice_loss is handed "
+                                              "'ignore_index' by atrous itself; remove it here."),
+        (["dice", "dice"], "unet.yaml line 5, task.loss: name at least one loss, and each one once; "
+                           "got ['dice', 'dice']."),
+        ([], "unet.yaml line 5, task.loss: name at least one loss, and each one once; got []."),
+        ({"weights": [1, 1, 1]}, "unet.yaml line 5, task.loss: the loss needs a name. "
+                                 "Choose from: cross_entropy, dice."),
+        ({"name": "cross_entropy", "weights": "median_freq"},
+         "unet.yaml line 5, task.loss.weights: there is no class weighting 'median_freq'. "
+         "Did you mean 'median_frequency'?"),
+        ({"name": "cross_entropy", "weights": [1, 2]},
+         "unet.yaml line 5, task.loss.weights: got [1, 2] (list), but weights are one number >= 0 for each of the "
+         "3 classes, or one of median_frequency, enet."),
+        ({"name": "cross_entropy", "weights": ["a", 2, 3]},
+         "unet.yaml line 5, task.loss.weights.0: got 'a' (str), but weights (unless the name of a rule) must be "
+         "a list of float."),
+    ],
+)  # fmt: skip
+def test_wrong_losses_are_named_with_their_line(loss, text):
+    with pytest.raises(RecipeError) as caught:
+        Segmentation(3, loss=loss, place=PLACE)
+    assert str(caught.value) == text
+
+
+def test_a_recipes_section_brings_its_place_along():
+    section = {"name": "segmentation", "loss": "crossentropy"}
+    builder, arguments = read_section(TASKS, section, kind="task", place=PLACE, given=("num_classes", "frequencies"))
+    with pytest.raises(RecipeError, match=r"^unet\.yaml line 5, task\.loss\.name: "):
+        builder(3, **arguments)
+    with pytest.raises(RecipeError, match=r"task\.aux_weight: got 'x' \(str\), but aux_weight of Segmentation must be"):
+        read_section(
+            TASKS, {"name": "segmentation", "aux_weight": "x"}, kind="task", place=PLACE, given=("num_classes",)
+        )
+
+
+def test_labels_that_are_no_class_are_named(outputs, mask):
+    mask[0, 3, 3], mask[1, 4, 4] = 7, -1
+    with pytest.raises(DataError) as caught:
+        Segmentation(3).losses(outputs, {"mask": mask, "index": torch.tensor([4, 9])})
+    assert str(caught.value) == (
+        "the masks of a batch (images 4, 9 of the split) hold -1, 7, but the 3 classes are 0 to 2, and 255 is ignored; "
+        "run `atrous check` on the data."
+    )
+    Segmentation(8, ignore_index=-1).losses({"out": torch.zeros(2, 8, 8, 12)}, {"mask": mask.clamp(max=7)})
+
+
+def test_frequencies_of_another_number_of_classes():
+    with pytest.raises(UsageError, match="frequencies of 3 classes for 2 classes"):
+        Segmentation(2, loss={"name": "cross_entropy", "weights": "enet"}, frequencies=FREQUENCIES)
+
+
+def test_scores_are_probabilities_in_float32(outputs):
+    scores = Segmentation(3).scores({"out": outputs["out"].bfloat16()})
+    assert scores.dtype == torch.float32
+    torch.testing.assert_close(scores.sum(1), torch.ones(2, 8, 12))
+
+
+@pytest.mark.parametrize("classes", [2, 5, 300])
+def test_decisions_are_those_of_numpy(classes, monkeypatch):
+    monkeypatch.setattr("atrous.tasks.segmentation._BAND", classes * 40)  # several bands
+    scores = torch.rand(classes, 13, 17, generator=torch.Generator().manual_seed(0))
+    decided = Segmentation(classes).decode(scores)
+    assert decided.classes.dtype == (np.uint8 if classes <= 256 else np.uint16)
+    assert decided.confidence.dtype == np.float16
+    assert (decided.classes == scores.numpy().argmax(0)).all()
+    assert (decided.confidence == scores.numpy().max(0).astype(np.float16)).all()
+    assert decided.scores is None
+
+
+def test_equal_scores_go_to_the_first_class():
+    assert (Segmentation(3).decode(torch.full((3, 4, 4), 1 / 3)).classes == 0).all()
+
+
+def test_the_state_ignores_what_the_task_ignores(outputs, mask):
+    task = Segmentation(3)
+    state = task.metrics()
+    state.update(task.scores(outputs).argmax(1), mask)
+    assert state.compute().sum() == (mask != 255).sum()
+    assert task.pixelwise

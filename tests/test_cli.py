@@ -1,0 +1,184 @@
+"""The command: quick to answer, light to load, exact in what it hands on, honest in how it ends."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from atrous import cli, workflows
+from atrous.errors import DataError
+
+COMMANDS = ["check", "demo", "evaluate", "models", "predict", "report", "sample", "train"]
+
+
+@pytest.fixture
+def handed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a command hands to its workflow, which does nothing."""
+    seen: dict[str, Any] = {}
+
+    def record(name: str) -> Any:
+        def stand_in(*args: Any, **kwargs: Any) -> str:
+            seen.update(kwargs, name=name, args=args)
+            return "done"
+
+        return stand_in
+
+    for name in ("sample", "check", "train", "evaluate", "predict", "report", "demo"):
+        monkeypatch.setattr(workflows, name, record(name))
+    return seen
+
+
+@pytest.mark.parametrize("line", ["import atrous.cli; atrous.cli.main(['--help'])", "import atrous.workflows"])
+def test_help_and_import_load_nothing_heavy(line: str) -> None:
+    heavy = ("torch", "numpy", "timm", "lightning", "torchvision", "matplotlib", "pydantic", "cv2", "PIL", "yaml")
+    code = f"{line}\nimport sys; print([m for m in {heavy} if m in sys.modules], file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    for command in COMMANDS:
+        assert f" {command} " in out
+    assert sorted(typer.main.get_command(cli.app).commands) == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([command, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert f"atrous {command}" in out
+    assert command == "models" or f"Example: atrous {command}" in out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    from atrous import __version__
+
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"atrous {__version__}\n"
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    assert "predict" in "".join(capsys.readouterr())
+
+
+def test_train_hands_on_overrides(handed: dict[str, Any]) -> None:
+    line = "train data model.encoder=resnet34 --recipe unet training.max_steps=5 -o runs/a --resume --from b"
+    assert cli.main([*line.split(), "--classes", "c"]) == 0
+    assert handed["args"] == (Path("data"),)
+    assert handed["overrides"] == ["model.encoder=resnet34", "training.max_steps=5"]
+    assert handed["recipe"] == "unet"
+    assert handed["out"] == Path("runs/a")
+    assert handed["resume"] is True
+    assert handed["from_bundle"] == "b"
+    assert handed["classes"] == Path("c")
+
+
+def test_train_needs_nothing_but_data(handed: dict[str, Any]) -> None:
+    assert cli.main(["train", "data"]) == 0
+    assert (handed["recipe"], handed["out"], handed["overrides"]) == (None, None, [])
+
+
+@pytest.mark.parametrize(
+    ("given", "margin"), [("exact", "exact"), ("auto", "auto"), ("32", 32), ("-3", -3), ("x", "x")]
+)
+def test_predict_hands_on_everything(given: str, margin: Any, handed: dict[str, Any]) -> None:
+    line = "predict run a.png more/*.tif -o out --overlay --confidence --skip-existing --format tif --tile 64"
+    line += " --views hflip,vflip --device cpu --precision float32 --margin"
+    assert cli.main([*line.split(), given]) == 0
+    assert handed["args"] == ("run", ["a.png", "more/*.tif"], Path("out"))
+    assert handed["outputs"] == workflows.Outputs("tif", overlay=True, confidence=True, skip_existing=True)
+    assert (handed["tile"], handed["margin"], handed["views"]) == (64, margin, ["hflip", "vflip"])
+    assert (handed["device"], handed["precision"]) == ("cpu", "float32")
+
+
+def test_evaluate_hands_on_everything(handed: dict[str, Any]) -> None:
+    assert cli.main(["evaluate", "run", "data", "--split", "test", "--tile", "64", "--classes", "c.yaml"]) == 0
+    assert handed["args"] == ("run", Path("data"))
+    assert (handed["split"], handed["tile"], handed["classes"]) == ("test", 64, Path("c.yaml"))
+
+
+def test_other_commands_hand_on(handed: dict[str, Any]) -> None:
+    cli.main(["sample", "cells", "out", "--count", "4", "--size", "64", "--seed", "9"])
+    assert (handed["args"], handed["count"], handed["size"], handed["seed"]) == (("cells", Path("out")), 4, 64, 9)
+    cli.main(["report", "run", "--data", "there"])
+    assert (handed["args"], handed["data"]) == ((Path("run"),), Path("there"))
+    cli.main(["demo"])
+    assert handed["args"] == (Path("demo"),)
+
+
+def fail(error: BaseException) -> Any:
+    def stand_in(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    return stand_in
+
+
+def test_an_error_of_the_user_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(workflows, "check", fail(DataError("a.png: is broken.\nCopy it again.")))
+    assert cli.main(["check", "data"]) == 2
+    assert capsys.readouterr().err == "error: a.png: is broken. Copy it again.\n"
+
+
+@pytest.mark.parametrize("how", ["flag", "variable"])
+def test_debug_shows_where_it_came_from(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflows, "check", fail(DataError("a.png: is broken")))
+    if how == "variable":
+        monkeypatch.setenv("ATROUS_DEBUG", "1")
+    with pytest.raises(DataError):
+        cli.main(["check", "data", *(["--debug"] if how == "flag" else [])])
+
+
+def test_an_error_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflows, "check", fail(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["check", "data"])
+
+
+def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(workflows, "check", fail(OSError(28, "No space left on device", "out/a.png")))
+    assert cli.main(["check", "data"]) == 2
+    assert capsys.readouterr().err.startswith("error: out/a.png: No space left on device; check")
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(workflows, "check", fail(KeyboardInterrupt()))
+    assert cli.main(["check", "data"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    code = "import sys; from atrous.cli import main; sys.exit(main(['models']))"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()  # type: ignore[union-attr]
+        err = process.stderr.read()  # type: ignore[union-attr]
+        assert process.wait(timeout=60) == 0
+    assert err == b""
+
+
+def test_models_lists_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    from atrous.models import MODELS
+
+    assert cli.main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == sorted(MODELS)
+    assert all("https://" in line and line.split()[1].isdigit() for line in lines[1:])
+
+
+def test_check_exits_by_what_it_finds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["sample", "cells", str(tmp_path / "cells"), "--count", "6", "--size", "64"]) == 0
+    assert cli.main(["check", str(tmp_path / "cells")]) == 0
+    images = tmp_path / "cells" / "images"
+    (tmp_path / "cells" / "masks" / "stray.png").write_bytes((images / "cells_00000.png").read_bytes())
+    (tmp_path / "cells" / "train.txt").write_text("cells_00000\ncells_00000\n")
+    capsys.readouterr()
+    assert cli.main(["check", str(tmp_path / "cells")]) == 0
+    assert "warning [" in capsys.readouterr().out
+    (images / "cells_00000.png").write_text("no image")
+    assert cli.main(["check", str(tmp_path / "cells")]) == 2
+    assert "error [" in capsys.readouterr().out

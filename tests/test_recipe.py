@@ -1,0 +1,272 @@
+"""Recipes: what is read, where each value is said to stand, what overrides do, and every complaint."""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+import yaml
+
+from atrous.errors import RecipeError
+from atrous.models import MODELS
+from atrous.optim import OPTIMIZERS, SCHEDULES
+from atrous.recipe import RECIPES, list_recipes, load_recipe, write_yaml
+from atrous.tasks import TASKS
+
+TEXT = """\
+# a comment
+model: {name: unet, encoder: resnet18}
+data:
+  crop: [128, 96]
+  augment:
+    - name: horizontal_flip
+      p: 0.5
+    - {name: random_scale, low: 0.5}
+optimizer: {name: sgd, lr: 1e-2, weight_decay: 1E-4}
+training: {max_steps: 20}
+seed: 3
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    max_steps: int | None = 2000
+    precision: str = "auto"
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(TEXT)
+    return path
+
+
+def test_values_and_lines(file):
+    recipe = load_recipe(file)
+    assert recipe.values == {
+        "model": {"name": "unet", "encoder": "resnet18"},
+        "data": {
+            "crop": [128, 96],
+            "augment": [{"name": "horizontal_flip", "p": 0.5}, {"name": "random_scale", "low": 0.5}],
+        },
+        "optimizer": {"name": "sgd", "lr": 0.01, "weight_decay": 0.0001},
+        "training": {"max_steps": 20},
+        "seed": 3,
+    }
+    for path, line in [
+        (("model",), 2), (("model", "encoder"), 2), (("data",), 3), (("data", "crop"), 4), (("data", "augment", 0), 6),
+        (("data", "augment", 0, "p"), 7), (("data", "augment", 1, "low"), 8), (("seed",), 11),
+    ]:  # fmt: skip
+        assert recipe.place.lines[path] == f"{file} line {line}"
+    assert str(recipe.place / "data" / "augment" / 0 / "p") == f"{file} line 7, data.augment.0.p"
+    assert recipe.seed == 3
+
+
+def test_sections(file):
+    recipe = load_recipe(file)
+    assert recipe.section("training") == {"max_steps": 20}
+    assert recipe.section("schedule", {"name": "poly"}) == {"name": "poly"}
+    assert recipe.options("training", Options) == Options(max_steps=20)
+    assert load_recipe(file, ["training={}"]).options("training", Options) == Options()
+    assert load_recipe(file, ["training="]).options("training", Options) == Options()
+    builder, arguments = recipe.named("schedule", SCHEDULES, kind="schedule", given=("max_steps",), default="poly")
+    assert builder is SCHEDULES["poly"]
+    assert arguments == {}
+    builder, arguments = recipe.named("model", MODELS, kind="model", given=("num_classes", "in_channels"))
+    assert builder is MODELS["unet"]
+    assert arguments == {"encoder": "resnet18"}
+
+
+def test_what_is_written_is_read_back(file, tmp_path):
+    recipe = load_recipe(file, ["model.encoder=x", "optimizer.lr=1e-7", "data.crop=[1, 2]"])
+    again = tmp_path / "again.yaml"
+    again.write_text(recipe.to_yaml())
+    assert load_recipe(again).values == recipe.values
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["no", "1e-4", "12:30", "0o17", "010", "2020-01-01", "~", "", "a: b", "- a", "#", 1e-7, 1e22, math.inf, -0.5, 0,
+     True, None, [], {}, "ünï", [1, [2.5, "x"]], {"a": {"b": [None]}}, "0x10", ".5", "1_000", "yes", "<<"],
+)  # fmt: skip
+def test_any_plain_value_survives_the_round_trip(value, tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text(write_yaml({"model": {"name": "unet", "x": value}}), encoding="utf-8")
+    assert load_recipe(path).values["model"]["x"] == value
+    assert type(load_recipe(path).values["model"]["x"]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [("1e-4", 1e-4), ("1E5", 1e5), ("-.5", -0.5), ("3.", 3.0), ("no", "no"), ("off", "off"), ("12:30", "12:30"),
+     ("010", 10), ("0x1F", 31), ("0o17", 15), ("true", True), ("True", True), ("null", None), ("~", None), ("+3", 3),
+     (".inf", math.inf), ("-.inf", -math.inf), ("2020-01-01", "2020-01-01"), ("1_000", "1_000"), ("x10", "x10"),
+     ("'1e-4'", "1e-4"), ("1.2.3", "1.2.3"), (".NaN.", ".NaN."), (".INF", math.inf)],
+)  # fmt: skip
+def test_scalars_are_those_of_yaml_1_2(written, value, tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text(f"seed: 0\ntraining: {{x: {written}}}\n")
+    found = load_recipe(path).values["training"]["x"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_overrides(file):
+    recipe = load_recipe(
+        file,
+        ["model.encoder=resnet34", "data.augment.0.p=0.2", "training.max_steps=50", "schedule.name=poly", "seed=7",
+         "optimizer.groups.head.lr=x10", "data.crop={a: 1}", "optimizer.lr=1e-4"],
+    )  # fmt: skip
+    assert recipe.values["model"] == {"name": "unet", "encoder": "resnet34"}
+    assert recipe.values["data"]["augment"][0]["p"] == 0.2
+    assert recipe.values["data"]["crop"] == {"a": 1}
+    assert recipe.values["schedule"] == {"name": "poly"}
+    assert recipe.values["optimizer"] == {
+        "name": "sgd", "lr": 1e-4, "weight_decay": 1e-4, "groups": {"head": {"lr": "x10"}}
+    }  # fmt: skip
+    assert recipe.seed == 7
+    assert str(recipe.place / "model" / "encoder") == "command line, model.encoder"
+    assert str(recipe.place / "data" / "crop" / "a") == "command line, data.crop.a"
+    assert str(recipe.place / "model" / "name") == f"{file} line 2, model.name"
+
+
+def test_an_override_by_a_name_alone_replaces_the_section(file):
+    recipe = load_recipe(file, ["model=fcn", "model.encoder=resnet50"])
+    assert recipe.values["model"] == {"name": "fcn", "encoder": "resnet50"}
+    with pytest.raises(
+        RecipeError, match=r"^command line, model\.name: there is no model 'fnc'\. Did you mean 'fcn'\?$"
+    ):
+        load_recipe(file, ["model=fnc"]).named("model", MODELS, kind="model", given=("num_classes",))
+
+
+def test_a_section_that_is_a_name_alone(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("model: unet\nschedule: poly\n")
+    recipe = load_recipe(path, ["schedule.power=2", "task={name: segmentation, loss: dice}", "task.loss.smooth=1"])
+    assert recipe.values == {
+        "model": {"name": "unet"},
+        "schedule": {"name": "poly", "power": 2},
+        "task": {"name": "segmentation", "loss": {"name": "dice", "smooth": 1}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        ("modle.encoder=x", "command line: a recipe has no section 'modle'. Did you mean 'model'?"),
+        ("model", "command line: got 'model', but an override is KEY=VALUE, such as model.encoder=resnet34."),
+        ("model..x=1", "command line: got 'model..x=1', but an override is KEY=VALUE, such as model.encoder=resnet34."),
+        ("=1", "command line: got '=1', but an override is KEY=VALUE, such as model.encoder=resnet34."),
+        ("data.augment.2.p=1", "command line, data.augment: there is no entry '2'; the list has entries 0 to 1."),
+        ("data.augment.first.p=1", "command line, data.augment: there is no entry 'first'; "
+                                   "the list has entries 0 to 1."),
+        ("training.max_steps.x=1", "command line, training.max_steps: the value is 20 (int) and has no entry 'x'; "
+                                   "set it as a whole."),
+        ("model.x=[1", "command line, model.x: this is not YAML: expected ',' or ']', but got '<stream end>'."),
+        ("seed=x", "command line, seed: got 'x' (str), but a seed is a whole number from 0 on."),
+        ("seed=-1", "command line, seed: got -1 (int), but a seed is a whole number from 0 on."),
+        ("seed=1.5", "command line, seed: got 1.5 (float), but a seed is a whole number from 0 on."),
+    ],
+)  # fmt: skip
+def test_wrong_overrides(file, override, text):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(file, [override])
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("", "FILE: it is empty, but it needs sections, such as `model: {name: unet}`."),
+        ("# nothing\n", "FILE: it is empty, but it needs sections, such as `model: {name: unet}`."),
+        ("- model\n", "FILE: it holds ['model'] (list), but it needs sections, such as `model: {name: unet}`."),
+        ("unet\n", "FILE: it holds 'unet' (str), but it needs sections, such as `model: {name: unet}`."),
+        ("model: {name: unet}\nmodle: 3\n", "FILE line 2, modle: a recipe has no section 'modle'. "
+                                            "Did you mean 'model'?"),
+        ("model:\n\tname: unet\n", "FILE line 2: this is not YAML: a tab; indent with spaces."),
+        ("model: {name: unet\nseed: 3\n", "FILE line 2: this is not YAML: expected ',' or '}', but got ':'."),
+        ("model: {name: unet}\nseed: 1\nseed: 2\n", "FILE line 3, seed: the key stands here a second time."),
+        ("model: {name: unet, name: fcn}\n", "FILE line 1, model.name: the key stands here a second time."),
+        ("a: &x 1\n<<: *x\n", "FILE line 2: '<<' (str) cannot be a key; put text in quotes."),
+        ("model: {true: 1}\n", "FILE line 1: True (bool) cannot be a key; put text in quotes."),
+        ("model: {[1, 2]: 1}\n", "FILE line 1: 'tag:yaml.org,2002:seq' is not used in recipes; "
+                                 "write text, numbers, lists and mappings."),
+        ("model: !!python/object/apply:os.system ['echo']\n", None),
+        ("model: !!python/name:os.system ''\n",
+         "FILE line 1: 'tag:yaml.org,2002:python/name:os.system' is not used in recipes; "
+         "write text, numbers, lists and mappings."),
+        ("model: !!int x\n", "FILE line 1: 'x' is not a number."),
+        ("model: &a [*a]\n", "FILE line 1: an alias (*) that repeats without end; write the values out."),
+        ("model: {name: unet}\n---\nmodel: x\n", "FILE line 2: this is not YAML: but found another document."),
+        ("model: \x07\n", "FILE: this is not YAML: a character that YAML does not allow."),
+        ("seed: true\n", "FILE line 1, seed: got True (bool), but a seed is a whole number from 0 on."),
+        ("model: " + "[" * 5000 + "]" * 5000, "FILE: too deeply nested."),
+    ],
+)  # fmt: skip
+def test_wrong_files(tmp_path, content, text):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(content)
+    if text is None:  # a list under an unknown tag is a list: nothing is ever constructed
+        assert load_recipe(path).values == {"model": ["echo"]}
+        return
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert str(caught.value).replace(str(path), "FILE") == text
+
+
+def test_an_alias_bomb_is_defused(tmp_path):
+    lines = ["seed: 0", "data:", "  a: &a [x, x, x, x, x, x, x, x, x]"]
+    names = "abcdefghi"
+    lines += [f"  {b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in pairwise(names)]
+    path = tmp_path / "bomb.yaml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(RecipeError, match="an alias"):
+        load_recipe(path)
+
+
+def test_files_that_are_no_text(tmp_path):
+    path = tmp_path / "picture.yaml"
+    path.write_bytes(b"\x89PNG\xff\xfe")
+    with pytest.raises(RecipeError, match=r"picture\.yaml: this is not a text file in UTF-8"):
+        load_recipe(path)
+    path.write_bytes(b"\xef\xbb\xbfseed: 1\r\n")  # as Windows editors write it
+    assert load_recipe(path).seed == 1
+
+
+def test_recipes_that_are_not_there():
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("unett")
+    assert str(caught.value) == (
+        "there is no recipe 'unett'. Did you mean 'unet'? "
+        "A recipe of your own is named by its path, which ends in .yaml."
+    )
+    with pytest.raises(RecipeError, match=r"no recipe 'zzz'\. Choose from: fcn, unet, unet2015\."):
+        load_recipe("zzz")
+    with pytest.raises(RecipeError, match=r"^a/unett\.yaml: there is no such recipe file.*Did you mean 'unet'"):
+        load_recipe("a/unett.yaml")
+
+
+def test_a_section_that_is_missing_or_no_mapping(file):
+    with pytest.raises(RecipeError, match=r"mine\.yaml: there is no section 'task'\. Add one like `task: \{name: seg"):
+        load_recipe(file).named("task", TASKS, kind="task")
+    with pytest.raises(RecipeError, match=r"^command line, training: got 3 \(int\), but training is a mapping"):
+        load_recipe(file, ["training=3"]).options("training", Options)
+    with pytest.raises(RecipeError, match=r"^command line, training\.max_step: Options takes no argument 'max_step'"):
+        load_recipe(file, ["training.max_step=3"]).options("training", Options)
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_the_recipes_that_come_along(name):
+    recipe = load_recipe(name)
+    assert str(recipe.place / "model" / "name").startswith(f"recipes/{name}.yaml line ")
+    recipe.named("model", MODELS, kind="model", given=("num_classes", "in_channels"))
+    task, arguments = recipe.named("task", TASKS, kind="task", given=("num_classes", "frequencies"))
+    assert task(2, **arguments).num_classes == 2
+    recipe.named("optimizer", OPTIMIZERS, kind="optimizer", given=("model",))
+    recipe.named("schedule", SCHEDULES, kind="schedule", given=("max_steps",))
+    head = (RECIPES / f"{name}.yaml").read_text().splitlines()[:3]
+    assert any(f"--recipe {name} " in line for line in head), "a recipe opens with its command"
+
+
+def test_other_readers_understand_what_we_write(file):
+    assert yaml.safe_load(load_recipe(file).to_yaml()) == load_recipe(file).values
