@@ -125,7 +125,10 @@ def missing_partner(world: World) -> list[str]:
     return world.check()
 
 
-@case(r"masks/cells_00001\.png: has 64 x 60 pixels .* has 64 x 64\. Export the mask at the size of its image", finding=True)
+@case(
+    r"masks/cells_00001\.png: has 64 x 60 pixels .* has 64 x 64\. Export the mask at the size of its image",
+    finding=True,
+)
 def size_mismatch(world: World) -> list[str]:
     world.save(world.mask(), np.zeros((64, 60), np.uint8))
     return world.check()
@@ -144,13 +147,13 @@ def image_that_is_text(world: World) -> list[str]:
     return world.check()
 
 
-@case(r"masks/cells_00001\.png: label 7 \(4096 pixels\) is not in the class table.* put the value into classes\.yaml", finding=True)
+@case(r"masks/cells_00001\.png: label 7 \(4096 pixels\) is not in .* put the value into classes\.yaml", finding=True)
 def label_out_of_range(world: World) -> list[str]:
     world.save(world.mask(), np.full((64, 64), 7, np.uint8))
     return world.check()
 
 
-@case(r"masks/cells_00001\.png: is an RGB mask of \d+ colours.* export the mask again as an index PNG", finding=True)
+@case(r"masks/cells_00001\.png: is an RGB mask of .* export the mask again", finding=True)
 def rgb_mask_without_colors(world: World) -> list[str]:
     rng = np.random.default_rng(0)
     (world.data / "classes.yaml").unlink()
@@ -187,14 +190,14 @@ def classes_file_missing(world: World) -> list[str]:
     return [*world.train(), "--classes", str(world.root / "table.yaml")]
 
 
-@case(r"val\.txt line 3: names 'cells_99999', and there is no such image\. Did you mean", finding=True)
+@case(r"val\.txt line 3: names 'cells_99999', and there is no such image\. Did you", finding=True)
 def split_names_absent_image(world: World) -> list[str]:
     with (world.data / "val.txt").open("a") as file:
         file.write("cells_99999\n")
     return world.check()
 
 
-@case(r"images/twin\.png: has the same pixels as .*cells_00000\.png, which is in train.* Keep one of them", finding=True)
+@case(r"images/twin\.png: has the same pixels as .*cells_00000\.png, which is in train.* Keep one", finding=True)
 def image_in_two_splits(world: World) -> list[str]:
     shutil.copy(world.image(0), world.data / "images" / "twin.png")
     shutil.copy(world.mask(0), world.data / "masks" / "twin.png")
@@ -280,7 +283,7 @@ def recipe_unknown_encoder(world: World) -> list[str]:
     return world.train("model={name: unet, encoder: resnet81}")
 
 
-@case(r"encoder 'swin_tiny_patch4_window7_224' cannot run at output stride 8: .* set output_stride to that, or choose")
+@case(r"encoder 'swin_tiny_patch4_window7_224' cannot run at output stride 8: .* set output_stride to")
 def recipe_encoder_without_stride(world: World) -> list[str]:
     return world.train("model={name: fcn, encoder: swin_tiny_patch4_window7_224}")
 

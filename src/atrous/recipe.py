@@ -179,13 +179,13 @@ def _find(name_or_path: str | Path) -> tuple[Path, str]:
     """The file, and what messages call it."""
     text = str(name_or_path)
     path = Path(text)
+    if text in list_recipes():
+        return RECIPES / f"{text}.yaml", f"recipes/{text}.yaml"
     if path.suffix in (".yaml", ".yml") or path.is_file() or len(path.parts) != 1:
         if path.is_file():
             return path, text
         near = did_you_mean(path.stem, list_recipes())
         raise RecipeError(f"{text}: there is no such recipe file. Recipes that come with atrous: {near}")
-    if text in list_recipes():
-        return RECIPES / f"{text}.yaml", f"recipes/{text}.yaml"
     raise RecipeError(
         f"there is no recipe {text!r}. {did_you_mean(text, list_recipes())} A recipe of your own is named by its path, "
         "which ends in .yaml."

@@ -247,6 +247,25 @@ def test_jpeg_masks_are_pointed_out(make_folder):
     assert "as are 4 masks in all" in one(report, "lossy_mask").message
 
 
+def test_classes_are_not_discovered_in_jpeg_masks(make_folder):
+    root = make_folder(4, values=(0, 255, 0))
+    for path in list((root / "masks").iterdir()):
+        cv2.imwrite(str(path.with_suffix(".jpg")), read(path), [cv2.IMWRITE_JPEG_QUALITY, 50])
+        path.unlink()
+    report = check_folder(root)
+    assert found(report, "error") == ["lossy_mask"]
+    assert "Export the masks again as PNG." in str(report)
+
+
+def test_an_unreadable_image_does_not_hide_its_mask(make_folder):
+    root = make_folder(4)
+    (root / "classes.yaml").write_text("classes: [{name: a, value: [0, 1, 2]}]")
+    (root / "images" / "001.png").write_bytes(b"")
+    (root / "masks" / "001.png").write_bytes(b"")
+    report = check_folder(root)
+    assert [f.code for f in report.errors if "001" in f.file] == ["unreadable", "unreadable"]
+
+
 def test_an_image_with_alpha_among_others(make_folder, picture):
     root = make_folder(6)
     rgba = np.dstack([picture(seed=9), np.full((24, 32), 255, np.uint8)])

@@ -239,6 +239,15 @@ def test_a_damaged_png_is_refused(tmp_path, picture):
         read_image(tmp_path / "a.png")
 
 
+def test_an_animation_is_refused(tmp_path, picture):
+    frames = [Image.fromarray(picture(seed=seed)) for seed in range(3)]
+    frames[0].save(tmp_path / "a.gif")
+    assert read_image(tmp_path / "a.gif").array.shape == (24, 32, 3)
+    frames[0].save(tmp_path / "b.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(DataError, match=r"b\.gif: cannot be read as an image: it is an animation of 3 frames"):
+        read_image(tmp_path / "b.gif")
+
+
 def test_what_is_no_image_is_one_line(tmp_path):
     (tmp_path / "a.png").write_text("hello\nworld")
     (tmp_path / "empty.tif").write_bytes(b"")

@@ -50,6 +50,9 @@ def start(data: Path, out: Path, *, fresh: bool, log: Path) -> int:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
+        import torch
+
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
         work(data, out)
         status = 0
     except BaseException:
@@ -140,15 +143,20 @@ def main() -> int:
         work(*options.child)
         return 0
     if not options.fresh:
+        import torch
+
         import atrous.training.fitting
         import atrous.workflows.train  # noqa: F401
-    from atrous.data.made import make_cells
+
+        torch.set_num_threads(1)  # a pool of threads in this process would be missing in what is forked from it
 
     moments, bad = random.Random(options.seed), 0
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         log = root / "log.txt"
-        data = make_cells(root / "cells", count=16, size=48)
+        data = root / "cells"
+        make = "import sys; from atrous.data.made import make_cells; make_cells(sys.argv[1], count=16, size=48)"
+        subprocess.run([sys.executable, "-c", make, str(data)], check=True)
         began = time.monotonic()
         if finish(start(data, root / "whole", fresh=options.fresh, log=log)):
             print(log.read_text())

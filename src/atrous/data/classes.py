@@ -171,7 +171,7 @@ def discover_classes(masks: Sequence[Path], *, file: str | Path) -> Classes:
         file: the folder, named in the errors.
 
     Raises:
-        DataError: if the masks are RGB, or hold more than 255 classes.
+        DataError: if the masks are RGB or JPEG, or hold more than 255 classes.
     """
     counts: dict[int, int] = {}
     palette: list[Color] | None = None
@@ -183,6 +183,10 @@ def discover_classes(masks: Sequence[Path], *, file: str | Path) -> Classes:
             continue  # the check names it when it comes to it
         for value, count in count_values(raw, file=mask).items():
             counts[value] = counts.get(value, 0) + count
+    lossy = [mask for mask in masks if mask.suffix.lower() in (".jpg", ".jpeg")]
+    if lossy and len(counts) > 2:
+        message = f"is a JPEG, which changes values near every edge: {len(counts)} values were found in the masks"
+        raise FindingError(error("lossy_mask", lossy[0], message, "Export the masks again as PNG."))
     names: tuple[str, ...]
     values: tuple[tuple[int, ...], ...]
     ignore: tuple[int, ...]

@@ -223,7 +223,7 @@ def _folder_findings(contents: Contents, summary: dict[str, Any], images: dict[s
     """What is wrong with the folder as a whole."""
     root, classes = contents.root, contents.classes
     lossy = [pair.mask for pair in contents.pairs if pair.mask and pair.mask.suffix.lower() in (".jpg", ".jpeg")]
-    if lossy:
+    if lossy and classes is not None:
         message = f"is a JPEG, as are {len(lossy)} masks in all; JPEG changes values near every edge"
         yield warning("lossy_mask", lossy[0], message, "Export the masks again as PNG.")
     if classes is None or not summary["read"].get("train"):

@@ -137,6 +137,8 @@ def _describe(summary: dict[str, Any]) -> Iterator[str]:
     if summary.get("classes"):
         yield ""
         yield from _table(summary)
+        if summary.get("discovered"):
+            yield "(no classes.yaml: these are the values found in the masks)"
 
 
 def _table(summary: dict[str, Any]) -> Iterator[str]:

@@ -108,6 +108,8 @@ def decode_other(path: Path, *, indices: bool) -> Stored:
     data = path.read_bytes()
     with Image.open(BytesIO(data)) as image:
         orientation = image.getexif().get(_ORIENTATION, 1)
+        if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's JPEG with a second view
+            raise ValueError(f"it is an animation of {getattr(image, 'n_frames', 'several')} frames")
         # OpenCV is twice as fast and gives the same numbers, but takes a cut-off file for a whole one; so it reads
         # only files that end with the end-of-image marker.
         if data.startswith(JPEG) and data.endswith(b"\xff\xd9") and image.mode in ("L", "RGB"):

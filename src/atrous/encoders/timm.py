@@ -5,6 +5,7 @@ only file that imports it, inside the functions, because the import takes second
 """
 
 from difflib import get_close_matches
+from itertools import product
 from typing import Any
 
 import torch
@@ -107,7 +108,8 @@ def _plan(name: str, in_channels: int, output_stride: int) -> tuple[tuple[Level,
     native = _attempt(name, in_channels, max(OUTPUT_STRIDES))
     if native is None:
         raise ModelError(
-            f"encoder {name!r} does not give feature maps of images of any size; choose another, for example resnet18"
+            f"encoder {name!r} does not give feature maps that line up with images of any size; "
+            f"choose another, for example resnet18"
         )
     if _coarsest(native) <= output_stride:
         return native
@@ -126,17 +128,19 @@ def _attempt(name: str, in_channels: int, output_stride: int) -> tuple[tuple[Lev
     import timm
 
     dilate = {"output_stride": output_stride} if output_stride < max(OUTPUT_STRIDES) else {}
-    for free in FREE_SIZE:
+    # Older releases of timm need numbers while they build some networks, so that the meta device is not enough.
+    for device, free in product(("meta", "cpu"), FREE_SIZE):
         options = {**dilate, **free}
         try:
-            with torch.device("meta"):
+            with torch.device(device):
                 body = timm.create_model(_architecture(name), features_only=True, in_chans=in_channels, **options)
             levels = measure_levels(_Turned(body), in_channels)
-            # A second size, for a network that was made for the first one alone.
-            measure_levels(_Turned(body), in_channels, 64 + max(level.stride for level in levels))
+            # The same at a second size, or the network is made for one size or eats its borders.
+            again = measure_levels(_Turned(body), in_channels, 64 + max(level.stride for level in levels))
         except REFUSALS:
             continue
-        return levels, options
+        if levels == again:
+            return levels, options
     return None
 
 
@@ -171,13 +175,11 @@ def _fetch(name: str, in_channels: int, options: dict[str, Any]) -> nn.Module:
         return timm.create_model(name, pretrained=True, features_only=True, in_chans=in_channels, **options)
     except Exception as error:  # whatever the network, the Hub, the disk or timm raises: the untrained one was built
         reason = (str(error).splitlines() or [""])[0]
-        tag = (
-            "" if "." not in name else f" or a tag from {timm.list_models(name.split('.')[0] + '.*', pretrained=True)},"
-        )
+        tags = timm.list_models(f"{_architecture(name)}.*", pretrained=True) if "." in name else []
+        others = f"one of {', '.join(tags)}, " if tags else ""
         raise ModelError(
             f"the pretrained weights of encoder {name!r} could not be loaded ({type(error).__name__}: {reason}); "
-            f"use pretrained: false, {f'one of {', '.join(tags)}, ' if tags else ''}"
-            f"or copy the weights into this machine's Hugging Face cache (HF_HOME)"
+            f"use pretrained: false, {others}or copy the weights into this machine's Hugging Face cache (HF_HOME)"
         ) from error
 
 

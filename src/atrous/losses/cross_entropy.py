@@ -52,7 +52,9 @@ def cross_entropy(
         >>> cross_entropy(logits, torch.tensor([[[0, 255]]]))                 # the second pixel is unlabelled
         tensor(0.1269)
     """
-    logits, mask = logits.to(torch.promote_types(logits.dtype, torch.float32)), mask.long()
+    # torch turns channels_last logits for the softmax in any case: here in one pass with the change of type.
+    exact = torch.promote_types(logits.dtype, torch.float32)
+    logits, mask = logits.to(exact, memory_format=torch.contiguous_format), mask.long()
     if weights is not None:
         weights = weights.to(logits)
     total = F.cross_entropy(

@@ -18,11 +18,13 @@ class Task(Protocol):
 
     Attributes:
         num_classes: maps that a network of this task has.
+        ignore_index: class of the pixels that count for nothing.
         pixelwise: whether `decode` looks at each pixel alone, so that tiles may be decoded one by one.
         needs_frequencies: whether the losses wait for class frequencies of the training images.
     """
 
     num_classes: int
+    ignore_index: int
     pixelwise: bool
 
     @property
