@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +183,16 @@ def test_check_exits_by_what_it_finds(tmp_path: Path, capsys: pytest.CaptureFixt
     (images / "cells_00000.png").write_text("no image")
     assert cli.main(["check", str(tmp_path / "cells")]) == 2
     assert "error [" in capsys.readouterr().out
+
+
+def test_a_warning_is_one_line_and_the_process_is_left_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def warn(*args: Any, **kwargs: Any) -> None:
+        warnings.warn("seams differ\nby 0.1", RuntimeWarning, stacklevel=1)
+
+    before = warnings.showwarning
+    monkeypatch.setattr(workflows, "report", warn)
+    assert cli.main(["report", "run"]) == 0
+    assert capsys.readouterr().err == "warning: seams differ by 0.1\n"
+    assert warnings.showwarning is before

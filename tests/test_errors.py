@@ -374,13 +374,13 @@ def bundle_of_other_classes(world: World) -> list[str]:
 # --- images and command lines ----------------------------------------------------------------------------------------
 
 
-@case(r"rgb\.png: .*3 channels.*1")
+@case(r"rgb\.png is uint8 with 3 channels, but the model was made for uint8 with 1 channel: convert the image")
 def image_of_other_channels(world: World) -> list[str]:
     path = world.save(world.root / "rgb.png", np.zeros((40, 40, 3), np.uint8))
     return world.predict(str(path))
 
 
-@case(r"deep\.png: .*uint16.*uint8")
+@case(r"deep\.png is uint16 with 1 channel, but the model was made for uint8 .*: convert the image to uint8")
 def image_of_other_kind(world: World) -> list[str]:
     path = world.save(world.root / "deep.png", np.full((40, 40), 3000, np.uint16))
     return world.predict(str(path))

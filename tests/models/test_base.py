@@ -80,6 +80,14 @@ def test_what_normalisation_refuses(tiny, mean, std, text):
             "decoder_channels has 6 values, the encoder's maps allow 1 to 5 steps: give at most 5 values",
         ),
         (
+            {"name": "unet", "num_classes": 2, "encoder": "test_resnet", "decoder_channels": [8, 0]},
+            "decoder_channels is [8, 0]: every step needs at least 1 channel",
+        ),
+        (
+            {"name": "unet", "num_classes": 2, "in_channels": 0},
+            "encoder 'resnet18': in_channels is 0; give at least 1",
+        ),
+        (
             {"name": "unet2015", "num_classes": 0},
             "a model has 0 classes and 1 input channels: give at least 1 of each",
         ),
@@ -90,6 +98,12 @@ def test_the_text_of_every_refusal(arguments, text):
     with pytest.raises(ModelError) as caught:
         create_model(**arguments)
     assert str(caught.value) == text
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 8, 8), (1, 3, 8, 8), (2, 8, 8)])
+def test_an_image_of_other_channels_is_refused_not_broadcast(tiny, shape):
+    with pytest.raises(ModelError, match=r"the model reads \(batch, 2, height, width\): give images of 2 channels"):
+        tiny(torch.rand(shape))
 
 
 def test_the_spec_holds_every_argument_as_plain_values():

@@ -116,7 +116,13 @@ def test_names_cannot_break_the_page(tmp_path: Path) -> None:
 
 def test_a_run_without_log_evaluation_or_pictures_says_so(tmp_path: Path) -> None:
     text = Reader(page(tmp_path, ReportContent("Bare", ["a"], [(0, 0, 0)]))).text
-    for words in ("no log of a training", "has not been evaluated", "no evaluated images", "no recipe"):
+    for words in (
+        "no log of a training",
+        "has not been evaluated",
+        "no evaluated images",
+        "no recipe",
+        "No check of the files",
+    ):
         assert words in text
 
 

@@ -42,6 +42,8 @@ def timm_encoder(name: str, *, in_channels: int = 3, pretrained: bool = False, o
 
     if not timm.is_model(name):
         raise ModelError(f"unknown encoder {name!r}. {_nearest(name, timm.list_models())}")
+    if in_channels < 1:
+        raise ModelError(f"encoder {name!r}: in_channels is {in_channels}; give at least 1")
     if output_stride not in OUTPUT_STRIDES:
         raise ModelError(f"encoder {name!r}: output_stride is {output_stride}; choose 8, 16 or 32")
     levels, options = _plan(name, in_channels, output_stride)

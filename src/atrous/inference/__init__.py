@@ -1,0 +1,19 @@
+"""From a trained network to masks: tiles, views, sources larger than memory, and the predictor that drives them."""
+
+from atrous.inference.predictor import Predictor, SeamWarning
+from atrous.inference.scorer import ModelScorer, PixelScorer
+from atrous.inference.sources import ImageSource, open_source
+from atrous.inference.tiles import Span, spans
+from atrous.inference.views import VIEWS
+
+__all__ = [
+    "VIEWS",
+    "ImageSource",
+    "ModelScorer",
+    "PixelScorer",
+    "Predictor",
+    "SeamWarning",
+    "Span",
+    "open_source",
+    "spans",
+]

@@ -49,8 +49,8 @@ def list_models() -> list[str]:
     """The names that `create_model` knows, in alphabetical order.
 
     Example:
-        >>> list_models()
-        ['fcn', 'unet', 'unet2015']
+        >>> "unet" in list_models()
+        True
     """
     return sorted(MODELS)
 

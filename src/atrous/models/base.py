@@ -62,7 +62,16 @@ class DenseModel(nn.Module):
         return next((parameter.dtype for parameter in self.parameters()), torch.float32)
 
     def normalize(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        """(image - mean) / std, computed in float32 whatever autocast says, handed on in the type of the weights."""
+        """(image - mean) / std, computed in float32 whatever autocast says, handed on in the type of the weights.
+
+        Raises:
+            ModelError: if the image has other channels than the model.
+        """
+        if image.ndim != 4 or image.shape[1] != self.in_channels:  # or it would be broadcast without a word
+            raise ModelError(
+                f"the image has shape {tuple(image.shape)}, the model reads (batch, {self.in_channels}, height, width)"
+                f": give images of {self.in_channels} channels"
+            )
         exact = image.to(self.mean.dtype)
         shape = (1, -1, 1, 1)
         return ((exact - self.mean.view(shape)) / self.std.view(shape)).to(self.dtype)

@@ -10,6 +10,8 @@ Different from the paper (as in torchvision's `fcn_resnet50`, whose weights fit)
     - The last stages of the encoder are dilated instead of strided, so that the scores stand on a grid of 8 pixels;
       there are no skips from finer maps.
     - A 3x3 convolution to a quarter of the channels with batch normalisation, and dropout of 0.1, before the scores.
+    - An image whose sides are no multiple of the output stride is padded and the scores cropped; torchvision stretches
+      the scores over the image, so that there (and only there) its numbers are others.
     - `aux`: a second such head on the last map but one, used in training only (PSPNet's idea).
     - Head convolutions start Gaussian after He; torchvision leaves them at PyTorch's uniform default.
 """

@@ -67,7 +67,7 @@ class UNetDecoder(nn.Module):
         channels: channels after each step, coarsest first.
 
     Raises:
-        ModelError: if there are more steps than doublings to the image's resolution.
+        ModelError: if there are more steps than doublings to the image's resolution, or none, or one without channels.
     """
 
     def __init__(self, levels: Sequence[Level], channels: Sequence[int]) -> None:
@@ -81,6 +81,8 @@ class UNetDecoder(nn.Module):
             )
         # Beyond the finest map there is nothing to join.
         joined = (skips + [0] * most)[: len(channels)]
+        if min(channels) < 1:
+            raise ModelError(f"decoder_channels is {list(channels)}: every step needs at least 1 channel")
         before = [levels[-1].channels, *channels[:-1]]
         self.steps = nn.ModuleList(_Step(*sizes) for sizes in zip(before, joined, channels, strict=True))
         self.out_channels = channels[-1]

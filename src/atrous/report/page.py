@@ -57,7 +57,7 @@ class ReportContent:
         data_facts: (label, value) of the data set.
         shares: share of the labelled training pixels, 0..1, for every class.
         examples: images with their truth.
-        findings: what the check found: `severity`, `file`, `message`, `fix`.
+        findings: what the check found: `severity`, `file`, `message`, `fix`; None where there was no check.
         log: rows of log.csv, see `learning_curves`.
         evaluation: `split`, `matrix` (true, predicted) and `summary` of an evaluation, or None.
         best: images that were segmented best, best first.
@@ -75,7 +75,7 @@ class ReportContent:
     data_facts: Sequence[Fact] = ()
     shares: Sequence[float] = ()
     examples: Sequence[Panel] = ()
-    findings: Sequence[Mapping[str, str]] = ()
+    findings: Sequence[Mapping[str, str]] | None = None
     log: Sequence[Mapping[str, Any]] = ()
     evaluation: Mapping[str, Any] | None = None
     best: Sequence[Panel] = ()
@@ -86,7 +86,7 @@ class ReportContent:
 
 
 def write_report(path: str | Path, content: ReportContent) -> Path:
-    """Writes the page: one file, no resource outside it, at most 6 MB.
+    """Write the page: one file, no resource outside it, at most 6 MB.
 
     Args:
         path: the HTML file; its folder must exist.
@@ -128,8 +128,8 @@ def _render(content: ReportContent, side: int) -> str:
         worst=[_compared(panel, content.colors, side) for panel in content.worst],
         wrong=_hex(pictures.WRONG),
         ignored=_hex(pictures.IGNORED),
-        errors=[f for f in content.findings if f["severity"] == "error"],
-        warnings=[f for f in content.findings if f["severity"] != "error"],
+        errors=[f for f in content.findings or () if f["severity"] == "error"],
+        warnings=[f for f in content.findings or () if f["severity"] != "error"],
         listed=LISTED,
         class_rows=_class_rows(content) if evaluation else [],
         confusion=_confusion(evaluation["matrix"]) if evaluation else [],

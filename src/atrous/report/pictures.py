@@ -41,7 +41,7 @@ def _stretch(array: np.ndarray) -> np.ndarray:
     step = max(1, int((array.shape[0] * array.shape[1] / 1_000_000) ** 0.5))
     seen = array[::step, ::step].astype(np.float32)
     seen = seen[np.isfinite(seen)]
-    low, high = np.percentile(seen, (1, 99)).tolist() if seen.size else (0.0, 1.0)
+    low, high = (np.percentile(seen, 1), np.percentile(seen, 99)) if seen.size else (0.0, 1.0)
     scaled = (array.astype(np.float32) - low) * (255.0 / max(high - low, 1e-6))
     return np.nan_to_num(np.clip(scaled, 0, 255)).astype(np.uint8)
 
@@ -60,7 +60,7 @@ def paint(classes: np.ndarray, colors: Sequence[Color]) -> np.ndarray:
     table = np.asarray(colors, dtype=np.uint8).reshape(-1, 3)
     painted = table[np.where(known, classes, 0)]
     if not known.all():
-        y, x = np.indices(classes.shape, sparse=True)
+        y, x = np.arange(classes.shape[0])[:, None], np.arange(classes.shape[1])
         light = ((y // 8 + x // 8) % 2 == 0)[..., None]
         chequer = np.where(light, np.uint8(IGNORED[0] + 60), np.uint8(IGNORED[0] + 30))
         painted = np.where(known[..., None], painted, chequer)

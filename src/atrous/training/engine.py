@@ -17,8 +17,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
+from atrous.inference.devices import choose_device, choose_precision
 from atrous.training.callbacks import Checkpoints, Recorder, Watch
-from atrous.training.devices import choose_device, choose_precision
 from atrous.training.files import read_checkpoint
 from atrous.training.loaders import choose_workers, train_loader, val_loader
 from atrous.training.module import TrainingModule
@@ -29,6 +29,9 @@ from atrous.training.stream import Stream
 from atrous.types import Sample
 
 __all__ = ["Plan", "carry_out", "find_checkpoint"]
+
+_PRECISIONS = {torch.float32: "32-true", torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed"}
+"""What Lightning calls them: the weights stay float32."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def carry_out(
         watch: called after each step; may raise to stop.
         progress: whether to show the progress line.
     """
-    device = choose_device(plan.options.device)
+    device = choose_device(plan.options.device).type
     module = TrainingModule(
         plan.model,
         plan.task,
@@ -147,7 +150,7 @@ def _trainer(plan: Plan, out: Path, device: str, *, watch: Callable[[], None] | 
     return pl.Trainer(
         accelerator=device,
         devices=1,
-        precision=choose_precision(options.precision, device),  # type: ignore[arg-type]
+        precision=_PRECISIONS[choose_precision(options.precision, torch.device(device))],  # type: ignore[arg-type]
         max_epochs=-1,  # the last segment sets `should_stop`
         gradient_clip_val=options.clip,
         callbacks=callbacks,

@@ -35,11 +35,10 @@ def write_beside(path: Path, write: Callable[[IO[bytes]], None]) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # torch's writer hides the system's error in a RuntimeError
         beside.unlink(missing_ok=True)
-        raise UsageError(
-            f"{path}: cannot be written ({error.strerror or error}); free some space, then go on with --resume."
-        ) from error
+        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UsageError(f"{path}: cannot be written ({why}); free some space, then go on with --resume.") from error
 
 
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:

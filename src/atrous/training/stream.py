@@ -89,19 +89,19 @@ class Augmented(Dataset[Sample | AtrousError]):
 
 def collate(samples: list[Sample | AtrousError]) -> dict[str, Tensor] | AtrousError:
     """Stack samples into a batch, or hand on the first error."""
-    batch: dict[str, Any] = {}
+    good: list[dict[str, Any]] = []
     for sample in samples:
         if isinstance(sample, AtrousError):
             return sample
-        for key, value in sample.items():
-            batch.setdefault(key, []).append(torch.as_tensor(value))
-    sizes = {tuple(image.shape[-2:]) for image in batch["image"]}
+        good.append(dict(sample))
+    sizes = {tuple(sample["image"].shape[-2:]) for sample in good}
     if len(sizes) > 1:
         shown = ", ".join(f"{height}x{width}" for height, width in sorted(sizes)[:3])
         return UsageError(
             f"data.crop: images of different sizes ({shown}) make no batch; set data.crop, or data.batch_size=1."
         )
-    return {key: torch.stack(values) for key, values in batch.items()}
+    shared = [key for key in good[0] if all(key in sample for sample in good)]  # not every image has instances
+    return {key: torch.stack([torch.as_tensor(sample[key]) for sample in good]) for key in shared}
 
 
 def quiet_worker(_: int) -> None:

@@ -16,7 +16,7 @@ def check(
     classes: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> "CheckReport":
-    """Reads every file of a data folder once, and tells what is there and every problem with its fix.
+    """Read every file of a data folder once, and tell what is there and every problem with its fix.
 
     Args:
         data: a data folder.

@@ -18,7 +18,7 @@ RECIPE = "demo_cells"
 
 
 def demo(out: str | Path = "demo", *, say: Callable[[str], None] = print) -> Path:
-    """Runs the whole job into a folder; run again, it starts over.
+    """Run the whole job into a folder; run again, it starts over.
 
     Args:
         out: a folder that is absent, empty, or was made by an earlier demo.
@@ -58,7 +58,7 @@ def demo(out: str | Path = "demo", *, say: Callable[[str], None] = print) -> Pat
 
 
 def _clear(folder: Path) -> None:
-    """Removes what an earlier demo made, and nothing else."""
+    """Remove what an earlier demo made, and nothing else."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file; name a folder for the demo.")
     marked = (folder / MARK).is_file()

@@ -50,7 +50,7 @@ class Evaluation:
         summary: see `atrous.metrics.summarize`.
         images: one result for every image, in the order of the folder.
         seconds: of all predictions together.
-        notes: `device`, `precision`, `tile` and what the predictor said about its margin.
+        notes: `device`, `precision`, and `tile`: how images were cut.
     """
 
     bundle: str
@@ -69,7 +69,7 @@ class Evaluation:
 
     @classmethod
     def from_json(cls, text: str) -> "Evaluation":
-        """Reads what `to_json` wrote."""
+        """Read what `to_json` wrote."""
         values = json.loads(text)
         values["summary"] = _with_nan(values["summary"])
         values["images"] = tuple(ImageResult(**_with_nan(image)) for image in values["images"])
@@ -77,7 +77,7 @@ class Evaluation:
         return cls(**values)
 
     def write(self, path: str | Path) -> Path:
-        """Writes the JSON file, whole or not at all."""
+        """Write the JSON file, whole or not at all."""
         from atrous.workflows.files import write_text
 
         return write_text(Path(path), self.to_json() + "\n")
@@ -121,7 +121,7 @@ def evaluate(
     classes: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Segments every labelled image of a split and compares.
+    """Segment every labelled image of a split and compare.
 
     Whole images are segmented, of any size, and one confusion matrix is summed over all of them. Ignored pixels count
     for nothing. Where a folder has no split files, it is split as it was for the training of the bundle.
@@ -147,13 +147,14 @@ def evaluate(
     folder = open_like(loaded.recipe, data, classes)
     pairs = labelled_pairs(folder, split)
     _must_agree(str(bundle), loaded, folder)
-    matrix, images = np.zeros((len(loaded.class_names),) * 2, dtype=np.int64), []
+    matrix, images, cuts = np.zeros((len(loaded.class_names),) * 2, dtype=np.int64), [], []
     for done, pair in enumerate(pairs):
         if progress is not None:
             progress(done, len(pairs))
         counts, result = _one(predictor, pair, folder, tile)
         matrix += counts
         images.append(result)
+        cuts.append(predictor.last_note)
     if progress is not None:
         progress(len(pairs), len(pairs))
     return Evaluation(
@@ -165,12 +166,12 @@ def evaluate(
         summary=_summary(matrix, loaded.class_names),
         images=tuple(images),
         seconds=sum(image.seconds for image in images),
-        notes=_notes(predictor, tile),
+        notes=_notes(predictor, cuts),
     )
 
 
 def open_like(recipe: dict[str, Any], data: str | Path, classes: str | Path | None = None) -> "Folder":
-    """Opens a data folder, split by the seed and share of the recipe where it has no split of its own."""
+    """Open a data folder, split by the seed and share of the recipe where it has no split of its own."""
     from atrous.data import open_folder
 
     share = (recipe.get("data") or {}).get("val_fraction", 0.2)
@@ -236,13 +237,11 @@ def _summary(matrix: np.ndarray, class_names: tuple[str, ...]) -> dict[str, Any]
     return summarize(torch.from_numpy(matrix), class_names)
 
 
-def _notes(predictor: "Predictor", tile: int | None) -> dict[str, str]:
-    return {
-        "device": str(predictor.device),
-        "precision": str(predictor.precision),
-        "tile": "whole images" if tile is None else f"tiles of {tile}",
-        "margin": str(predictor.last_note or ""),
-    }
+def _notes(predictor: "Predictor", cuts: list[str]) -> dict[str, str]:
+    """Where and how; of the images that were cut into tiles, what the predictor said of the last."""
+    tiled = [text for text in cuts if not text.endswith("in one pass")]
+    how = "whole images" if not tiled else f"{len(tiled)} of {len(cuts)} images by tiles, such as {tiled[-1]}"
+    return {"device": predictor.device, "precision": predictor.precision, "tile": how}
 
 
 def _without_nan(value: Any) -> Any:

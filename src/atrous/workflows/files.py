@@ -9,7 +9,7 @@ __all__ = ["write_text"]
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Writes a text file beside its place, then renames it.
+    """Write a text file beside its place, then renames it.
 
     Raises:
         UsageError: if the disk refuses.

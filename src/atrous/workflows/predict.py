@@ -60,7 +60,7 @@ def predict(
     precision: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
-    """Segments images and writes a mask of the same name for each.
+    """Segment images and write a mask of the same name for each.
 
     An image that cannot be segmented is reported at the end; all others are done. With `tile` the memory in use depends
     on the tile and the size of the mask alone, save that an overlay needs the whole image.
@@ -169,7 +169,7 @@ def _plan(images: list[Path], out: Path, outputs: Outputs) -> list[Path]:
 
 
 def _write(prediction: "Prediction", image: Path, predictor: "Predictor", out: Path, outputs: Outputs) -> Path:
-    """Writes the files of one image, the mask last: where it is, all are."""
+    """Write the files of one image, the mask last: where it is, all are."""
     from atrous.data import write_image
 
     mask, *others = outputs.files(out, image.stem)

@@ -28,7 +28,7 @@ TILE_ABOVE = 4_000_000
 def report(
     run: str | Path, *, data: str | Path | None = None, evaluation: "Evaluation | None" = None, device: str = "auto"
 ) -> Path:
-    """Writes `report.html` into a run folder.
+    """Write `report.html` into a run folder.
 
     The best and the worst images are segmented anew for their pictures. Where the data is no longer there, the page has
     the numbers and says what it lacks.
@@ -64,7 +64,7 @@ def _gather(run: Path, data: str | Path | None, evaluation: "Evaluation | None",
     examples, best, worst, missing = _pictures(root, told.get("classes"), bundle, predictor, measured)
     shares = [entry["share"] for entry in summary.get("classes", [])]
     return ReportContent(
-        title=f"{run.resolve().name}: {bundle.model.spec.name} on {Path(root).name if root else 'its data'}",
+        title=f"{bundle.model.spec.name} on {Path(root).name if root else 'its data'}",
         class_names=bundle.class_names,
         colors=predictor.colors,
         lead=_lead(bundle, summary, log, measured),
@@ -72,7 +72,7 @@ def _gather(run: Path, data: str | Path | None, evaluation: "Evaluation | None",
         data_facts=[*_data_facts(summary, root), *missing],
         shares=shares if len(shares) == len(bundle.class_names) else [],
         examples=examples,
-        findings=checked.get("findings", []),
+        findings=checked.get("findings"),
         log=log,
         evaluation=None if measured is None else {**vars(measured)},
         best=best,
@@ -171,11 +171,11 @@ def _headline(bundle: "Bundle", log: Log, measured: "Evaluation | None") -> list
         numbers.append(("Training", _span(_seconds(log)), f"{log[-1]['step']} steps"))
     if measured is not None and measured.images:
         each = 1000 * median(image.seconds for image in measured.images)
-        numbers.append(("Prediction", f"{each:.0f} ms", "per image, half of them faster"))
+        numbers.append(("Prediction", f"{each:.0f} ms", "per image (median)"))
     parameters = sum(parameter.numel() for parameter in bundle.model.parameters())
     numbers.append(("Weights", f"{parameters / 1e6:.2f} M", "numbers that were learned"))
     if measured is not None:
-        numbers.append(("Device", measured.notes.get("device", ""), measured.notes.get("precision", "")))
+        numbers.append(("Device", measured.notes.get("device", "").upper(), measured.notes.get("precision", "")))
     return numbers
 
 
@@ -202,7 +202,7 @@ def _environment(run: Path, log: Log, measured: "Evaluation | None") -> list[tup
     """Times, machine and versions, as recorded by the run; what was not recorded is of this machine."""
     from atrous.workflows.runs import describe_machine, read_json
 
-    facts: list[tuple[str, str]] = []
+    facts = [("Run", str(run))]
     if log:
         facts.append(("Training", f"{_span(_seconds(log))} for {log[-1]['step']} steps, validations included"))
     if measured is not None:

@@ -14,7 +14,7 @@ KINDS: tuple[str, ...] = get_args(Kind)
 def sample(
     kind: Kind | str, out: str | Path, *, count: int = 60, size: int | tuple[int, int] = 256, seed: int = 0
 ) -> Path:
-    """Makes a data folder: `cells` (grey, touching cells) or `scenes` (RGB, six classes, thin structures).
+    """Make a data folder: `cells` (grey, touching cells) or `scenes` (RGB, six classes, thin structures).
 
     The same seed gives the same images.
 

@@ -1,0 +1,309 @@
+"""A network and an image of any size become a prediction."""
+
+import threading
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from atrous.errors import BundleError, ModelError, UsageError, did_you_mean
+from atrous.inference.canvas import Canvas
+from atrous.inference.scorer import ModelScorer, PixelScorer
+from atrous.inference.seams import Seams
+from atrous.inference.sources import Source, open_source
+from atrous.inference.tiles import Span, spans
+from atrous.inference.views import average_scores, check_views
+from atrous.tasks import TASKS, Task
+from atrous.types import KINDS, Prediction
+
+__all__ = ["Predictor", "SeamWarning"]
+
+ONE_PASS = 4 * 1024 * 1024
+"""Pixels up to which an image is predicted in one pass unless a tile is asked for."""
+
+TILE = 1024
+"""Side of the tiles of larger images."""
+
+NEAR_MARGIN = 128
+"""Context of a tile where the network sees the whole image."""
+
+LARGEST_AUTO_MARGIN = 256
+
+Margin = int | Literal["exact", "auto"]
+
+
+class SeamWarning(UserWarning):
+    """Tiles cannot give the answer of one pass, because the network sees the whole image; says how far they are off."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How an image is cut."""
+
+    rows: list[Span]
+    columns: list[Span]
+    margin: tuple[int, int]
+    reach: tuple[int, int] | None
+    text: str = ""
+
+    @property
+    def count(self) -> int:
+        return len(self.rows) * len(self.columns)
+
+    @property
+    def exact(self) -> bool:
+        enough = self.reach is not None and all(m >= r for m, r in zip(self.margin, self.reach, strict=True))
+        return self.count == 1 or enough
+
+
+class Predictor:
+    """Predicts images of any size. Holds no state between calls, and threads may share it.
+
+    Args:
+        model: a `DenseModel`, of which a private copy is made, or any `PixelScorer`.
+        task: a name in `TASKS`, or a task.
+        class_names: one per class.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        precision: "auto" takes the fastest that the device has in hardware (bfloat16 on most); "float32" is exact.
+        colors: one per class, 0..255; a palette where none are given.
+        kind: what the numbers of the images are: "uint8", "uint16" or "float32".
+
+    Raises:
+        UsageError: if the arguments do not go together, or the machine has no such device.
+
+    Attributes:
+        class_names: one per class.
+        colors: one per class, 0..255.
+        kind: what the numbers of the images are.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | PixelScorer,
+        *,
+        task: str | Task = "segmentation",
+        class_names: Sequence[str],
+        device: str = "auto",
+        precision: str = "auto",
+        colors: Sequence[tuple[int, int, int]] | None = None,
+        kind: str = "uint8",
+    ) -> None:
+        from atrous.data.classes import default_colors
+
+        count = getattr(model, "num_classes", None)
+        if not isinstance(count, int):
+            raise ModelError(f"{type(model).__name__} has no num_classes: give a DenseModel, see atrous.create_model")
+        if isinstance(task, str):
+            if task not in TASKS:
+                raise UsageError(f"unknown task {task!r}. {did_you_mean(task, TASKS)}")
+            task = TASKS[task](count)  # type: ignore[call-arg]
+        if len(class_names) != count or (colors is not None and len(colors) != count):
+            given = f"{len(class_names)} class names" + (f" and {len(colors)} colors" if colors is not None else "")
+            raise UsageError(f"the model decides between {count} classes, but {given} came: give one per class")
+        if kind not in KINDS:
+            raise UsageError(f"unknown kind of image {kind!r}. {did_you_mean(kind, KINDS)}")
+        self.task = task
+        self.class_names = tuple(class_names)
+        self.colors = tuple(colors) if colors is not None else tuple(default_colors(class_names))
+        self.kind = kind
+        self.scorer: PixelScorer = (
+            ModelScorer(model, task, device=device, precision=precision) if isinstance(model, nn.Module) else model
+        )
+        self._notes = threading.local()
+        self._warned = False
+
+    @classmethod
+    def load(cls, bundle: str | Path, device: str = "auto", precision: str = "auto") -> Self:
+        """A predictor from a bundle: a folder, or "owner/name" on the Hugging Face Hub.
+
+        Raises:
+            BundleError: if there is no bundle, or it is damaged.
+            UsageError: if the machine does not have the device or the precision.
+        """
+        from atrous.bundle import load_bundle
+
+        found = load_bundle(bundle)
+        arguments = {key: value for key, value in found.task.items() if key != "name"}
+        arguments = {key: value for key, value in arguments.items() if key not in ("loss", "aux_weight")}
+        task = TASKS[found.task["name"]](found.model.num_classes, **arguments)  # type: ignore[call-arg]
+        return cls(
+            found.model,
+            task=task,
+            class_names=found.class_names,
+            device=device,
+            precision=precision,
+            colors=found.colors or None,
+            kind=found.kind,
+        )
+
+    @property
+    def device(self) -> str:
+        """Where the network runs."""
+        return str(getattr(self.scorer, "device", "cpu"))
+
+    @property
+    def precision(self) -> str:
+        """What the network computes in."""
+        return str(getattr(self.scorer, "precision", "float32"))
+
+    @property
+    def last_note(self) -> str:
+        """What there is to say about the last image that this thread predicted: how it was cut, and what that cost."""
+        return getattr(self._notes, "text", "")
+
+    def __call__(
+        self,
+        image: Any,
+        *,
+        tile: int | None = None,
+        margin: Margin = "exact",
+        views: Iterable[str] = (),
+        scores: bool | Literal["auto"] = "auto",
+    ) -> Prediction:
+        """Predict an image.
+
+        Tiles with the exact margin give the answer of one pass, to rounding. Where the network sees the whole image,
+        that cannot be: then 128 pixels of context are used, and a `SeamWarning` says once by how much the scores of
+        neighbouring tiles differ at their seams; `last_note` says it for every image. With views, the promise holds
+        for images whose sides are multiples of the model's alignment.
+
+        Args:
+            image: a path, an array of (H, W) or (H, W, C), anything NumPy takes for one, or an `ImageSource`.
+            tile: side of the tiles; None takes one pass up to 4 megapixels, and tiles of 1024 above.
+            margin: context around a tile: "exact" as far as the network sees, "auto" half of it and at most 256 pixels,
+                with the error at the seams measured, or a number of pixels.
+            views: names in `VIEWS`; scores are averaged over the image and these.
+            scores: keep them in the prediction; "auto" keeps up to 1 GB.
+
+        Returns:
+            The prediction. Pixels without data (nodata, NaN) get a class like all others, and confidence 0.
+
+        Raises:
+            DataError: if the image cannot be read.
+            BundleError: if it is not of the kind and channels that the model was trained on.
+            UsageError: if an argument is none of the above, or the memory does not hold a tile.
+        """
+        names = check_views(views)
+        if scores not in (True, False, "auto"):
+            raise UsageError(f"scores is {scores!r}: say True, False or 'auto'")
+        with open_source(image, channels=self.scorer.in_channels) as source:
+            self._check(source)
+            plan = self._plan(source.shape[:2], tile, margin, bool(names))
+            prediction, seams = self._run(source, plan, names, scores)
+        self._tell(plan, seams, warn=margin == "exact")
+        return prediction
+
+    def explain(self, image_shape: Sequence[int], tile: int | None = None, margin: Margin = "exact") -> str:
+        """How an image of some shape (H, W, ...) would be cut, and whether the answer is that of one pass."""
+        return self._plan((int(image_shape[0]), int(image_shape[1])), tile, margin, False).text
+
+    def _check(self, source: Source) -> None:
+        channels, wanted = source.shape[2], self.scorer.in_channels
+        if (source.kind, channels) == (self.kind, wanted):
+            return
+        if channels != wanted:
+            cure = "convert the image, or use a model of this number of channels"
+            if source.shape[0] == wanted and len(source.axes) == 3:
+                cure = "its first axis has them: turn it to (H, W, C) with numpy.moveaxis(image, 0, -1)"
+        else:
+            cure = f"convert the image to {self.kind}, in the range of the training images"
+        raise BundleError(
+            f"{source.name} is {source.kind} with {_channels(channels)}, but the model was made for {self.kind} with "
+            f"{_channels(wanted)}: {cure}"
+        )
+
+    def _plan(self, size: tuple[int, int], tile: int | None, margin: Margin, views: bool) -> _Plan:
+        if tile is not None and (not isinstance(tile, int) or tile < 1):
+            raise UsageError(f"tile is {tile!r}: give a number of pixels, or None for whole images")
+        if margin not in ("exact", "auto") and (not isinstance(margin, int) or margin < 0):
+            raise UsageError(f"margin is {margin!r}: say 'exact', 'auto' or a number of pixels")
+        height, width = size
+        if tile is None and height * width > ONE_PASS:
+            tile = TILE
+        if tile is None or tile >= max(size):
+            whole = [Span(slice(0, n), slice(0, n)) for n in size]
+            return _Plan([whole[0]], [whole[1]], (0, 0), None, f"{height} x {width} pixels in one pass")
+        reach = self._reach(margin, views)
+        context = _context(reach, margin)
+        alignment = self.scorer.alignment
+        rows, columns = (spans(length, tile, context, alignment) for length in size)
+        largest = [max(span.read.stop - span.read.start for span in axis) for axis in (rows, columns)]
+        plan = _Plan(rows, columns, context, reach)
+        text = (
+            f"{height} x {width} pixels in {plan.count} tiles of {tile}, read with {context[0]} pixels before and "
+            f"{context[1]} after (up to {largest[0]} x {largest[1]}): {self._promise(plan)}"
+        )
+        return replace(plan, text=text)
+
+    def _reach(self, margin: Margin, views: bool) -> tuple[int, int] | None:
+        """How far the network sees to either side, or None; an unknown reach matters only if it is asked for."""
+        try:
+            reach = self.scorer.margin
+        except ModelError as error:
+            if isinstance(margin, int):
+                return None
+            raise ModelError(f"{error}; or give the margin in pixels, for example margin={NEAR_MARGIN}") from error
+        if reach is not None and views:
+            return max(reach), max(reach)  # a flipped image is seen from its other side
+        return reach
+
+    def _promise(self, plan: _Plan) -> str:
+        if plan.exact:
+            return "the answer of one pass"
+        sees = "the whole image" if plan.reach is None else f"{plan.reach[0]} pixels before and {plan.reach[1]} after"
+        culprit = getattr(self.scorer, "unbounded_by", None) if plan.reach is None else None
+        return f"not the answer of one pass, as the network sees {sees}{f' by {culprit}' if culprit else ''}"
+
+    def _run(
+        self, source: Source, plan: _Plan, views: tuple[str, ...], keep_scores: bool | str
+    ) -> tuple[Prediction, Seams | None]:
+        canvas = Canvas(self.task, self.scorer.num_classes, source.shape[:2], keep_scores)
+        seams = None if plan.exact else Seams()
+        fill: np.ndarray | None = getattr(self.scorer, "fill", None)
+        for rows in plan.rows:
+            for columns in plan.columns:
+                window = source.read(rows.read, columns.read, fill)
+                scores = self._score(window.array, views)
+                if seams is not None:
+                    seams.see(rows, columns, scores)
+                canvas.put(rows, columns, scores, window.valid)
+        return canvas.prediction(), seams
+
+    def _score(self, array: np.ndarray, views: tuple[str, ...]) -> Tensor:
+        # (h, w, C) -> (1, C, h, w), which is channels_last in memory without a copy
+        image = torch.from_numpy(array).permute(2, 0, 1)[None]
+        return average_scores(self.scorer, image, views)[0]
+
+    def _tell(self, plan: _Plan, seams: Seams | None, *, warn: bool) -> None:
+        text = plan.text
+        if seams is not None:
+            measured = (
+                f"at {seams.count} seams the scores of neighbouring tiles differ by at most {seams.largest:.2g}"
+                if seams.count
+                else "no two tiles read the same pixel, so the error at the seams could not be measured"
+            )
+            text = f"{text}; {measured}"
+        self._notes.text = text
+        if seams is not None and warn and not self._warned:
+            self._warned = True
+            warnings.warn(f"{text}. A larger margin= makes it smaller.", SeamWarning, stacklevel=3)
+
+
+def _context(reach: tuple[int, int] | None, margin: Margin) -> tuple[int, int]:
+    if isinstance(margin, int):
+        return margin, margin
+    if reach is None:
+        return NEAR_MARGIN, NEAR_MARGIN
+    if margin == "exact":
+        return reach
+    near = min(-(-max(reach) // 2), LARGEST_AUTO_MARGIN)
+    return near, near
+
+
+def _channels(count: int) -> str:
+    return f"{count} channel{'' if count == 1 else 's'}"

@@ -1,0 +1,92 @@
+"""A network made ready to predict: a private copy, laid out for the device and folded where that costs no accuracy."""
+
+import copy
+from collections import Counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakIdKeyDictionary
+
+from atrous.analysis.probe import meta_image, skeleton
+from atrous.layers import BatchNorm
+
+__all__ = ["foldable", "prepare"]
+
+_WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+
+
+def prepare(model: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.Module:
+    """A copy of the model for prediction; the model itself may go on training.
+
+    In float32 the copy computes what the model computes. In shorter numbers, batch normalisations are folded into the
+    convolutions before them and convolutions hold their weights in the short type; everything else stays float32 and is
+    left to autocast.
+    """
+    ready = copy.deepcopy(model).eval().requires_grad_(False)
+    if dtype != torch.float32:
+        for conv, norm in foldable(model):
+            _fold(ready, conv, norm)
+        for module in ready.modules():
+            if isinstance(module, _WEIGHTED):
+                module.to(dtype)
+    return ready.to(device=device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def foldable(model: nn.Module) -> list[tuple[str, str]]:
+    """The convolutions whose output goes into one batch normalisation and nowhere else, found by watching a run.
+
+    The order in which parts are declared says nothing; what runs after what does.
+    """
+    bare = skeleton(model)
+    made, uses, calls = WeakIdKeyDictionary(), Counter[str](), Counter[str]()
+    pairs: dict[str, str] = {}
+
+    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            flat = [item for arg in args for item in (arg if isinstance(arg, (list, tuple)) else [arg])]
+            uses.update(made[tensor] for tensor in flat if isinstance(tensor, Tensor) and tensor in made)
+            return func(*args, **(kwargs or {}))
+
+    def after_convolution(name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            made[output] = name
+            calls[name] += 1
+
+        return hook
+
+    def before_norm(name: str) -> Any:
+        def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            calls[name] += 1
+            if inputs[0] in made:
+                pairs[name] = made[inputs[0]]
+
+        return hook
+
+    for name, module in bare.named_modules():
+        if type(module) in (nn.Conv2d, nn.ConvTranspose2d):
+            module.register_forward_hook(after_convolution(name))
+        elif _is_plain_norm(module):
+            module.register_forward_pre_hook(before_norm(name))
+    with torch.no_grad(), Watch():  # type: ignore[no-untyped-call]
+        bare(meta_image(model, None, (64, 64)))
+    return [(conv, norm) for norm, conv in pairs.items() if calls[norm] == calls[conv] == uses[conv] == 1]
+
+
+def _is_plain_norm(module: nn.Module) -> bool:
+    """Batch normalisation with running statistics, alone or followed by its own dropout and activation (timm's)."""
+    if not isinstance(module, nn.BatchNorm2d) or module.running_mean is None:
+        return False
+    return type(module) in (nn.BatchNorm2d, BatchNorm) or {"drop", "act"} <= dict(module.named_children()).keys()
+
+
+def _fold(model: nn.Module, conv: str, norm: str) -> None:
+    before, after = model.get_submodule(conv), model.get_submodule(norm)
+    transposed = isinstance(before, nn.ConvTranspose2d)
+    if transposed and before.groups > 1:  # type: ignore[operator]
+        return
+    model.set_submodule(conv, fuse_conv_bn_eval(before, after, transpose=transposed))  # type: ignore[type-var,arg-type]
+    rest = [child for name, child in after.named_children() if name in ("drop", "act")]
+    model.set_submodule(norm, nn.Sequential(*rest))
