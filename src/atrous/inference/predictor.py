@@ -3,7 +3,7 @@
 import threading
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -43,22 +43,12 @@ class SeamWarning(UserWarning):
 
 @dataclass(frozen=True)
 class _Plan:
-    """How an image is cut."""
+    """How an image is cut, whether that gives the answer of one pass, and the same in words."""
 
     rows: list[Span]
     columns: list[Span]
-    margin: tuple[int, int]
-    reach: tuple[int, int] | None
-    text: str = ""
-
-    @property
-    def count(self) -> int:
-        return len(self.rows) * len(self.columns)
-
-    @property
-    def exact(self) -> bool:
-        enough = self.reach is not None and all(m >= r for m, r in zip(self.margin, self.reach, strict=True))
-        return self.count == 1 or enough
+    exact: bool
+    text: str
 
 
 class Predictor:
@@ -226,38 +216,34 @@ class Predictor:
         if tile is None and height * width > ONE_PASS:
             tile = TILE
         if tile is None or tile >= max(size):
-            whole = [Span(slice(0, n), slice(0, n)) for n in size]
-            return _Plan([whole[0]], [whole[1]], (0, 0), None, f"{height} x {width} pixels in one pass")
-        reach = self._reach(margin, views)
-        context = _context(reach, margin)
-        alignment = self.scorer.alignment
-        rows, columns = (spans(length, tile, context, alignment) for length in size)
-        largest = [max(span.read.stop - span.read.start for span in axis) for axis in (rows, columns)]
-        plan = _Plan(rows, columns, context, reach)
+            rows, columns = ([Span(slice(0, length), slice(0, length))] for length in size)
+            return _Plan(rows, columns, True, f"{height} x {width} pixels in one pass")
+        reach, sight = self._reach(margin, views)
+        before, after = _context(reach, margin)
+        exact = reach is not None and before >= reach[0] and after >= reach[1]
+        rows, columns = (spans(length, tile, (before, after), self.scorer.alignment) for length in size)
+        high, wide = (max(span.read.stop - span.read.start for span in axis) for axis in (rows, columns))
         text = (
-            f"{height} x {width} pixels in {plan.count} tiles of {tile}, read with {context[0]} pixels before and "
-            f"{context[1]} after (up to {largest[0]} x {largest[1]}): {self._promise(plan)}"
+            f"{height} x {width} pixels in {len(rows) * len(columns)} tiles of {tile}, read with {before} pixels before "
+            f"and {after} after (up to {high} x {wide}): "
+            + ("the answer of one pass" if exact else f"not the answer of one pass, as {sight}")
         )
-        return replace(plan, text=text)
+        return _Plan(rows, columns, exact, text)
 
-    def _reach(self, margin: Margin, views: bool) -> tuple[int, int] | None:
-        """How far the network sees to either side, or None; an unknown reach matters only if it is asked for."""
+    def _reach(self, margin: Margin, views: bool) -> tuple[tuple[int, int] | None, str]:
+        """How far the network sees to either side, None where that is no number, and the same in words."""
         try:
             reach = self.scorer.margin
         except ModelError as error:
-            if isinstance(margin, int):
-                return None
+            if isinstance(margin, int):  # asked for no more than this
+                return None, "it is not known how far the network sees"
             raise ModelError(f"{error}; or give the margin in pixels, for example margin={NEAR_MARGIN}") from error
-        if reach is not None and views:
-            return max(reach), max(reach)  # a flipped image is seen from its other side
-        return reach
-
-    def _promise(self, plan: _Plan) -> str:
-        if plan.exact:
-            return "the answer of one pass"
-        sees = "the whole image" if plan.reach is None else f"{plan.reach[0]} pixels before and {plan.reach[1]} after"
-        culprit = getattr(self.scorer, "unbounded_by", None) if plan.reach is None else None
-        return f"not the answer of one pass, as the network sees {sees}{f' by {culprit}' if culprit else ''}"
+        if reach is None:
+            culprit = getattr(self.scorer, "unbounded_by", None)
+            return None, f"the network sees the whole image{f' by {culprit}' if culprit else ''}"
+        if views:
+            reach = (max(reach), max(reach))  # a flipped image is seen from its other side
+        return reach, f"the network sees {reach[0]} pixels before and {reach[1]} after"
 
     def _run(
         self, source: Source, plan: _Plan, views: tuple[str, ...], keep_scores: bool | str

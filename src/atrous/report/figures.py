@@ -132,7 +132,7 @@ def _ceiling(losses: Sequence[float]) -> float:
 
 
 def _legend(axes: "Axes") -> None:
-    legend = axes.legend(frameon=False, loc="upper right")
+    legend = axes.legend(frameon=False, loc="best")
     for text in legend.get_texts():
         text.set_color(INK)
 
