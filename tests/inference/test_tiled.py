@@ -138,8 +138,7 @@ def test_auto_margin_is_half_the_reach(small_model):
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("name", ["unet2015", "unet", "fcn"])
-@pytest.mark.parametrize("tile", [100, 173])
+@pytest.mark.parametrize(("name", "tile"), [("unet2015", 100), ("unet2015", 173), ("unet", 173), ("fcn", 173)])
 def test_tiled_is_whole_on_real_images(shared, name, tile):
     from .conftest import MODELS
 

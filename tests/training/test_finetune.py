@@ -35,11 +35,12 @@ def test_the_normalisation_is_left_alone():
 
 
 def test_nothing_in_common_is_an_error():
-    with pytest.raises(BundleError, match=r"old\.bundle: not one of its 2 weights fits") as caught:
+    with pytest.raises(BundleError, match=r"old\.bundle: not one of its kernels fits") as caught:
         load_matching(network(2), {"trunk.weight": torch.zeros(3), "trunk.bias": torch.zeros(1)}, source="old.bundle")
     assert "'trunk.weight' there" in str(caught.value)
 
 
-def test_counters_alone_are_not_a_fit():
+@pytest.mark.parametrize("name", ["norm.num_batches_tracked", "norm.bias", "head.bias"])
+def test_what_fits_by_chance_is_no_fit(name):
     with pytest.raises(BundleError):
-        load_matching(network(2), {"norm.num_batches_tracked": torch.tensor(3)}, source="old.bundle")
+        load_matching(network(2), {name: network(2).state_dict()[name]}, source="old.bundle")

@@ -102,7 +102,11 @@ def test_weights_of_a_bundle_are_taken_over(finished, cells, tmp_path, capfd):
     assert torch.equal(start.mean, tuned.mean)
     with pytest.raises(BundleError, match="not one"):
         train(
-            cells, recipe="fcn", out=tmp_path / "wrong", overrides=["model.encoder=resnet18"], from_bundle=finished.out
+            cells,
+            recipe="fcn",
+            out=tmp_path / "wrong",
+            overrides=["model.encoder=resnet18", "training.max_steps=1"],
+            from_bundle=finished.out,
         )
     assert not (tmp_path / "wrong").exists()
 
@@ -154,7 +158,8 @@ def test_a_lost_run_is_told_in_one_line(cells, tmp_path):
         ("schedule=polly", "Did you mean 'poly'"),
         ("data.augment=[{name: flip}]", "there is no transform 'flip'"),
         ("data.crop=big", "data.crop"),
-        ("data.batch_size=0", "data.batch_size"),
+        ("data.batch_size=0", "data.batch_size: got 0"),
+        ("data.workers=-1", "data.workers: got -1"),
         ("task=segmentatoin", "Did you mean 'segmentation'"),
         ("training.max_steps=many", "training.max_steps"),
     ],

@@ -224,8 +224,8 @@ class Predictor:
         rows, columns = (spans(length, tile, (before, after), self.scorer.alignment) for length in size)
         high, wide = (max(span.read.stop - span.read.start for span in axis) for axis in (rows, columns))
         text = (
-            f"{height} x {width} pixels in {len(rows) * len(columns)} tiles of {tile}, read with {before} pixels before "
-            f"and {after} after (up to {high} x {wide}): "
+            f"{height} x {width} pixels in {len(rows) * len(columns)} tiles of {tile}, read with {before} pixels "
+            f"before and {after} after (up to {high} x {wide}): "
             + ("the answer of one pass" if exact else f"not the answer of one pass, as {sight}")
         )
         return _Plan(rows, columns, exact, text)

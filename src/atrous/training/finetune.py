@@ -42,15 +42,15 @@ def load_matching(model: nn.Module, weights: dict[str, Tensor], *, source: str) 
         source: where they come from, for the message.
 
     Raises:
-        BundleError: if not one trainable weight fits.
+        BundleError: if not one kernel fits; biases of equal length fit by chance.
     """
     own = {name: value for name, value in model.state_dict().items() if name not in ("mean", "std")}
     weights = {name: value for name, value in weights.items() if name not in ("mean", "std")}
     taken = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
-    trainable = {name for name, _ in model.named_parameters()}
-    if not trainable & taken.keys():
+    kernels = {name for name, parameter in model.named_parameters() if parameter.ndim > 1}
+    if not kernels & taken.keys():
         raise BundleError(
-            f"{source}: not one of its {len(weights)} weights fits the model of the recipe (for example "
+            f"{source}: not one of its kernels fits the model of the recipe (for example "
             f"{next(iter(weights), 'none')!r} there, {next(iter(own), 'none')!r} here); "
             "choose the model that the bundle was made with, for example model=unet model.encoder=resnet18."
         )

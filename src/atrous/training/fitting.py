@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from atrous.data.options import DataOptions
+from atrous.errors import RecipeError
 from atrous.optim import OPTIMIZERS, SCHEDULES
 from atrous.tables import read_section
 from atrous.training.engine import Plan, carry_out, find_checkpoint
@@ -118,6 +119,10 @@ def make_plan(model: nn.Module, task: "Task", folder: "Folder", recipe: "Recipe"
     from atrous.data.folder import FolderDataset
 
     training, data = recipe.options("training", TrainingOptions), recipe.options("data", DataOptions)
+    for key, least in (("batch_size", 1), ("workers", 0)):
+        value = getattr(data, key)
+        if isinstance(value, int) and value < least:
+            raise RecipeError(f"{recipe.place / 'data' / key}: got {value}, but it must be at least {least}.")
     transform = training_transform(data, recipe)
     files = {
         split: [_name(pair.image, folder.root) for pair in folder.splits.get(split, ())] for split in ("train", "val")

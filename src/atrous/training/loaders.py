@@ -1,5 +1,6 @@
 """Loaders for training and validation, and what the training images say about normalisation."""
 
+import multiprocessing
 import os
 from collections.abc import Callable
 from typing import Any, Literal
@@ -24,12 +25,15 @@ def choose_workers(workers: int | Literal["auto"], device: str) -> int:
     """Loader processes.
 
     Beside an accelerator the CPU is free to load. When the CPU trains, one worker fills the gaps that the network
-    leaves; more would take cores from it.
+    leaves; more would take cores from it. Where processes are not forked it is left out: each would import torch again,
+    and a script that trains at its top level would start over in it.
     """
     if workers != "auto":
         return workers
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(1, cores - 1) if device == "cpu" else max(1, min(8, cores - 1))
+    if device == "cpu":
+        return min(1, cores - 1) if multiprocessing.get_all_start_methods()[0] == "fork" else 0
+    return max(1, min(8, cores - 1))
 
 
 def train_loader(
