@@ -9,7 +9,7 @@ from atrous.errors import BundleError, DataError, ModelError, UsageError
 from atrous.inference import VIEWS, ModelScorer, Predictor
 from atrous.inference import predictor as module
 from atrous.inference.canvas import Canvas
-from atrous.inference.prepare import foldable, prepare
+from atrous.inference.prepare import chains, prepare
 from atrous.models import create_model
 from atrous.tasks import Segmentation
 from atrous.types import Prediction
@@ -202,15 +202,21 @@ def test_bfloat16_decides_nearly_alike(name):
     assert np.abs(found.scores - exact.scores).mean() < 0.01
 
 
+def norms_of(model):
+    return [pair for pair in chains(model) if isinstance(model.get_submodule(pair[1]), nn.BatchNorm2d)]
+
+
 @pytest.mark.parametrize(("name", "count"), [("unet2015", 0), ("unet", 20 + 10), ("fcn", 20 + 1)])
 def test_every_norm_of_our_models_is_folded(name, count):
     model = experienced(name, **MODELS[name])
-    pairs = foldable(model)
+    pairs = norms_of(model)
     assert len(pairs) == count
     ready = prepare(model, torch.bfloat16, torch.device("cpu"))
     assert not [m for m in ready.modules() if isinstance(m, nn.BatchNorm2d)]
     assert {m.weight.dtype for m in ready.modules() if isinstance(m, nn.Conv2d)} == {torch.bfloat16}
     assert ready.mean.dtype == torch.float32
+    assert model.training is False
+    assert [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)] or not count  # the model keeps its own
 
 
 def test_folding_computes_the_same():
@@ -221,15 +227,36 @@ def test_folding_computes_the_same():
     ready = prepare(model, torch.bfloat16, torch.device("cpu")).float()
     exact = prepare(model, torch.float32, torch.device("cpu"))
     # The same folded network with its weights as they were before they were shortened: only folding is left to see.
-    for conv, norm in foldable(model):
+    for conv, norm in norms_of(model):
         fused = nn.utils.fusion.fuse_conv_bn_eval(model.get_submodule(conv), model.get_submodule(norm))
         ready.get_submodule(conv).load_state_dict(fused.state_dict())
     plain = dict(model.named_modules())
     for name, module_ in ready.named_modules():
-        if isinstance(module_, nn.Conv2d) and name not in {conv for conv, _ in foldable(model)}:
+        if isinstance(module_, nn.Conv2d) and name not in {conv for conv, _ in norms_of(model)}:
             module_.load_state_dict(plain[name].state_dict())
     with torch.no_grad():
         assert torch.allclose(ready(image)["out"], exact(image)["out"], atol=1e-4, rtol=1e-4)
+
+
+def test_relu_overwrites_only_what_nobody_else_reads():
+    class Reader(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.in_channels = 1
+            self.a, self.relu_a = nn.Conv2d(1, 1, 1), nn.ReLU()
+            self.b, self.relu_b = nn.Conv2d(1, 1, 1), nn.ReLU()
+            self.relu_c = nn.ReLU()
+
+        def forward(self, x):
+            y = self.b(self.relu_a(self.a(x)))
+            return self.relu_b(y) - y + self.relu_c(x)
+
+    model = Reader()
+    ready = prepare(model, torch.float32, torch.device("cpu"))
+    assert [m.inplace for m in (ready.relu_a, ready.relu_b, ready.relu_c)] == [True, False, False]
+    assert [m.inplace for m in (model.relu_a, model.relu_b, model.relu_c)] == [False, False, False]
+    image = torch.randn(1, 1, 8, 8)
+    assert torch.equal(ready(image), model(image))
 
 
 def test_only_norms_that_directly_follow_are_folded():
@@ -249,7 +276,7 @@ def test_only_norms_that_directly_follow_are_folded():
             x = self.norm_c(self.act(self.late(x)))
             return {"out": self.norm_d(self.good(x))}
 
-    assert foldable(Tangled()) == [("good", "norm_d")]
+    assert chains(Tangled()) == [("late", "act"), ("good", "norm_d")]
 
 
 # ---------- errors

@@ -209,6 +209,8 @@ def _reading(path: Path) -> Iterator[None]:
         raise FindingError(error("missing_file", path, "is a folder, not an image", "Name a file.")) from None
     except Exception as problem:  # decoders raise what they like: SyntaxError, struct.error, their own classes
         text = " ".join(str(problem).split()).replace(str(path), "the file") or type(problem).__name__
+        if "cannot identify image file" in text:  # Pillow would name its buffer in memory
+            text = "its bytes are those of no image format"
         fix = "Open it in an image viewer; copy or export it again, or take it out."
         raise FindingError(error("unreadable", path, f"cannot be read as an image: {text.rstrip('.')}", fix)) from None
 

@@ -13,7 +13,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from atrous.analysis.probe import meta_image, skeleton
 from atrous.layers import BatchNorm
 
-__all__ = ["foldable", "prepare"]
+__all__ = ["chains", "prepare"]
 
 _WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
@@ -26,19 +26,23 @@ def prepare(model: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.Mo
     left to autocast.
     """
     ready = copy.deepcopy(model).eval().requires_grad_(False)
+    for before, after in chains(model):
+        follower = ready.get_submodule(after)
+        if isinstance(follower, nn.ReLU):
+            follower.inplace = True  # nobody else reads what it overwrites
+        elif dtype != torch.float32:
+            _fold(ready, before, after)
     if dtype != torch.float32:
-        for conv, norm in foldable(model):
-            _fold(ready, conv, norm)
         for module in ready.modules():
             if isinstance(module, _WEIGHTED):
                 module.to(dtype)
     return ready.to(device=device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def foldable(model: nn.Module) -> list[tuple[str, str]]:
-    """The convolutions whose output goes into one batch normalisation and nowhere else, found by watching a run.
+def chains(model: nn.Module) -> list[tuple[str, str]]:
+    """Which convolution goes into one batch normalisation, and which of both into one ReLU, and nowhere else.
 
-    The order in which parts are declared says nothing; what runs after what does.
+    Found by watching the model run: the order in which parts are declared says nothing.
     """
     bare = skeleton(model)
     made, uses, calls = WeakIdKeyDictionary(), Counter[str](), Counter[str]()
@@ -50,36 +54,40 @@ def foldable(model: nn.Module) -> list[tuple[str, str]]:
             uses.update(made[tensor] for tensor in flat if isinstance(tensor, Tensor) and tensor in made)
             return func(*args, **(kwargs or {}))
 
-    def after_convolution(name: str) -> Any:
-        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            made[output] = name
-            calls[name] += 1
+    def entered(name: str, inputs: tuple[Tensor, ...]) -> None:
+        if inputs[0] in made:
+            pairs[name] = made[inputs[0]]
 
-        return hook
+    def left(name: str, output: Tensor) -> None:
+        made[output] = name
+        calls[name] += 1
 
-    def before_norm(name: str) -> Any:
-        def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            calls[name] += 1
-            if inputs[0] in made:
-                pairs[name] = made[inputs[0]]
-
-        return hook
-
+    roles: dict[str, str] = {}
     for name, module in bare.named_modules():
-        if type(module) in (nn.Conv2d, nn.ConvTranspose2d):
-            module.register_forward_hook(after_convolution(name))
-        elif _is_plain_norm(module):
-            module.register_forward_pre_hook(before_norm(name))
+        if role := _role(module):
+            roles[name] = role
+            module.register_forward_pre_hook(lambda _, inputs, name=name: entered(name, inputs))  # type: ignore[misc]
+            module.register_forward_hook(lambda _, __, output, name=name: left(name, output))  # type: ignore[misc]
     with torch.no_grad(), Watch():  # type: ignore[no-untyped-call]
         bare(meta_image(model, None, (64, 64)))
-    return [(conv, norm) for norm, conv in pairs.items() if calls[norm] == calls[conv] == uses[conv] == 1]
+    links = {("conv", "norm"), ("conv", "relu"), ("norm", "relu")}
+    return [
+        (before, after)
+        for after, before in pairs.items()
+        if (roles[before], roles[after]) in links and calls[after] == calls[before] == uses[before] == 1
+    ]
 
 
-def _is_plain_norm(module: nn.Module) -> bool:
-    """Batch normalisation with running statistics, alone or followed by its own dropout and activation (timm's)."""
+def _role(module: nn.Module) -> str | None:
+    """`norm` is batch normalisation with running statistics, alone or with its own dropout and activation (timm's)."""
+    if type(module) in (nn.Conv2d, nn.ConvTranspose2d):
+        return "conv"
+    if type(module) is nn.ReLU:
+        return "relu"
     if not isinstance(module, nn.BatchNorm2d) or module.running_mean is None:
-        return False
-    return type(module) in (nn.BatchNorm2d, BatchNorm) or {"drop", "act"} <= dict(module.named_children()).keys()
+        return None
+    alone = type(module) in (nn.BatchNorm2d, BatchNorm)
+    return "norm" if alone or {"drop", "act"} <= dict(module.named_children()).keys() else None
 
 
 def _fold(model: nn.Module, conv: str, norm: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atrous.errors import AtrousError, UsageError
+from atrous.errors import AtrousError, ModelError, RecipeError, UsageError
 from atrous.workflows.files import write_text
 
 if TYPE_CHECKING:
@@ -178,9 +178,12 @@ def _prepare(data: Path, recipe: "Recipe", out: Path, *, classes: str | Path | N
         task = build_task(num_classes, frequencies=report.frequencies(), **task_arguments)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        model = create_model(
-            recipe.section("model")["name"], num_classes=num_classes, in_channels=folder.channels, **arguments
-        )
+        try:
+            model = create_model(
+                recipe.section("model")["name"], num_classes=num_classes, in_channels=folder.channels, **arguments
+            )
+        except ModelError as error:
+            raise RecipeError(f"{recipe.place / 'model'}: {error}") from error
     _initialize(model, folder, start)
     plan = make_plan(model, task, folder, recipe)
     return _Job(data, folder, task, plan, model, BackgroundCheck(folder, out / "check.json"), classes)
