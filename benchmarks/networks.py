@@ -20,8 +20,8 @@ from torch import nn
 import atrous
 from atrous.bundle import load_bundle
 from atrous.data.io import read_image
+from atrous.inference.devices import choose_precision
 from atrous.tasks import TASKS
-from atrous.training.devices import choose_precision
 from benchmarks.harness import Row, compare, save
 from benchmarks.peers import smp_unet, torchvision_fcn
 
@@ -102,7 +102,7 @@ def trainers(name: str, *, batch: int = 4, size: int = 256):
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
     task = TASKS["segmentation"](model.num_classes)
     model.to(memory_format=torch.channels_last)
-    low = choose_precision("auto", "cpu") == "bf16-mixed"
+    low = choose_precision("auto", torch.device("cpu")) == torch.bfloat16
 
     def peer_step() -> None:
         x = (image - model.mean.view(1, 3, 1, 1)) / model.std.view(1, 3, 1, 1)

@@ -59,6 +59,7 @@ class Recorder(pl.Callback):
         self.events = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1 if step else None)
         self._pending: deque[tuple[int, float, dict[str, Tensor], Tensor]] = deque()
         self._tick = time.perf_counter()
+        self._parts: dict[str, Tensor] = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: TrainingModule) -> None:  # type: ignore[override]
         """The clock starts with the first step."""
@@ -104,7 +105,8 @@ class Recorder(pl.Callback):
         epoch = state.step * self.batch_size / max(len(self.names), 1)
         shown = {key: f"{value:.8g}" for key, value in values.items()}
         self.rows.write({"step": state.step, "epoch": f"{epoch:.4g}", "seconds": f"{state.seconds:.2f}", **shown})
-        for key, value in values.items():
+        parts = {f"loss/{name}": float(part) for name, part in self._parts.items()} if len(self._parts) > 1 else {}
+        for key, value in {**values, **parts}.items():
             self.events.add_scalar(key, value, state.step)
 
     def sync(self) -> None:
@@ -123,6 +125,7 @@ class Recorder(pl.Callback):
         if not math.isfinite(loss):
             raise AtrousError(self.describe(f"the loss is {loss}", step, rate, index))
         module.state.losses.append(loss)
+        self._parts = {name[5:]: part for name, part in outputs.items() if name.startswith("part_")}
 
     def describe(self, what: str, step: int, rate: float, index: Tensor | None = None) -> str:
         """The message about a run that went astray."""

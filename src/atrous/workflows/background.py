@@ -23,11 +23,12 @@ class BackgroundCheck:
     Args:
         folder: to be checked.
         file: where the report goes.
+        report: of a check that has been made already, if there is one.
     """
 
-    def __init__(self, folder: "Folder", file: Path) -> None:
+    def __init__(self, folder: "Folder", file: Path, report: "CheckReport | None" = None) -> None:
         self.folder, self.file = folder, file
-        self._report: CheckReport | None = None
+        self._report = report
         self._failure: BaseException | None = None
         self._thread: threading.Thread | None = None
         self._stop, self._done = threading.Event(), threading.Event()
@@ -70,7 +71,8 @@ class BackgroundCheck:
         from atrous.data import check_folder
 
         try:
-            self._report = check_folder(self.folder, stop=self._stop)
+            if self._report is None:
+                self._report = check_folder(self.folder, stop=self._stop)
         except BaseException as failure:  # to be raised where the training is
             self._failure = failure
         self._done.set()

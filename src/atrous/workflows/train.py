@@ -170,12 +170,15 @@ def _prepare(data: Path, recipe: "Recipe", out: Path, *, classes: str | Path | N
     folder = open_folder(data, classes=classes, val_fraction=options.val_fraction, seed=recipe.seed)
     quick_check(folder).raise_errors()
     num_classes = len(folder.classes.names)
-    task = build_task(num_classes, **task_arguments)
+    task, report = build_task(num_classes, **task_arguments), None
     if task.needs_frequencies:
         print("reading all training masks: the loss weighs classes by how often they occur", file=sys.stderr)
         report = check_folder(folder)
         report.raise_errors()
         task = build_task(num_classes, frequencies=report.frequencies(), **task_arguments)
+    begun = (out / "checkpoints" / "last.ckpt").exists()
+    if begun and "pretrained" in arguments:
+        arguments["pretrained"] = False  # the checkpoint has all weights: nothing need be fetched
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         try:
@@ -184,9 +187,10 @@ def _prepare(data: Path, recipe: "Recipe", out: Path, *, classes: str | Path | N
             )
         except ModelError as error:
             raise RecipeError(f"{recipe.place / 'model'}: {error}") from error
-    _initialize(model, folder, start)
+    if not begun:
+        _initialize(model, folder, start)
     plan = make_plan(model, task, folder, recipe)
-    return _Job(data, folder, task, plan, model, BackgroundCheck(folder, out / "check.json"), classes)
+    return _Job(data, folder, task, plan, model, BackgroundCheck(folder, out / "check.json", report), classes)
 
 
 def _initialize(model: "DenseModel", folder: "Folder", start: str | Path | None) -> None:
