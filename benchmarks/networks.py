@@ -29,7 +29,7 @@ CACHE = Path(__file__).parent / ".cache"
 SIZE = 512
 PEERS = {"unet": smp_unet, "fcn": torchvision_fcn}
 NAMES = {"unet": "smp Unet resnet18", "fcn": "torchvision fcn_resnet50"}
-STEPS = {"unet": 400, "fcn": 150}
+STEPS = {"unet": 250, "fcn": 100}
 
 
 def scenes() -> Path:
