@@ -7,10 +7,7 @@ hits all of them; the ratio is the median of the per-round ratios to the first c
 import json
 import os
 import platform
-import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -77,18 +74,6 @@ def compare(name: str, contenders: dict[str, Callable[[], object]], *, rounds: i
         ratio = statistics.median(p / t for p, t in zip(peer, taken, strict=True))
         rows.append(Row(name, key, statistics.median(taken), min(taken), max(taken), ratio))
     return rows
-
-
-def peak_memory(module: str, *arguments: str) -> float:
-    """Peak resident memory in MB of `python -m module arguments` in a fresh process."""
-    script = "import resource, runpy, sys; sys.argv = sys.argv[1:]; runpy.run_module(sys.argv[0], run_name='__main__')"
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    code = f"{script}; print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    done = subprocess.run(
-        [sys.executable, "-c", code, module, *arguments], capture_output=True, text=True, check=True, timeout=600
-    )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("PEAK")]
-    return (float(lines[-1].split()[1]) if lines else before) / 1024
 
 
 def table(rows: list[Row]) -> str:

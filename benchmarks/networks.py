@@ -107,7 +107,10 @@ def trainers(name: str, *, batch: int = 4, size: int = 256):
     def peer_step() -> None:
         x = (image - model.mean.view(1, 3, 1, 1)) / model.std.view(1, 3, 1, 1)
         out = net(x)
-        loss = F.cross_entropy(out["out"] if isinstance(out, dict) else out, mask)
+        if isinstance(out, dict):  # torchvision's reference weighs its auxiliary output by half; here both sides by 0.4
+            loss = F.cross_entropy(out["out"], mask) + 0.4 * F.cross_entropy(out["aux"], mask)
+        else:
+            loss = F.cross_entropy(out, mask)
         peer_optimizer.zero_grad()
         loss.backward()
         peer_optimizer.step()
@@ -138,14 +141,14 @@ def memory(name: str, side: str, action: str) -> float:
 
 def probe(name: str, side: str, action: str) -> None:
     """Do one thing once and print the peak resident MB."""
-    import resource
-
     index = ["peer", "atrous"].index(side)
     if action == "predict":
         predictors(name)[index](np.zeros((1024, 1024, 3), np.uint8) + images(1)[0][:1, :1])
     else:
         trainers(name)[index]()
-    print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    # Not `ru_maxrss`: a child inherits the high-water mark of the process that started it.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    print(json.dumps(int(status["VmHWM"].split()[0]) / 1024))
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from atrous.models.base import DenseModel
+from atrous.models.base import DenseModel, EncoderDecoder
 
 
 def leaves(module: nn.Module) -> list[nn.Module]:
@@ -31,10 +31,11 @@ def smp_unet(model: DenseModel, encoder: str = "resnet18") -> nn.Module:
     return peer
 
 
-def torchvision_fcn(model: DenseModel) -> nn.Module:
+def torchvision_fcn(model: EncoderDecoder) -> nn.Module:
     """torchvision's `fcn_resnet50` as its users build it, with our weights."""
     from torchvision.models.segmentation import fcn_resnet50
 
-    peer = fcn_resnet50(weights=None, weights_backbone=None, num_classes=model.num_classes)
+    aux = len(model.aux_heads) > 0
+    peer = fcn_resnet50(weights=None, weights_backbone=None, num_classes=model.num_classes, aux_loss=aux)
     copy_weights(model, peer)
     return peer
