@@ -19,17 +19,14 @@ INK, ACCENT, SOFT = "#1f2a37", "#d55e00", "#0072b2"
 
 
 def look(demo: str) -> None:
-    """The demo's large image, with its predicted classes laid over from left to right."""
-    image = np.asarray(Image.open(Path(demo) / "large" / "large.png").convert("RGB"))
-    shown = np.asarray(Image.open(Path(demo) / "masks" / "overlay" / "large.jpg").convert("RGB"))
-    mask = np.asarray(Image.open(Path(demo) / "masks" / "large.png").convert("RGB"))
-    height, width = 640, 1920
-    image, shown, mask = (np.asarray(Image.fromarray(part[:height, :width])) for part in (image, shown, mask))
-    third = width // 3
-    picture = np.concatenate([image[:, :third], mask[:, third : 2 * third], shown[:, 2 * third :]], axis=1)
-    picture[:, [third - 1, third, 2 * third - 1, 2 * third]] = 255
-    small = Image.fromarray(picture).resize((1440, 480), Image.Resampling.LANCZOS)
-    small.quantize(128).save(IMAGES / "first_look.png", optimize=True)
+    """One part of the demo's large image three times: as it is, its predicted mask, the mask laid over it."""
+    parts = [Path("large") / "large.png", Path("masks") / "large.png", Path("masks") / "overlay" / "large.jpg"]
+    side, shown = 600, 480
+    pictures = [Image.open(Path(demo) / part).convert("RGB").crop((0, 0, side, side)) for part in parts]
+    small = [np.asarray(picture.resize((shown, shown), Image.Resampling.LANCZOS)) for picture in pictures]
+    gap = np.full((shown, 8, 3), 255, np.uint8)
+    joined = [piece for part in small for piece in (part, gap)][:-1]
+    Image.fromarray(np.concatenate(joined, axis=1)).quantize(128).save(IMAGES / "first_look.png", optimize=True)
 
 
 def curves(name: str, run: str) -> None:

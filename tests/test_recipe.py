@@ -1,6 +1,7 @@
 """Recipes: what is read, where each value is said to stand, what overrides do, and every complaint."""
 
 import math
+import re
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -240,7 +241,7 @@ def test_recipes_that_are_not_there():
         "there is no recipe 'unett'. Did you mean 'unet'? "
         "A recipe of your own is named by its path, which ends in .yaml."
     )
-    with pytest.raises(RecipeError, match=r"no recipe 'zzz'\. Choose from: fcn, unet, unet2015\."):
+    with pytest.raises(RecipeError, match=r"no recipe 'zzz'\. Choose from: .*fcn, unet, unet2015"):
         load_recipe("zzz")
     with pytest.raises(RecipeError, match=r"^a/unett\.yaml: there is no such recipe file.*Did you mean 'unet'"):
         load_recipe("a/unett.yaml")
@@ -265,7 +266,8 @@ def test_the_recipes_that_come_along(name):
     recipe.named("optimizer", OPTIMIZERS, kind="optimizer", given=("model",))
     recipe.named("schedule", SCHEDULES, kind="schedule", given=("max_steps",))
     head = (RECIPES / f"{name}.yaml").read_text().splitlines()[:3]
-    assert any(f"--recipe {name} " in line for line in head), "a recipe opens with its command"
+    commands = (f"atrous train .*--recipe {name} ", f"atrous {name.split('_')[0]} ")  # the demo's recipe has its own
+    assert any(re.search("|".join(commands), line) for line in head), "a recipe opens with its command"
 
 
 def test_other_readers_understand_what_we_write(file):
