@@ -6,7 +6,8 @@ import pytest
 from jaxtyping import install_import_hook
 
 # The annotations of these packages are checked while the tests run; the user never pays for it.
-_HOOK = install_import_hook(["atrous.losses", "atrous.metrics", "atrous.tasks", "atrous.layers"], "beartype.beartype")
+CHECKED = ("losses", "metrics", "tasks", "layers", "encoders", "models")
+_HOOK = install_import_hook([f"atrous.{name}" for name in CHECKED], "beartype.beartype")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

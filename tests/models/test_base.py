@@ -59,6 +59,7 @@ def test_what_normalisation_refuses(tiny, mean, std, text):
     assert tiny.std.tolist() == [1.0, 1.0]
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -100,6 +101,7 @@ def test_the_text_of_every_refusal(arguments, text):
     assert str(caught.value) == text
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("shape", [(1, 1, 8, 8), (1, 3, 8, 8), (2, 8, 8)])
 def test_an_image_of_other_channels_is_refused_not_broadcast(tiny, shape):
     with pytest.raises(ModelError, match=r"the model reads \(batch, 2, height, width\): give images of 2 channels"):

@@ -5,7 +5,6 @@ A model is built small: where its builder has one of the arguments of `SMALL`, t
 
 import inspect
 
-import jaxtyping
 import pytest
 import torch
 from torch.export import Dim
@@ -31,16 +30,6 @@ def build(name, in_channels=3, num_classes=3, seed=0):
 def pixels(*shape, seed=0):
     """An image in 8-bit numbers."""
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 255
-
-
-@pytest.fixture
-def unchecked():
-    """Without the shape checks of the test suite, which a compiler cannot trace; users never have them."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    torch._dynamo.reset()
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.mark.parametrize("in_channels", [1, 3, 5])

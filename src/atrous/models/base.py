@@ -76,7 +76,7 @@ class DenseModel(nn.Module):
         shape = (1, -1, 1, 1)
         return ((exact - self.mean.view(shape)) / self.std.view(shape)).to(self.dtype)
 
-    def set_normalization(self, mean: Sequence[float], std: Sequence[float]) -> None:
+    def set_normalization(self, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor) -> None:
         """Set what `normalize` takes off and divides by, one value per channel in the image's own numbers.
 
         Raises:
