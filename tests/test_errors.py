@@ -1,4 +1,4 @@
-"""Fifty kinds of bad data, recipe and command line: each ends as one line that names the place and the fix.
+"""Sixty-four kinds of bad data, recipe and command line: each ends as one line that names the place and the fix.
 
 Every case makes its own small data folder, spoils one thing in it (or in a recipe, or on the command line) and runs the
 command in this process. `check` lists what it finds on standard output; everything else is one line `error: ...` on
