@@ -175,3 +175,28 @@ def test_one_cycle_peaks_once():
 def test_a_misspelt_option_of_a_schedule():
     with pytest.raises(RecipeError, match=r"poly takes no argument 'powr'\. Did you mean 'power'"):
         check_arguments(poly, {"powr": 1}, place=Place("a.yaml"), given=("max_steps",))
+
+
+def test_a_frozen_part_gets_no_gradient_and_keeps_its_statistics():
+    from atrous.layers import conv_bn_relu
+
+    model = nn.ModuleDict({"encoder": conv_bn_relu(3, 4), "head": conv_bn_relu(4, 2)}).train()
+    assert set(rates(model, {"norm": {"frozen": True}})) == {"encoder.0.weight", "head.0.weight"}
+    image = torch.rand(2, 3, 8, 8)
+    before = [module.running_mean.clone() for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    model["head"](model["encoder"](image)).sum().backward()
+    after = [module.running_mean for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert all(torch.equal(old, new) for old, new in zip(before, after, strict=True))
+    assert set(rates(model, {"encoder": {"frozen": True}})) == {"head.0.weight"}
+
+
+def test_freezing_is_yes_or_no():
+    with pytest.raises(RecipeError, match=r"groups.encoder.frozen: got .*; say true or false"):
+        parameter_groups(Network(), lr=0.1, weight_decay=0.0, groups={"encoder": {"frozen": 3}})
+
+
+def test_steps_fall_after_the_warm_up():
+    schedule = SCHEDULES["step"](30, every=10, gamma=0.5, warmup=2)
+    assert [schedule(at) for at in (0, 1, 2, 11, 12, 22, 40)] == [0.5, 1, 1, 1, 0.5, 0.25, 0.25]
+    with pytest.raises(RecipeError, match="every is 0"):
+        SCHEDULES["step"](30, every=0)

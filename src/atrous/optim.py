@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from atrous.errors import RecipeError, did_you_mean
 from atrous.tables import Place, describe_value
@@ -17,6 +17,7 @@ from atrous.tables import Place, describe_value
 __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
+    "adam",
     "adamw",
     "constant",
     "cosine",
@@ -24,13 +25,15 @@ __all__ = [
     "parameter_groups",
     "poly",
     "sgd",
+    "step",
 ]
 
-Groups = Mapping[str, Mapping[Literal["lr", "weight_decay"], float | str]]
+Groups = Mapping[str, Mapping[Literal["lr", "weight_decay", "frozen"], float | str | bool]]
 Schedule = Callable[[int], float]
 
 _HERE = Place("optimizer")
 _KINDS = ("bias", "norm")
+_KEYS = ("lr", "weight_decay", "frozen")
 
 
 def sgd(
@@ -81,6 +84,29 @@ def adamw(
     return AdamW(parameters, lr=lr, betas=betas, fused=_fused(model))
 
 
+def adam(
+    model: nn.Module,
+    *,
+    lr: float = 1e-3,
+    weight_decay: float = 0.0,
+    betas: tuple[float, float] = (0.9, 0.999),
+    groups: Groups | None = None,
+    place: Place = _HERE,
+) -> Optimizer:
+    """Adam with the weight decay added to the gradient (Kingma and Ba, ICLR 2015, https://arxiv.org/abs/1412.6980).
+
+    Args:
+        model: its trainable parameters are optimised.
+        lr: rate at multiplier 1.
+        weight_decay: added to the gradient, times the weight, before the running means; `adamw` keeps it apart.
+        betas: decay of the running means of the gradient and of its square.
+        groups: rates of parts of the model, see `parameter_groups`.
+        place: where the section stands, for messages.
+    """
+    parameters = parameter_groups(model, lr=lr, weight_decay=weight_decay, groups=groups, place=place)
+    return Adam(parameters, lr=lr, betas=betas, fused=_fused(model))
+
+
 def parameter_groups(
     model: nn.Module,
     *,
@@ -94,12 +120,14 @@ def parameter_groups(
     A part is an attribute of the model ("encoder", "head", or deeper: "encoder.layer4"; the longest that fits counts),
     or "norm" (parameters of normalisation layers), or "bias". A value "x10" multiplies, a number replaces. Part, norm
     and bias apply in this order: a bias in a head of x10 with biases at x2 learns at x20, as in the DeepLab papers.
+    `frozen: true` takes a part out of training: its parameters no longer require gradients, and its batch
+    normalisations keep their running statistics, as most papers do with a batch too small to normalise with.
 
     Args:
         model: the network.
         lr: rate of what no group names.
         weight_decay: weight decay of what no group names.
-        groups: part to {"lr": ..., "weight_decay": ...}.
+        groups: part to {"lr": ..., "weight_decay": ..., "frozen": ...}.
         place: where the section stands, for messages.
 
     Returns:
@@ -119,12 +147,10 @@ def parameter_groups(
         head+bias 0.2 0.0
     """
     rules = _read_rules(model, groups or {}, place / "groups")
-    norms = {
-        id(parameter)
-        for module in model.modules()
-        if isinstance(module, nn.GroupNorm | nn.LayerNorm) or "Norm" in type(module).__name__
-        for parameter in module.parameters(recurse=False)
-    }
+    for part, values in (groups or {}).items():
+        if values.get("frozen"):
+            _freeze(model, part)
+    norms = {id(parameter) for module in _norms(model) for parameter in module.parameters(recurse=False)}
     found: dict[tuple[float, float], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -143,6 +169,25 @@ def parameter_groups(
     return list(found.values())
 
 
+def _norms(model: nn.Module) -> list[nn.Module]:
+    """Everything that normalises."""
+    kinds = (nn.GroupNorm, nn.LayerNorm)
+    return [part for part in model.modules() if isinstance(part, kinds) or "Norm" in type(part).__name__]
+
+
+def _freeze(model: nn.Module, part: str) -> None:
+    """Take a part, or everything of a kind, out of training."""
+    parts = _norms(model) if part == "norm" else [] if part == "bias" else [model.get_submodule(part)]
+    if part == "bias":
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and name.rpartition(".")[2] != "bias")
+    for module in parts:
+        module.requires_grad_(False)
+        for inner in module.modules():
+            if isinstance(inner, nn.BatchNorm2d):
+                inner.frozen = True  # type: ignore[assignment]
+
+
 def _read_rules(model: nn.Module, groups: Groups, place: Place) -> dict[str, dict[str, Callable[[float], float]]]:
     """Each part's two values as functions of the value before them."""
     rules: dict[str, dict[str, Callable[[float], float]]] = {}
@@ -158,10 +203,10 @@ def _read_rules(model: nn.Module, groups: Groups, place: Place) -> dict[str, dic
                 f"{place / part}: got {describe_value(values)}, but a group is like {{lr: x10, weight_decay: 0}}."
             )
         for key in values:
-            if key not in ("lr", "weight_decay"):
-                raise RecipeError(
-                    f"{place / part / key}: a group has no {key!r}. {did_you_mean(key, ['lr', 'weight_decay'])}"
-                )
+            if key not in _KEYS:
+                raise RecipeError(f"{place / part / key}: a group has no {key!r}. {did_you_mean(key, _KEYS)}")
+        if not isinstance(values.get("frozen", False), bool):
+            raise RecipeError(f"{place / part / 'frozen'}: got {describe_value(values['frozen'])}; say true or false.")
         rules[part] = {key: _read_rule(values.get(key, "x1"), place / part / key) for key in ("lr", "weight_decay")}
     return rules
 
@@ -228,6 +273,29 @@ def cosine(max_steps: int, *, floor: float = 0.0, warmup: int = 0) -> Schedule:
     return _warmed(lambda progress: floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2, max_steps, warmup)
 
 
+def step(max_steps: int, *, every: int | None = None, gamma: float = 0.1, warmup: int = 0) -> Schedule:
+    """Falls to `gamma` of itself again and again (DeepLab v1, DeconvNet: "step" in Caffe).
+
+    Args:
+        max_steps: length of the run.
+        every: steps between two falls, counted from the end of the warm-up; a third of the run where None.
+        gamma: what is left at each fall.
+        warmup: steps of linear rise from zero.
+
+    Raises:
+        RecipeError: if `every` is below 1.
+
+    Example:
+        >>> [round(step(9, every=3)(at), 3) for at in (0, 2, 3, 6)]
+        [1.0, 1.0, 0.1, 0.01]
+    """
+    if every is not None and every < 1:
+        raise RecipeError(f"schedule step: every is {every}; give at least 1 step between two falls.")
+    length = max_steps - warmup
+    period = every or max(length // 3, 1)
+    return _warmed(lambda progress: gamma ** (min(round(progress * length), length - 1) // period), max_steps, warmup)
+
+
 def one_cycle(max_steps: int, *, warmup: int | None = None, start: float = 0.04, end: float = 4e-6) -> Schedule:
     """Up and down once: two half cosines from `start` to 1 to `end` (Smith, 2018, https://arxiv.org/abs/1803.09820).
 
@@ -265,10 +333,11 @@ def _progress(step: int, max_steps: int, begin: int) -> float:
     return min((step - begin) / max(max_steps - begin, 1), 1.0)
 
 
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": sgd, "adamw": adamw}
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": sgd, "adam": adam, "adamw": adamw}
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": constant,
     "poly": poly,
     "cosine": cosine,
     "one_cycle": one_cycle,
+    "step": step,
 }

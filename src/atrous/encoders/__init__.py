@@ -1,6 +1,18 @@
 """Encoders: an image becomes feature maps. The papers' own trunks stand here beside any backbone of timm."""
 
-from atrous.encoders.base import Encoder, measure_levels
+from atrous.encoders.base import Encoder, EncoderSection, measure_levels
+from atrous.encoders.create import ENCODERS, create_encoder, encoder_name
 from atrous.encoders.timm import timm_encoder
+from atrous.encoders.vgg import load_vgg16, vgg_stages
 
-__all__ = ["Encoder", "measure_levels", "timm_encoder"]
+__all__ = [
+    "ENCODERS",
+    "Encoder",
+    "EncoderSection",
+    "create_encoder",
+    "encoder_name",
+    "load_vgg16",
+    "measure_levels",
+    "timm_encoder",
+    "vgg_stages",
+]

@@ -1,14 +1,41 @@
 """What every encoder promises: feature maps, finest first, described before they are computed."""
 
 import copy
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from atrous.errors import ModelError
 from atrous.types import Level
 
-__all__ = ["Encoder", "measure_levels"]
+__all__ = [
+    "OUTPUT_STRIDES",
+    "Encoder",
+    "EncoderSection",
+    "Normalization",
+    "Weights",
+    "check_stride",
+    "copy_weights",
+    "measure_levels",
+]
+
+OUTPUT_STRIDES = (8, 16, 32)
+
+EncoderSection = str | dict[str, Any]
+"""An encoder's name, or its name with options: `{"name": "resnet50", "width": 16}`."""
+
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+"""(mean, std) per channel of 8-bit images (0..255)."""
+
+
+class Weights(NamedTuple):
+    """Pretrained weights: the state dict, and how the images were normalised, or None for other than 3 channels."""
+
+    state: dict[str, Tensor]
+    normalization: Normalization | None
 
 
 class Encoder(nn.Module):
@@ -22,7 +49,7 @@ class Encoder(nn.Module):
 
     in_channels: int
     levels: tuple[Level, ...]
-    pretrained_normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    pretrained_normalization: Normalization | None = None
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> list[Tensor]:
         """Feature maps (B, C_l, H_l, W_l) of a normalised image."""
@@ -56,3 +83,20 @@ def _shell(tensor: Tensor) -> Tensor:
     """A tensor of the same shape and type without numbers."""
     empty = torch.empty_like(tensor, device="meta")
     return nn.Parameter(empty, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
+
+
+def check_stride(name: str, output_stride: int) -> None:
+    """Refuse an output stride that no trunk has.
+
+    Raises:
+        ModelError: if it is none of 8, 16 and 32.
+    """
+    if output_stride not in OUTPUT_STRIDES:
+        raise ModelError(f"encoder {name!r}: output_stride is {output_stride}; choose 8, 16 or 32")
+
+
+def copy_weights(own: Sequence[Tensor], given: Sequence[Tensor]) -> None:
+    """Copy tensor by tensor, in order; shapes must be equal."""
+    with torch.no_grad():
+        for target, value in zip(own, given, strict=True):
+            target.copy_(value)

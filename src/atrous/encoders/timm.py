@@ -12,14 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.encoders.base import Encoder, measure_levels
+from atrous.encoders.base import OUTPUT_STRIDES, Encoder, Normalization, Weights, check_stride, measure_levels
 from atrous.errors import ModelError
 from atrous.layers import BatchNorm
 from atrous.types import Level
 
-__all__ = ["TimmEncoder", "timm_encoder"]
+__all__ = ["TimmEncoder", "timm_encoder", "timm_weights"]
 
-OUTPUT_STRIDES = (8, 16, 32)
 # Ways to ask a transformer for any image size; a convolutional network knows none of them and needs none.
 FREE_SIZE: tuple[dict[str, Any], ...] = ({}, {"strict_img_size": False}, {"dynamic_img_size": True})
 # What timm raises where a backbone does not know an argument, or refuses a size or a stride.
@@ -44,12 +43,11 @@ def timm_encoder(name: str, *, in_channels: int = 3, pretrained: bool = False, o
         raise ModelError(f"unknown encoder {name!r}. {_nearest(name, timm.list_models())}")
     if in_channels < 1:
         raise ModelError(f"encoder {name!r}: in_channels is {in_channels}; give at least 1")
-    if output_stride not in OUTPUT_STRIDES:
-        raise ModelError(f"encoder {name!r}: output_stride is {output_stride}; choose 8, 16 or 32")
+    check_stride(name, output_stride)
     levels, options = _plan(name, in_channels, output_stride)
     normalization = None
     if pretrained:
-        body = _fetch(name, in_channels, options)
+        body = _fetch(name, in_channels, features_only=True, **options)
         normalization = _normalization(body.pretrained_cfg) if in_channels == 3 else None
     else:
         body = timm.create_model(_architecture(name), features_only=True, in_chans=in_channels, **options)
@@ -71,7 +69,7 @@ class TimmEncoder(Encoder):
         body: nn.Module,
         in_channels: int,
         levels: tuple[Level, ...],
-        pretrained_normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+        pretrained_normalization: Normalization | None = None,
     ) -> None:
         super().__init__()
         self.body = body
@@ -169,12 +167,26 @@ def _stride_refusal(
     )
 
 
-def _fetch(name: str, in_channels: int, options: dict[str, Any]) -> nn.Module:
-    """The same network with timm's weights."""
+def timm_weights(name: str, *, in_channels: int = 3) -> Weights:
+    """The weights of a whole network of timm, for a trunk of ours with the same names.
+
+    Args:
+        name: a name from `timm.list_models(pretrained=True)`.
+        in_channels: channels of the image; timm adapts the first kernel.
+
+    Raises:
+        ModelError: if the weights cannot be fetched.
+    """
+    body = _fetch(name, in_channels)
+    return Weights(body.state_dict(), _normalization(body.pretrained_cfg) if in_channels == 3 else None)
+
+
+def _fetch(name: str, in_channels: int, **options: Any) -> nn.Module:
+    """A network with timm's weights."""
     import timm
 
     try:
-        return timm.create_model(name, pretrained=True, features_only=True, in_chans=in_channels, **options)
+        return timm.create_model(name, pretrained=True, in_chans=in_channels, **options)
     except Exception as error:  # whatever the network, the Hub, the disk or timm raises: the untrained one was built
         reason = (str(error).splitlines() or [""])[0]
         tags = timm.list_models(f"{_architecture(name)}.*", pretrained=True) if "." in name else []
@@ -185,7 +197,7 @@ def _fetch(name: str, in_channels: int, options: dict[str, Any]) -> nn.Module:
         ) from error
 
 
-def _normalization(config: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalization(config: Any) -> Normalization:
     """Mean and standard deviation of 8-bit images, from timm's values for images in 0..1."""
     return tuple(255.0 * value for value in config["mean"]), tuple(255.0 * value for value in config["std"])
 

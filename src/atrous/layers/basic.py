@@ -12,18 +12,22 @@ from torch import Tensor, nn
 __all__ = ["BatchNorm", "conv_bn_relu", "fit", "mirror", "resize", "unfit"]
 
 
-def fit(x: Float[Tensor, "B C H W"], multiple: int) -> Float[Tensor, "B C H2 W2"]:
-    """Pad right and bottom with the edge value until height and width are multiples of `multiple`.
+def fit(x: Float[Tensor, "B C H W"], multiple: int, extra: int = 0) -> Float[Tensor, "B C H2 W2"]:
+    """Pad right and bottom with the edge value until height and width are multiples of `multiple`, plus `extra`.
+
+    Networks that interpolate with aligned corners are made for sizes such as 321 = 40 x 8 + 1: there `extra` is 1.
 
     Example:
         >>> fit(torch.tensor([[[[1.0, 2.0, 3.0]]]]), 2)[0, 0]
         tensor([[1., 2., 3., 3.],
                 [1., 2., 3., 3.]])
+        >>> fit(torch.ones(1, 1, 5, 7), 4, extra=1).shape
+        torch.Size([1, 1, 5, 9])
     """
     height, width = x.shape[-2:]
     # Rounded up by a floor division: a symbolic remainder of a negative number is more than torch.compile can take.
-    right = (width + multiple - 1) // multiple * multiple - width
-    below = (height + multiple - 1) // multiple * multiple - height
+    right = (width - extra + multiple - 1) // multiple * multiple + extra - width
+    below = (height - extra + multiple - 1) // multiple * multiple + extra - height
     return F.pad(x, (0, right, 0, below), mode="replicate")
 
 
@@ -78,11 +82,16 @@ class BatchNorm(nn.BatchNorm2d):
 
     Where a channel has a single value its variance is zero and the batch says nothing: the running statistics are used
     instead, and left as they are. `nn.BatchNorm2d` raises there.
+
+    Attributes:
+        frozen: use the running statistics in training too, and leave them as they are.
     """
+
+    frozen: bool = False
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """Normalise with the batch in training, with the running statistics otherwise."""
-        if self.training and x.numel() == x.shape[1]:
+        if self.training and (self.frozen or x.numel() == x.shape[1]):
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         return super().forward(x)
 

@@ -13,7 +13,7 @@ from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu, fit, resize, unfit
 from atrous.types import Outputs
 
-__all__ = ["DenseModel", "EncoderDecoder", "ModelSpec", "fcn_head"]
+__all__ = ["DenseModel", "EncoderDecoder", "ModelSpec", "Paper", "fcn_head"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,29 @@ class ModelSpec:
 
     name: str
     arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a model comes from, and what is known of it there.
+
+    Attributes:
+        year: of the first publication.
+        title: of the paper.
+        url: where it can be read.
+        idea: what the model added to the field, in one sentence.
+        num_classes: classes that `parameters` was counted with.
+        parameters: weights of the paper's (or its authors') network, or None where no count is known.
+        facts: short further facts of the paper: sizes, strides, scores.
+    """
+
+    year: int
+    title: str
+    url: str
+    idea: str
+    num_classes: int = 21
+    parameters: int | None = None
+    facts: tuple[str, ...] = ()
 
 
 class DenseModel(nn.Module):
@@ -118,6 +141,8 @@ class EncoderDecoder(DenseModel):
         num_classes: maps in `out`.
         aux: name of an auxiliary output -> index of the level that it classifies. Evaluated in training only.
         head: turns the decoder's map into logits; a 1x1 convolution where none is given.
+        align_corners: how logits become the image's size. True: the image is fitted to a multiple of the stride plus 1
+            and the corners of both grids coincide, as in the networks of 321, 473 or 513 pixels.
     """
 
     def __init__(
@@ -128,12 +153,14 @@ class EncoderDecoder(DenseModel):
         *,
         aux: Mapping[str, int] | None = None,
         head: nn.Module | None = None,
+        align_corners: bool = False,
     ) -> None:
         super().__init__(num_classes, encoder.in_channels, max(level.stride for level in encoder.levels))
         width: Any = decoder.out_channels
         self.encoder = encoder
         self.decoder = decoder
         self.head = head if head is not None else nn.Conv2d(width, num_classes, 1)
+        self.align_corners = align_corners
         self.aux_levels = dict(aux or {})
         self.aux_heads = nn.ModuleDict(
             {name: fcn_head(encoder.levels[index].channels, num_classes) for name, index in self.aux_levels.items()}
@@ -142,9 +169,13 @@ class EncoderDecoder(DenseModel):
     def forward(self, image: Float[Tensor, "B C H W"]) -> Outputs:
         """Logits of every pixel as `out`; in training also the auxiliary logits on their levels' own grids."""
         height, width = image.shape[-2:]
-        fitted = fit(self.normalize(image), self.alignment)
+        fitted = fit(self.normalize(image), self.alignment, extra=int(self.align_corners))
         features = self.encoder(fitted)
-        logits = resize(self.head(self.decoder(features)), (fitted.shape[-2], fitted.shape[-1]))
+        logits = resize(
+            self.head(self.decoder(features)),
+            (fitted.shape[-2], fitted.shape[-1]),
+            align_corners=self.align_corners,
+        )
         outputs = {"out": unfit(logits, height, width)}
         if self.training:
             outputs |= {name: head(features[self.aux_levels[name]]) for name, head in self.aux_heads.items()}

@@ -206,7 +206,8 @@ def _initialize(model: "DenseModel", folder: "Folder", start: str | Path | None)
             # Weights expect the numbers that they were trained on.
             model.set_normalization(bundle.model.mean.tolist(), bundle.model.std.tolist())
             return
-    known = getattr(getattr(model, "encoder", None), "pretrained_normalization", None)
+    parts = (getattr(part, "pretrained_normalization", None) for part in model.modules())
+    known = next((normalization for normalization in parts if normalization is not None), None)
     if known is not None and folder.kind == "uint8":
         model.set_normalization(*known)
     else:

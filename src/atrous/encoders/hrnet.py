@@ -1,0 +1,288 @@
+"""HRNet: a fine map is kept through the whole network, coarser ones run beside it, and all exchange what they know.
+
+Wang, Sun, Cheng, Jiang, Deng, Zhao, Liu, Mu, Tan, Wang, Liu, Xiao, "Deep High-Resolution Representation Learning for
+Visual Recognition", TPAMI 2020, https://arxiv.org/abs/1908.07919.
+
+As in the paper
+    Stem of two 3x3 convolutions of stride 2; a stage of bottlenecks; three stages that each add a branch of half the
+    size and twice the channels. A stage is some modules; a module is basic blocks on every branch, then the exchange:
+    each branch becomes the ReLU of the sum of all, brought to its grid by strided 3x3 convolutions or by a 1x1
+    convolution and bilinear interpolation. All four branches are returned. Names and shapes are those of the authors'
+    trunk, so that their weights and timm's fit.
+
+Different from the paper
+    - Kernels start Gaussian after He over the outgoing connections, as the authors' classifiers do; their segmentation
+      code starts all at N(0, 0.001), which an untrained network in evaluation cannot tell from zero.
+    - Interpolation keeps pixel centres (`align_corners=False`), as in the authors' Cityscapes setting; they aligned
+      corners elsewhere. The weights that timm has were trained with nearest-neighbour interpolation, as classifiers.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
+
+import torch.nn.functional as F
+from annotated_types import Ge
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from atrous.encoders.base import Encoder, measure_levels
+from atrous.encoders.timm import timm_weights
+from atrous.errors import ModelError
+from atrous.layers import BatchNorm, resize
+
+__all__ = ["HRNet", "HRNetForm", "hrnet_w18", "hrnet_w32", "hrnet_w48"]
+
+STEM = 64  # channels of both convolutions of the stem
+EXPANSION = 4  # output of a bottleneck, in widths
+STRIDE = 32
+Positive = Annotated[int, Ge(1)]
+
+
+class HRNetForm(NamedTuple):
+    """What distinguishes one HRNet from another.
+
+    Attributes:
+        width: channels of the finest branch; the others have 2, 4 and 8 times as many.
+        modules: exchanges of stages 2, 3 and 4.
+        blocks: basic blocks of each branch between two exchanges.
+        bottlenecks: blocks of stage 1.
+        bottleneck_width: their inner channels.
+    """
+
+    width: int
+    modules: tuple[int, int, int] = (1, 4, 3)
+    blocks: int = 4
+    bottlenecks: int = 4
+    bottleneck_width: int = 64
+
+
+# The forms that have been trained on ImageNet, by timm's names.
+PRETRAINED = {
+    **{HRNetForm(width): f"hrnet_w{width}" for width in (18, 30, 32, 40, 44, 48, 64)},
+    HRNetForm(16, (1, 1, 1), 2, 1, 32): "hrnet_w18_small",
+    HRNetForm(18, (1, 3, 2), 2, 2, 64): "hrnet_w18_small_v2",
+}
+
+
+def hrnet_w18(
+    *,
+    in_channels: int = 3,
+    pretrained: bool = False,
+    output_stride: int = STRIDE,
+    width: Positive = 18,
+    modules: tuple[Positive, Positive, Positive] = (1, 4, 3),
+    blocks: Positive = 4,
+    bottlenecks: Positive = 4,
+    bottleneck_width: Positive = 64,
+) -> Encoder:
+    """HRNet with 18, 36, 72 and 144 channels.
+
+    The authors' smaller forms are options of it: small-v1 has width 16, modules (1, 1, 1), blocks 2, bottlenecks 1 and
+    bottleneck_width 32; small-v2 has modules (1, 3, 2), blocks 2 and bottlenecks 2.
+
+    Args:
+        in_channels: channels of the image.
+        pretrained: start from ImageNet weights, through timm, which has them for the authors' forms.
+        output_stride: 32; no other, because the fine map is there already.
+        width: channels of the finest branch; the others have 2, 4 and 8 times as many.
+        modules: exchanges of stages 2, 3 and 4.
+        blocks: basic blocks of each branch between two exchanges.
+        bottlenecks: blocks of stage 1.
+        bottleneck_width: their inner channels.
+
+    Raises:
+        ModelError: on another stride, or weights that cannot be fetched or do not exist for this form.
+    """
+    form = HRNetForm(width, modules, blocks, bottlenecks, bottleneck_width)
+    return _build("hrnet_w18", form, in_channels, pretrained, output_stride)
+
+
+def hrnet_w32(
+    *,
+    in_channels: int = 3,
+    pretrained: bool = False,
+    output_stride: int = STRIDE,
+    width: Positive = 32,
+    modules: tuple[Positive, Positive, Positive] = (1, 4, 3),
+    blocks: Positive = 4,
+    bottlenecks: Positive = 4,
+    bottleneck_width: Positive = 64,
+) -> Encoder:
+    """HRNet with 32, 64, 128 and 256 channels; arguments as `hrnet_w18`."""
+    form = HRNetForm(width, modules, blocks, bottlenecks, bottleneck_width)
+    return _build("hrnet_w32", form, in_channels, pretrained, output_stride)
+
+
+def hrnet_w48(
+    *,
+    in_channels: int = 3,
+    pretrained: bool = False,
+    output_stride: int = STRIDE,
+    width: Positive = 48,
+    modules: tuple[Positive, Positive, Positive] = (1, 4, 3),
+    blocks: Positive = 4,
+    bottlenecks: Positive = 4,
+    bottleneck_width: Positive = 64,
+) -> Encoder:
+    """HRNet with 48, 96, 192 and 384 channels; arguments as `hrnet_w18`."""
+    form = HRNetForm(width, modules, blocks, bottlenecks, bottleneck_width)
+    return _build("hrnet_w48", form, in_channels, pretrained, output_stride)
+
+
+def _build(name: str, form: HRNetForm, in_channels: int, pretrained: bool, output_stride: int) -> Encoder:
+    if output_stride != STRIDE:
+        raise ModelError(
+            f"encoder {name!r} cannot run at output stride {output_stride}: it is never dilated, and its finest map "
+            f"has stride 4 already; leave output_stride at {STRIDE}, or choose an encoder that dilates, for example "
+            f"resnet50"
+        )
+    if pretrained and form not in PRETRAINED:
+        raise ModelError(
+            f"encoder {name!r}: there are no pretrained weights for the options {form._asdict()}; set pretrained: "
+            f"false, or leave the options at the values of {', '.join(PRETRAINED.values())}"
+        )
+    trunk = HRNet(form, in_channels)
+    if pretrained:
+        weights = timm_weights(PRETRAINED[form], in_channels=in_channels)
+        trunk.load_state_dict({name: weights.state[name] for name in trunk.state_dict()})
+        trunk.pretrained_normalization = weights.normalization
+    return trunk
+
+
+class HRNet(Encoder):
+    """The four branches of the last stage, at strides 4, 8, 16 and 32.
+
+    Args:
+        form: widths and depths.
+        in_channels: channels of the image.
+    """
+
+    def __init__(self, form: HRNetForm, in_channels: int = 3) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        widths = [form.width * 2**branch for branch in range(4)]
+        inner, outer = form.bottleneck_width, EXPANSION * form.bottleneck_width
+        self.conv1 = nn.Conv2d(in_channels, STEM, 3, stride=2, padding=1, bias=False)
+        self.bn1 = BatchNorm(STEM)
+        self.conv2 = nn.Conv2d(STEM, STEM, 3, stride=2, padding=1, bias=False)
+        self.bn2 = BatchNorm(STEM)
+        self.layer1 = nn.Sequential(
+            *(_Bottleneck(outer if index else STEM, inner) for index in range(form.bottlenecks))
+        )
+        self.transition1 = _Transition([outer], widths[:2])
+        self.stage2 = nn.Sequential(*(_Module(widths[:2], form.blocks) for _ in range(form.modules[0])))
+        self.transition2 = _Transition(widths[:2], widths[:3])
+        self.stage3 = nn.Sequential(*(_Module(widths[:3], form.blocks) for _ in range(form.modules[1])))
+        self.transition3 = _Transition(widths[:3], widths)
+        self.stage4 = nn.Sequential(*(_Module(widths, form.blocks) for _ in range(form.modules[2])))
+        for part in self.modules():
+            if isinstance(part, nn.Conv2d):
+                nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+        self.levels = measure_levels(self, in_channels)
+
+    def forward(self, image: Float[Tensor, "B C H W"]) -> list[Tensor]:
+        """Maps of `width` times 1, 2, 4 and 8 channels."""
+        x = F.relu(self.bn1(self.conv1(image)), inplace=True)
+        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
+        maps = self.stage2(self.transition1([self.layer1(x)]))
+        maps = self.stage3(self.transition2(maps))
+        features: list[Tensor] = self.stage4(self.transition3(maps))
+        return features
+
+
+class _Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions around which the input, or its projection to more channels, is added."""
+
+    def __init__(self, in_channels: int, width: int) -> None:
+        super().__init__()
+        out_channels = EXPANSION * width
+        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.bn1 = BatchNorm(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = BatchNorm(width)
+        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
+        self.bn3 = BatchNorm(out_channels)
+        self.downsample = _conv_bn(in_channels, out_channels, 1) if in_channels != out_channels else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
+        return F.relu(self.bn3(self.conv3(x)).add_(shortcut), inplace=True)
+
+
+class _BasicBlock(nn.Module):
+    """Two 3x3 convolutions around which the input is added."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn1 = BatchNorm(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = BatchNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return F.relu(self.bn2(self.conv2(y)).add_(x), inplace=True)
+
+
+class _Transition(nn.ModuleList):
+    """Every branch to its new width where that changes, and one branch more, of half the size, from the coarsest."""
+
+    def __init__(self, before: Sequence[int], after: Sequence[int]) -> None:
+        kept = [
+            nn.Identity() if old == new else _conv_bn_relu(old, new)
+            for old, new in zip(before, after, strict=False)
+        ]
+        added = nn.Sequential(_conv_bn_relu(before[-1], after[-1], stride=2))
+        super().__init__([*kept, added])
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        return [step(x) for step, x in zip(self, [*maps, maps[-1]], strict=True)]
+
+
+class _Module(nn.Module):
+    """Basic blocks on every branch, then the exchange between all of them."""
+
+    def __init__(self, widths: Sequence[int], blocks: int) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(nn.Sequential(*(_BasicBlock(width) for _ in range(blocks))) for width in widths)
+        self.fuse_layers = nn.ModuleList(
+            nn.ModuleList(_exchange(widths, source, target) for source in range(len(widths)))
+            for target in range(len(widths))
+        )
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        maps = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]
+        return [self._fused(maps, target) for target in range(len(maps))]
+
+    def _fused(self, maps: list[Tensor], target: int) -> Tensor:
+        size = (maps[target].shape[-2], maps[target].shape[-1])
+        steps = self.fuse_layers[target]
+        parts = [step(x) for step, x in zip(steps, maps, strict=True)]  # type: ignore[call-overload]
+        # Finer maps come strided, their own grid's size exactly; coarser ones are interpolated to it.
+        total = sum(parts[1 : target + 1], start=parts[0])
+        for coarser in parts[target + 1 :]:
+            total = total + resize(coarser, size)
+        return F.relu(total, inplace=True)
+
+
+def _exchange(widths: Sequence[int], source: int, target: int) -> nn.Module:
+    """From one branch's channels to another's: strided for a coarser grid, 1x1 for a finer one."""
+    if source == target:
+        return nn.Identity()
+    if source > target:
+        return _conv_bn(widths[source], widths[target], 1)
+    between = [_conv_bn_relu(widths[source], widths[source], stride=2) for _ in range(target - source - 1)]
+    return nn.Sequential(*between, _conv_bn(widths[source], widths[target], stride=2))
+
+
+def _conv_bn(in_channels: int, out_channels: int, kernel_size: int = 3, *, stride: int = 1) -> nn.Sequential:
+    padding = kernel_size // 2
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False), BatchNorm(out_channels)
+    )
+
+
+def _conv_bn_relu(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(*_conv_bn(in_channels, out_channels, stride=stride), nn.ReLU(inplace=True))
