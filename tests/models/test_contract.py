@@ -1,6 +1,7 @@
 """What every model promises, over every key of `MODELS`: a later model falls in by itself.
 
-A model is built small: where its builder has one of the arguments of `SMALL`, that value is used.
+A model is built small: with the arguments of its scaled-down recipe, `recipes/KEY_small.yaml`, where it has one, else with
+those of `SMALL` that its builder knows.
 """
 
 import inspect
@@ -11,20 +12,30 @@ from torch.export import Dim
 
 from atrous.analysis import alignment, receptive_field
 from atrous.models import MODELS, create_model
+from atrous.recipe import list_recipes, load_recipe
 
 SMALL = {"encoder": "test_resnet", "width": 4, "decoder_channels": (32, 16, 16, 8, 8), "aux": True}
-SIZES = [(1, 1), (33, 47), (64, 64)]
+SIZES = [(1, 1), (33, 47), (64, 64), (97, 130)]
 pytestmark = pytest.mark.parametrize("name", MODELS)
 
 
 def build(name, in_channels=3, num_classes=3, seed=0):
-    """A small model with normalisation set, in evaluation."""
+    """A small model with normalisation set, in evaluation; what starts at zero has begun to learn."""
     torch.manual_seed(seed)
-    accepted = inspect.signature(MODELS[name]).parameters
-    arguments = {key: value for key, value in SMALL.items() if key in accepted}
-    model = create_model(name, num_classes=num_classes, in_channels=in_channels, **arguments)
+    model = create_model(name, num_classes=num_classes, in_channels=in_channels, **small_arguments(name))
     model.set_normalization([100.0] * in_channels, [60.0] * in_channels)
+    for weight in model.parameters():
+        if weight.requires_grad and weight.ndim > 1 and not weight.any():
+            torch.nn.init.normal_(weight, std=0.05)
     return model.eval()
+
+
+def small_arguments(name):
+    if f"{name}_small" in list_recipes():
+        section = load_recipe(f"{name}_small").section("model")
+        return {key: value for key, value in section.items() if key != "name"}
+    accepted = inspect.signature(MODELS[name]).parameters
+    return {key: value for key, value in SMALL.items() if key in accepted}
 
 
 def pixels(*shape, seed=0):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from atrous.encoders.base import Encoder, EncoderSection
+from atrous.encoders.hrnet import hrnet_w18, hrnet_w32, hrnet_w48
 from atrous.encoders.resnet import RESNETS
 from atrous.encoders.timm import timm_encoder
 from atrous.encoders.vgg import vgg16, vgg16_bn
@@ -17,6 +18,9 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
     "vgg16": vgg16,
     "vgg16_bn": vgg16_bn,
     **RESNETS,
+    "hrnet_w18": hrnet_w18,
+    "hrnet_w32": hrnet_w32,
+    "hrnet_w48": hrnet_w48,
 }
 """The papers' own trunks. Every other name is looked up in timm."""
 

@@ -17,7 +17,7 @@ Different from the paper
       corners elsewhere. The weights that timm has were trained with nearest-neighbour interpolation, as classifiers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, NamedTuple
 
 import torch.nn.functional as F
@@ -26,6 +26,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from atrous.encoders.base import Encoder, measure_levels
+from atrous.encoders.resnet import BasicBlock, Bottleneck
 from atrous.encoders.timm import timm_weights
 from atrous.errors import ModelError
 from atrous.layers import BatchNorm, resize
@@ -33,7 +34,6 @@ from atrous.layers import BatchNorm, resize
 __all__ = ["HRNet", "HRNetForm", "hrnet_w18", "hrnet_w32", "hrnet_w48"]
 
 STEM = 64  # channels of both convolutions of the stem
-EXPANSION = 4  # output of a bottleneck, in widths
 STRIDE = 32
 Positive = Annotated[int, Ge(1)]
 
@@ -64,91 +64,6 @@ PRETRAINED = {
 }
 
 
-def hrnet_w18(
-    *,
-    in_channels: int = 3,
-    pretrained: bool = False,
-    output_stride: int = STRIDE,
-    width: Positive = 18,
-    modules: tuple[Positive, Positive, Positive] = (1, 4, 3),
-    blocks: Positive = 4,
-    bottlenecks: Positive = 4,
-    bottleneck_width: Positive = 64,
-) -> Encoder:
-    """HRNet with 18, 36, 72 and 144 channels.
-
-    The authors' smaller forms are options of it: small-v1 has width 16, modules (1, 1, 1), blocks 2, bottlenecks 1 and
-    bottleneck_width 32; small-v2 has modules (1, 3, 2), blocks 2 and bottlenecks 2.
-
-    Args:
-        in_channels: channels of the image.
-        pretrained: start from ImageNet weights, through timm, which has them for the authors' forms.
-        output_stride: 32; no other, because the fine map is there already.
-        width: channels of the finest branch; the others have 2, 4 and 8 times as many.
-        modules: exchanges of stages 2, 3 and 4.
-        blocks: basic blocks of each branch between two exchanges.
-        bottlenecks: blocks of stage 1.
-        bottleneck_width: their inner channels.
-
-    Raises:
-        ModelError: on another stride, or weights that cannot be fetched or do not exist for this form.
-    """
-    form = HRNetForm(width, modules, blocks, bottlenecks, bottleneck_width)
-    return _build("hrnet_w18", form, in_channels, pretrained, output_stride)
-
-
-def hrnet_w32(
-    *,
-    in_channels: int = 3,
-    pretrained: bool = False,
-    output_stride: int = STRIDE,
-    width: Positive = 32,
-    modules: tuple[Positive, Positive, Positive] = (1, 4, 3),
-    blocks: Positive = 4,
-    bottlenecks: Positive = 4,
-    bottleneck_width: Positive = 64,
-) -> Encoder:
-    """HRNet with 32, 64, 128 and 256 channels; arguments as `hrnet_w18`."""
-    form = HRNetForm(width, modules, blocks, bottlenecks, bottleneck_width)
-    return _build("hrnet_w32", form, in_channels, pretrained, output_stride)
-
-
-def hrnet_w48(
-    *,
-    in_channels: int = 3,
-    pretrained: bool = False,
-    output_stride: int = STRIDE,
-    width: Positive = 48,
-    modules: tuple[Positive, Positive, Positive] = (1, 4, 3),
-    blocks: Positive = 4,
-    bottlenecks: Positive = 4,
-    bottleneck_width: Positive = 64,
-) -> Encoder:
-    """HRNet with 48, 96, 192 and 384 channels; arguments as `hrnet_w18`."""
-    form = HRNetForm(width, modules, blocks, bottlenecks, bottleneck_width)
-    return _build("hrnet_w48", form, in_channels, pretrained, output_stride)
-
-
-def _build(name: str, form: HRNetForm, in_channels: int, pretrained: bool, output_stride: int) -> Encoder:
-    if output_stride != STRIDE:
-        raise ModelError(
-            f"encoder {name!r} cannot run at output stride {output_stride}: it is never dilated, and its finest map "
-            f"has stride 4 already; leave output_stride at {STRIDE}, or choose an encoder that dilates, for example "
-            f"resnet50"
-        )
-    if pretrained and form not in PRETRAINED:
-        raise ModelError(
-            f"encoder {name!r}: there are no pretrained weights for the options {form._asdict()}; set pretrained: "
-            f"false, or leave the options at the values of {', '.join(PRETRAINED.values())}"
-        )
-    trunk = HRNet(form, in_channels)
-    if pretrained:
-        weights = timm_weights(PRETRAINED[form], in_channels=in_channels)
-        trunk.load_state_dict({name: weights.state[name] for name in trunk.state_dict()})
-        trunk.pretrained_normalization = weights.normalization
-    return trunk
-
-
 class HRNet(Encoder):
     """The four branches of the last stage, at strides 4, 8, 16 and 32.
 
@@ -161,13 +76,13 @@ class HRNet(Encoder):
         super().__init__()
         self.in_channels = in_channels
         widths = [form.width * 2**branch for branch in range(4)]
-        inner, outer = form.bottleneck_width, EXPANSION * form.bottleneck_width
+        outer = Bottleneck.expansion * form.bottleneck_width
         self.conv1 = nn.Conv2d(in_channels, STEM, 3, stride=2, padding=1, bias=False)
         self.bn1 = BatchNorm(STEM)
         self.conv2 = nn.Conv2d(STEM, STEM, 3, stride=2, padding=1, bias=False)
         self.bn2 = BatchNorm(STEM)
         self.layer1 = nn.Sequential(
-            *(_Bottleneck(outer if index else STEM, inner) for index in range(form.bottlenecks))
+            *(Bottleneck(outer if index else STEM, form.bottleneck_width) for index in range(form.bottlenecks))
         )
         self.transition1 = _Transition([outer], widths[:2])
         self.stage2 = nn.Sequential(*(_Module(widths[:2], form.blocks) for _ in range(form.modules[0])))
@@ -190,49 +105,12 @@ class HRNet(Encoder):
         return features
 
 
-class _Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions around which the input, or its projection to more channels, is added."""
-
-    def __init__(self, in_channels: int, width: int) -> None:
-        super().__init__()
-        out_channels = EXPANSION * width
-        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
-        self.bn1 = BatchNorm(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.bn2 = BatchNorm(width)
-        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
-        self.bn3 = BatchNorm(out_channels)
-        self.downsample = _conv_bn(in_channels, out_channels, 1) if in_channels != out_channels else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.downsample is None else self.downsample(x)
-        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
-        return F.relu(self.bn3(self.conv3(x)).add_(shortcut), inplace=True)
-
-
-class _BasicBlock(nn.Module):
-    """Two 3x3 convolutions around which the input is added."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.bn1 = BatchNorm(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.bn2 = BatchNorm(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        return F.relu(self.bn2(self.conv2(y)).add_(x), inplace=True)
-
-
 class _Transition(nn.ModuleList):
     """Every branch to its new width where that changes, and one branch more, of half the size, from the coarsest."""
 
     def __init__(self, before: Sequence[int], after: Sequence[int]) -> None:
         kept = [
-            nn.Identity() if old == new else _conv_bn_relu(old, new)
-            for old, new in zip(before, after, strict=False)
+            nn.Identity() if old == new else _conv_bn_relu(old, new) for old, new in zip(before, after, strict=False)
         ]
         added = nn.Sequential(_conv_bn_relu(before[-1], after[-1], stride=2))
         super().__init__([*kept, added])
@@ -246,7 +124,9 @@ class _Module(nn.Module):
 
     def __init__(self, widths: Sequence[int], blocks: int) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(nn.Sequential(*(_BasicBlock(width) for _ in range(blocks))) for width in widths)
+        self.branches = nn.ModuleList(
+            nn.Sequential(*(BasicBlock(width, width) for _ in range(blocks))) for width in widths
+        )
         self.fuse_layers = nn.ModuleList(
             nn.ModuleList(_exchange(widths, source, target) for source in range(len(widths)))
             for target in range(len(widths))
@@ -286,3 +166,66 @@ def _conv_bn(in_channels: int, out_channels: int, kernel_size: int = 3, *, strid
 
 def _conv_bn_relu(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(*_conv_bn(in_channels, out_channels, stride=stride), nn.ReLU(inplace=True))
+
+
+def _builder(name: str, base: HRNetForm) -> Callable[..., Encoder]:
+    """The function that builds an HRNet whose defaults are the form's."""
+
+    def build(
+        *,
+        in_channels: int = 3,
+        pretrained: bool = False,
+        output_stride: int = STRIDE,
+        width: Positive = base.width,
+        modules: tuple[Positive, Positive, Positive] = base.modules,
+        blocks: Positive = base.blocks,
+        bottlenecks: Positive = base.bottlenecks,
+        bottleneck_width: Positive = base.bottleneck_width,
+    ) -> Encoder:
+        form = HRNetForm(width, modules, blocks, bottlenecks, bottleneck_width)
+        _check(name, form, pretrained, output_stride)
+        trunk = HRNet(form, in_channels)
+        if pretrained:
+            weights = timm_weights(PRETRAINED[form], in_channels=in_channels)
+            trunk.load_state_dict({key: weights.state[key] for key in trunk.state_dict()})
+            trunk.pretrained_normalization = weights.normalization
+        return trunk
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f"""HRNet with {base.width} channels on its finest branch; options as the fields of `HRNetForm`.
+
+    The authors' smaller networks are options of it: small-v1 has width 16, modules (1, 1, 1), blocks 2, bottlenecks 1
+    and bottleneck_width 32; small-v2 has width 18, modules (1, 3, 2), blocks 2 and bottlenecks 2.
+
+    Args:
+        in_channels: channels of the image.
+        pretrained: start from ImageNet weights, through timm, which has them for the authors' forms.
+        output_stride: 32 and no other: the network is never dilated.
+        width: channels of the finest branch.
+        modules: exchanges of stages 2, 3 and 4.
+        blocks: basic blocks of each branch before an exchange.
+        bottlenecks: blocks of stage 1.
+        bottleneck_width: their inner channels.
+
+    Raises:
+        ModelError: on another stride, or weights that cannot be fetched or do not exist for the form.
+    """
+    return build
+
+
+def _check(name: str, form: HRNetForm, pretrained: bool, output_stride: int) -> None:
+    if output_stride != STRIDE:
+        raise ModelError(
+            f"encoder {name!r} cannot run at output stride {output_stride}: it is never dilated, its finest map has "
+            f"stride 4 already; set output_stride to {STRIDE}, or choose an encoder that dilates, for example resnet50"
+        )
+    if pretrained and form not in PRETRAINED:
+        raise ModelError(
+            f"encoder {name!r}: no pretrained weights fit {form._asdict()}; set pretrained: false, or take the options "
+            f"of one of {', '.join(PRETRAINED.values())}"
+        )
+
+
+hrnet_w18 = _builder("hrnet_w18", HRNetForm(18))
+hrnet_w32 = _builder("hrnet_w32", HRNetForm(32))
+hrnet_w48 = _builder("hrnet_w48", HRNetForm(48))

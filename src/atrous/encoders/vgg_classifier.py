@@ -1,0 +1,127 @@
+"""The fully connected layers of VGG-16 read as convolutions: whole, or with fewer kernels of fewer taps.
+
+Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015,
+https://arxiv.org/abs/1409.1556 (the layers). Chen, Papandreou, Kokkinos, Murphy, Yuille, "Semantic Image Segmentation
+with Deep Convolutional Nets and Fully Connected CRFs", ICLR 2015, https://arxiv.org/abs/1412.7062 (thinning them out).
+
+As in the papers
+    A layer that looks at all of a 7x7 map is a 7x7 convolution. Every second or third tap of it makes a kernel of 4x4
+    or 3x3 that, spread by a rate, covers the same region; a random part of the 4,096 kernels is kept.
+
+Different from the papers
+    Kernels start Gaussian after He where no weights are asked for.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from atrous.encoders.timm import timm_weights
+from atrous.errors import ModelError
+
+__all__ = ["decimate", "load_vgg16_classifier", "thin_out", "vgg_classifier"]
+
+
+def vgg_classifier(
+    in_channels: int, channels: int = 4096, *, kernel: int = 7, dilation: int = 1, valid: bool = False
+) -> nn.Sequential:
+    """`fc6`, a square kernel, and `fc7`, 1x1, each with ReLU and dropout of 0.5.
+
+    Args:
+        in_channels: channels of the map that they read.
+        channels: kernels of either layer.
+        kernel: side of `fc6`'s kernel.
+        dilation: of `fc6`.
+        valid: no padding; `fc6` then eats (kernel - 1) x dilation off the map's sides.
+
+    Raises:
+        ModelError: if the kernel cannot be centred: an even kernel at an odd dilation.
+
+    Example:
+        >>> vgg_classifier(2, 5, kernel=4, dilation=8)(torch.zeros(1, 2, 9, 7)).shape
+        torch.Size([1, 5, 9, 7])
+        >>> vgg_classifier(2, 5, kernel=7, dilation=4, valid=True)(torch.zeros(1, 2, 25, 27)).shape
+        torch.Size([1, 5, 1, 3])
+    """
+    span = (kernel - 1) * dilation
+    if span % 2 and not valid:
+        raise ModelError(
+            f"a kernel of {kernel} at dilation {dilation} has no centre: make the kernel odd or the dilation even"
+        )
+    fc6 = nn.Conv2d(in_channels, channels, kernel, padding=0 if valid else span // 2, dilation=dilation)
+    fc7 = nn.Conv2d(channels, channels, 1)
+    for layer in (fc6, fc7):
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    named = (
+        ("fc6", fc6), ("relu6", nn.ReLU()), ("drop6", nn.Dropout(0.5)),
+        ("fc7", fc7), ("relu7", nn.ReLU()), ("drop7", nn.Dropout(0.5)),
+    )  # fmt: skip
+    return nn.Sequential(OrderedDict(named))
+
+
+def load_vgg16_classifier(*classifiers: nn.Sequential, name: str = "vgg16") -> None:
+    """Fill what `vgg_classifier` made from the ImageNet weights of VGG-16, thinned out where it is smaller.
+
+    Args:
+        *classifiers: each draws its own part of the kernels.
+        name: `vgg16` or `vgg16_bn`.
+
+    Raises:
+        ModelError: if the weights cannot be fetched or do not fit.
+    """
+    state = timm_weights(name).state
+    for classifier in classifiers:
+        thin_out(classifier, {name: state[f"pre_logits.{ours}"] for name, ours in _TIMM_NAMES.items()})
+
+
+_TIMM_NAMES = {
+    "fc6.weight": "fc1.weight",
+    "fc6.bias": "fc1.bias",
+    "fc7.weight": "fc2.weight",
+    "fc7.bias": "fc2.bias",
+}
+
+
+def thin_out(classifier: nn.Sequential, weights: Mapping[str, Tensor]) -> None:
+    """Copy a larger classifier's weights: evenly spaced taps of `fc6`, and a random part of both layers' kernels.
+
+    Kernels keep their order, so that a classifier of the same size is copied as it is.
+
+    Args:
+        classifier: what `vgg_classifier` made.
+        weights: `fc6.weight`, `fc6.bias`, `fc7.weight`, `fc7.bias` of the larger one.
+
+    Raises:
+        ModelError: if the larger one is not larger, or reads another map.
+    """
+    own = dict(classifier.named_parameters())
+    (few, inner, side, _), (many, outer, taps, _) = own["fc6.weight"].shape, weights["fc6.weight"].shape
+    if few > many or side > taps or inner != outer:
+        raise ModelError(
+            f"pretrained fc6 has {many} kernels of {taps}x{taps} over {outer} channels, {few} of {side}x{side} over "
+            f"{inner} are asked for: ask for no more, on a trunk of full width, or set pretrained: false"
+        )
+    hidden = torch.randperm(many)[:few].sort().values
+    last = torch.randperm(len(weights["fc7.bias"]))[:few].sort().values
+    with torch.no_grad():
+        own["fc6.weight"].copy_(decimate(weights["fc6.weight"][hidden], side))
+        own["fc6.bias"].copy_(weights["fc6.bias"][hidden])
+        own["fc7.weight"].copy_(weights["fc7.weight"][last][:, hidden])  # what reads a kernel goes with it
+        own["fc7.bias"].copy_(weights["fc7.bias"][last])
+
+
+def decimate(kernel: Float[Tensor, "O I K K"], side: int) -> Float[Tensor, "O I side side"]:
+    """`side` x `side` evenly spaced taps of a square kernel, its corners included.
+
+    Example:
+        >>> decimate(torch.arange(49.0).reshape(1, 1, 7, 7), 3)[0, 0]
+        tensor([[ 0.,  3.,  6.],
+                [21., 24., 27.],
+                [42., 45., 48.]])
+    """
+    taps = torch.linspace(0, kernel.shape[-1] - 1, side).round().long()
+    return kernel[:, :, taps][:, :, :, taps]
