@@ -163,3 +163,4 @@ def test_weightings_read_the_frequencies_of_a_data_set():
     frequencies = {"pixels": [11, 3, 2], "totals": [16, 8, 8]}
     assert torch.equal(CLASS_WEIGHTS["median_frequency"](frequencies), median_frequency([11, 3, 2], [16, 8, 8]))
     assert torch.equal(CLASS_WEIGHTS["enet"](frequencies), enet([11, 3, 2]))
+    assert torch.equal(CLASS_WEIGHTS["enet_encoder"](frequencies), enet([11, 3, 2], constant=1.2))

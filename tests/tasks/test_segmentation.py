@@ -111,7 +111,7 @@ def test_class_weights_from_a_list_and_from_frequencies(outputs, mask):
          "Did you mean 'median_frequency'?"),
         ({"name": "cross_entropy", "weights": [1, 2]},
          "unet.yaml line 5, task.loss.weights: got [1, 2] (list), but weights are one number >= 0 for each of the "
-         "3 classes, or one of median_frequency, enet."),
+         "3 classes, or one of median_frequency, enet, enet_encoder."),
         ({"name": "cross_entropy", "weights": ["a", 2, 3]},
          "unet.yaml line 5, task.loss.weights.0: got 'a' (str), but weights (unless the name of a rule) must be "
          "a list of float."),

@@ -22,4 +22,6 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 CLASS_WEIGHTS: dict[str, Callable[[ClassFrequencies], Tensor]] = {
     "median_frequency": lambda frequencies: median_frequency(frequencies["pixels"], frequencies["totals"]),
     "enet": lambda frequencies: enet(frequencies["pixels"]),
+    # The authors' constant for their first step, the encoder alone.
+    "enet_encoder": lambda frequencies: enet(frequencies["pixels"], constant=1.2),
 }
