@@ -132,3 +132,11 @@ def test_the_list_is_the_table():
 def test_importing_the_models_imports_neither_timm_nor_torchvision():
     code = "import sys, atrous.models; assert not {'timm', 'torchvision', 'lightning', 'pydantic'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("encoder", "aligned"), [("resnet18", True), ("convnext_atto", False)])
+def test_corners_are_aligned_where_the_encoder_has_them(encoder, aligned):
+    model = create_model("pspnet", num_classes=2, encoder=encoder, output_stride=32, width=8).eval()
+    assert model.align_corners is aligned
+    for size in [(1, 1), (33, 65), (40, 70)]:
+        assert model(torch.rand(1, 3, *size))["out"].shape[-2:] == size

@@ -19,6 +19,7 @@ __all__ = [
     "Weights",
     "check_stride",
     "copy_weights",
+    "keeps_corners",
     "measure_levels",
 ]
 
@@ -70,13 +71,38 @@ def measure_levels(module: nn.Module, in_channels: int, size: int = 256) -> tupl
         >>> measure_levels(nn.Sequential(nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.Identity()), 1)
         (Level(channels=8, stride=2),)
     """
+    maps = _run_without_numbers(module, in_channels, size)
+    return tuple(Level(feature.shape[1], max(1, round(size / feature.shape[2]))) for feature in maps)
+
+
+def keeps_corners(encoder: Encoder) -> bool:
+    """Whether an image of k x stride + 1 pixels has maps of k' + 1, so that the corners of all grids coincide.
+
+    Strided convolutions with padding do; stems that cut the image into patches do not.
+
+    Args:
+        encoder: with its levels measured.
+
+    Example:
+        >>> from atrous.encoders import create_encoder
+        >>> [keeps_corners(create_encoder(name)) for name in ("resnet18", "convnext_atto")]
+        [True, False]
+    """
+    size = 4 * max(level.stride for level in encoder.levels)
+    maps = _run_without_numbers(encoder, encoder.in_channels, size + 1)
+    return all(
+        feature.shape[2] == size // level.stride + 1 for feature, level in zip(maps, encoder.levels, strict=True)
+    )
+
+
+def _run_without_numbers(module: nn.Module, in_channels: int, size: int) -> list[Tensor]:
+    """The maps of a square image on the meta device."""
     tensors = [*module.parameters(), *module.buffers()]
     shells: dict[int, object] = {id(tensor): _shell(tensor) for tensor in tensors}
     twin = copy.deepcopy(module, shells).eval()
     with torch.no_grad(), torch.device("meta"):
         features = twin(torch.empty(1, in_channels, size, size))
-    maps = [features] if isinstance(features, Tensor) else features
-    return tuple(Level(feature.shape[1], max(1, round(size / feature.shape[2]))) for feature in maps)
+    return [features] if isinstance(features, Tensor) else list(features)
 
 
 def _shell(tensor: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.encoders.base import Encoder
+from atrous.encoders.base import Encoder, keeps_corners
 from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu, fit, resize, unfit
 from atrous.types import Outputs
@@ -142,7 +142,8 @@ class EncoderDecoder(DenseModel):
         aux: name of an auxiliary output -> index of the level that it classifies. Evaluated in training only.
         head: turns the decoder's map into logits; a 1x1 convolution where none is given.
         align_corners: how logits become the image's size. True: the image is fitted to a multiple of the stride plus 1
-            and the corners of both grids coincide, as in the networks of 321, 473 or 513 pixels.
+            and the corners of both grids coincide, as in the networks of 321, 473 or 513 pixels. An encoder whose maps
+            have no such corners (a stem of patches) is used as if False.
     """
 
     def __init__(
@@ -160,7 +161,7 @@ class EncoderDecoder(DenseModel):
         self.encoder = encoder
         self.decoder = decoder
         self.head = head if head is not None else nn.Conv2d(width, num_classes, 1)
-        self.align_corners = align_corners
+        self.align_corners = align_corners and keeps_corners(encoder)
         self.aux_levels = dict(aux or {})
         self.aux_heads = nn.ModuleDict(
             {name: fcn_head(encoder.levels[index].channels, num_classes) for name, index in self.aux_levels.items()}

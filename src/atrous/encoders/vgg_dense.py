@@ -14,15 +14,27 @@ Different from the papers
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from math import prod
+from typing import Annotated
 
 import torch
+import torch.nn.functional as F
+from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from atrous.encoders.base import Encoder, measure_levels
 from atrous.encoders.timm import timm_weights
+from atrous.encoders.vgg import DEPTHS, load_vgg16, vgg_stages
 from atrous.errors import ModelError
+from atrous.layers import mirror
 
-__all__ = ["decimate", "load_vgg16_classifier", "thin_out", "vgg_classifier"]
+__all__ = ["ValidVGG", "decimate", "load_vgg16_classifier", "thin_out", "vgg_classifier"]
+
+
+DILATIONS = (1, 1, 1, 1, 2)  # of the stages of `ValidVGG`
+POOLED = 3  # stages of it that keep their pooling
+FC6_KERNEL, FC6_DILATION = 7, 4
 
 
 def vgg_classifier(
@@ -125,3 +137,51 @@ def decimate(kernel: Float[Tensor, "O I K K"], side: int) -> Float[Tensor, "O I 
     """
     taps = torch.linspace(0, kernel.shape[-1] - 1, side).round().long()
     return kernel[:, :, taps][:, :, :, taps]
+
+
+class ValidVGG(Encoder):
+    """VGG-16 without padding, with fc6 and fc7, on an image mirrored by what they eat: one map, of stride 8.
+
+    The front end of Yu, Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", ICLR 2016,
+    https://arxiv.org/abs/1511.07122: no poolings 4 and 5, stage 5 at dilation 2, fc6 at 4.
+
+    Args:
+        in_channels: channels of the image, whose sides are multiples of 8.
+        pretrained: start from ImageNet weights.
+        width: channels of the first stage.
+        depths: convolutions of each stage.
+        channels: of fc6 and fc7.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        *,
+        pretrained: bool = False,
+        width: Annotated[int, Ge(1)] = 64,
+        depths: tuple[int, int, int, int, int] = DEPTHS,
+        channels: Annotated[int, Ge(1)] = 4096,
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.stages = vgg_stages(in_channels, width=width, depths=depths, dilations=DILATIONS, valid=True)
+        self.classifier = vgg_classifier(8 * width, channels, kernel=FC6_KERNEL, dilation=FC6_DILATION, valid=True)
+        steps = [2 ** min(stage, POOLED) for stage in range(len(depths))]  # pixels between a stage's cells
+        eaten = sum(prod(values) for values in zip(depths, DILATIONS, steps, strict=True))
+        self.margin = eaten + (FC6_KERNEL - 1) * FC6_DILATION * 2**POOLED // 2
+        self.levels = measure_levels(self, in_channels)
+        if pretrained:
+            self.pretrained_normalization = load_vgg16(self.stages, in_channels=in_channels)
+            load_vgg16_classifier(self.classifier)
+
+    def forward(self, image: Float[Tensor, "B C H W"]) -> list[Tensor]:
+        """The map of fc7, a cell for every 8x8 pixels."""
+        return [self.core(mirror(image, self.margin, self.margin, self.margin, self.margin))]
+
+    def core(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H2 W2"]:
+        """The paper's network itself: sides of 8 k + 372 pixels, margin included, give k cells."""
+        for index, stage in enumerate(self.stages):
+            x = stage(x)
+            if index < POOLED:
+                x = F.max_pool2d(x, 2)
+        return self.classifier(x)
