@@ -26,10 +26,22 @@ from torch import Tensor, nn
 from atrous.encoders import timm_encoder
 from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu
-from atrous.models.base import DenseModel, EncoderDecoder
+from atrous.models.base import DenseModel, EncoderDecoder, Paper
 from atrous.types import Level
 
-__all__ = ["UNetDecoder", "unet"]
+__all__ = ["PAPERS", "UNetDecoder", "unet"]
+
+PAPERS = {
+    "unet": Paper(
+        year=2015,
+        title="U-Net: Convolutional Networks for Biomedical Image Segmentation",
+        url="https://arxiv.org/abs/1505.04597",
+        idea="A path back up, joined at every size to the path down, gives each pixel both detail and context.",
+        num_classes=1,
+        parameters=14_328_209,
+        facts=("on any classifier as contracting path", "count of segmentation_models_pytorch's Unet on a resnet18"),
+    ),
+}
 
 
 def unet(
