@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from atrous.models import create_model
+from atrous.models.fcn import PAPERS, fcn
+from tests.models.weights import copy_weights, difference
 
 
 def from_torchvision(weights):
@@ -88,3 +90,19 @@ def test_auxiliary_logits_stand_on_their_own_grid(output_stride):
     grid = 64 // min(16, output_stride)
     assert outputs["aux"].shape == (1, 3, grid, grid)
     assert model.alignment == output_stride
+
+
+def test_forward_equals_torchvisions_on_a_resnet101():
+    from torchvision.models.segmentation import fcn_resnet101
+
+    torch.manual_seed(0)
+    theirs = fcn_resnet101(weights=None, weights_backbone=None, num_classes=5)
+    ours = create_model("fcn", num_classes=5, encoder="resnet101")
+    copy_weights(theirs, ours)
+    assert difference(ours, theirs, (64, 72)) < 1e-4
+
+
+def test_the_papers_count_stands_with_the_model():
+    with torch.device("meta"):
+        model = fcn(PAPERS["fcn"].num_classes)
+    assert sum(parameter.numel() for parameter in model.parameters()) == PAPERS["fcn"].parameters

@@ -21,9 +21,20 @@ from torch import Tensor, nn
 
 from atrous.encoders import timm_encoder
 from atrous.layers import conv_bn_relu
-from atrous.models.base import DenseModel, EncoderDecoder
+from atrous.models.base import DenseModel, EncoderDecoder, Paper
 
-__all__ = ["FCNDecoder", "fcn"]
+__all__ = ["PAPERS", "FCNDecoder", "fcn"]
+
+PAPERS = {
+    "fcn": Paper(
+        year=2017,
+        title="Fully Convolutional Networks for Semantic Segmentation",
+        url="https://arxiv.org/abs/1605.06211",
+        idea="torchvision's form: a dilated classifier without its pooling scores every place of the image at once.",
+        parameters=32_957_013,
+        facts=("output stride 8", "35,322,218 parameters with the auxiliary head (ResNet-50)"),
+    ),
+}
 
 
 def fcn(
