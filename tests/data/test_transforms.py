@@ -35,6 +35,7 @@ GEOMETRIC = {
     "rotate90": {},
     "rotation": {"degrees": 25},
     "elastic": {"sigma": 4},
+    "object_crop": {"size": 30, "stage": 2},
 }
 INTENSITY = {"intensity": {}, "gaussian_noise": {}, "gaussian_blur": {"p": 1.0}, "color_jitter": {}}
 

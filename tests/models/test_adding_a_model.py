@@ -44,6 +44,13 @@ def test_the_test_of_the_page_passes(example, blocks):
     tests[0]()
 
 
-def test_the_recipe_of_the_page_builds_the_model(example, blocks):
-    section = yaml.safe_load(blocks[3])["model"]
-    assert models.create_model(num_classes=2, **section).spec.name == "hypercolumn"
+@pytest.mark.parametrize("block", [3, 4])
+def test_the_recipes_of_the_page_build_the_model(example, blocks, block):
+    section = yaml.safe_load(blocks[block])["model"]
+    model = models.create_model(num_classes=2, **section)
+    assert model.spec.name == "hypercolumn"
+    assert sum(parameter.numel() for parameter in model.parameters()) <= (5_000_000 if block == 4 else 12_000_000)
+
+
+def test_the_paper_of_the_page_has_its_year(example):
+    assert example.PAPERS["hypercolumn"].year == 2015

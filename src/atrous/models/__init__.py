@@ -1,22 +1,87 @@
 """Networks: one paper, one file, one line in `MODELS`."""
 
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from atrous.errors import ModelError
-from atrous.models.base import DenseModel, EncoderDecoder, ModelSpec, fcn_head
+from atrous.models.base import DenseModel, EncoderDecoder, ModelSpec, Paper, fcn_head
+from atrous.models.attention_unet import attention_unet
+from atrous.models.context_unet import context_unet
+from atrous.models.deconvnet import deconvnet
+from atrous.models.deeplabv1 import deeplabv1
+from atrous.models.deeplabv2 import deeplabv2
+from atrous.models.deeplabv3 import deeplabv3, deeplabv3_cascade, deeplabv3_smp, deeplabv3_torchvision
+from atrous.models.deeplabv3plus import deeplabv3plus, deeplabv3plus_smp
+from atrous.models.dilated_unet import dilated_unet
+from atrous.models.dilation import dilation
+from atrous.models.enet import enet
 from atrous.models.fcn import fcn
+from atrous.models.fcn2015 import fcn16s, fcn32s, fcn8s, fcn8s_atonce
+from atrous.models.fcn_alexnet import fcn_alexnet
+from atrous.models.gcn import gcn
+from atrous.models.hmsa import hmsa
+from atrous.models.hrnet import hrnet
+from atrous.models.hrnet_ocr import hrnet_ocr
+from atrous.models.multiscale_unet import multiscale_unet
+from atrous.models.pspnet import pspnet, pspnet_smp
+from atrous.models.r2unet import r2unet
+from atrous.models.refinenet import refinenet
+from atrous.models.segnet import segnet, segnet_basic, segnet_bayesian
+from atrous.models.stacked_unet import stacked_unet
 from atrous.models.unet import unet
 from atrous.models.unet2015 import unet2015
 from atrous.tables import Place, check_arguments, lookup
 
-__all__ = ["MODELS", "DenseModel", "EncoderDecoder", "ModelSpec", "create_model", "fcn_head", "list_models"]
+__all__ = [
+    "MODELS",
+    "DenseModel",
+    "EncoderDecoder",
+    "ModelSpec",
+    "Paper",
+    "create_model",
+    "fcn_head",
+    "list_models",
+    "paper",
+]
 
 MODELS: dict[str, Callable[..., DenseModel]] = {
+    "fcn32s": fcn32s,
+    "fcn16s": fcn16s,
+    "fcn8s": fcn8s,
+    "fcn8s_atonce": fcn8s_atonce,
+    "fcn_alexnet": fcn_alexnet,
+    "fcn": fcn,
+    "segnet": segnet,
+    "segnet_basic": segnet_basic,
+    "segnet_bayesian": segnet_bayesian,
+    "deconvnet": deconvnet,
     "unet2015": unet2015,
     "unet": unet,
-    "fcn": fcn,
+    "dilated_unet": dilated_unet,
+    "attention_unet": attention_unet,
+    "r2unet": r2unet,
+    "stacked_unet": stacked_unet,
+    "multiscale_unet": multiscale_unet,
+    "context_unet": context_unet,
+    "dilation": dilation,
+    "enet": enet,
+    "deeplabv1": deeplabv1,
+    "deeplabv2": deeplabv2,
+    "deeplabv3": deeplabv3,
+    "deeplabv3_cascade": deeplabv3_cascade,
+    "deeplabv3_torchvision": deeplabv3_torchvision,
+    "deeplabv3_smp": deeplabv3_smp,
+    "deeplabv3plus": deeplabv3plus,
+    "deeplabv3plus_smp": deeplabv3plus_smp,
+    "pspnet": pspnet,
+    "pspnet_smp": pspnet_smp,
+    "refinenet": refinenet,
+    "gcn": gcn,
+    "hrnet": hrnet,
+    "hrnet_ocr": hrnet_ocr,
+    "hmsa": hmsa,
 }
 
 
@@ -55,8 +120,24 @@ def list_models() -> list[str]:
     return sorted(MODELS)
 
 
+def paper(name: str) -> Paper | None:
+    """What the file of a model says of the paper it comes from; None where it says nothing.
+
+    Args:
+        name: a key of `MODELS`.
+
+    Example:
+        >>> paper("pspnet").year
+        2017
+    """
+    papers: dict[str, Paper] = getattr(sys.modules.get(MODELS[name].__module__), "PAPERS", {})
+    return papers.get(name)
+
+
 def _plain(key: str, value: Any) -> Any:
-    """An argument as a bundle writes it down: a list for a tuple, and no weights to fetch."""
+    """An argument as a bundle writes it down: lists for tuples, and no weights to fetch."""
     if key == "pretrained":
         return False
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, dict):
+        return {inner: _plain(inner, item) for inner, item in value.items()}
+    return [_plain("", item) for item in value] if isinstance(value, tuple | list) else value

@@ -19,6 +19,7 @@ from atrous.data.transforms.geometry import (
     VerticalFlip,
 )
 from atrous.data.transforms.intensity import ColorJitter, GaussianBlur, GaussianNoise, Intensity
+from atrous.data.transforms.objects import ObjectCrop
 
 __all__ = [
     "TRANSFORMS",
@@ -30,6 +31,7 @@ __all__ = [
     "GaussianNoise",
     "HorizontalFlip",
     "Intensity",
+    "ObjectCrop",
     "RandomCrop",
     "RandomScale",
     "Resize",
@@ -54,5 +56,6 @@ TRANSFORMS: dict[str, Callable[..., Transform]] = {
     "color_jitter": ColorJitter,
     "gaussian_noise": GaussianNoise,
     "gaussian_blur": GaussianBlur,
+    "object_crop": ObjectCrop,
 }
 """What a recipe's `augment` list may name."""
