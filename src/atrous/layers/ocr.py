@@ -13,9 +13,34 @@ from torch import Tensor, nn
 from atrous.layers.basic import BatchNorm, conv_bn_relu, resize
 from atrous.types import Level
 
-__all__ = ["OCR", "ObjectAttention"]
+__all__ = ["OCR", "ObjectAttention", "StackedMaps"]
 
-FINEST = 4  # a timm encoder's finer maps take no part
+FINEST = 4  # stride; the finer maps of encoders that have them take no part
+
+
+class StackedMaps(nn.Module):
+    """The maps of stride 4 and coarser, interpolated to the finest of them and concatenated (HRNetV2).
+
+    Args:
+        levels: the encoder's maps, finest first.
+
+    Example:
+        >>> stack = StackedMaps([Level(4, 2), Level(8, 4), Level(16, 8)])
+        >>> stack.out_channels, stack([torch.ones(1, 4, 8, 8), torch.ones(1, 8, 4, 4), torch.ones(1, 16, 2, 2)]).shape
+        (24, torch.Size([1, 24, 4, 4]))
+    """
+
+    def __init__(self, levels: Sequence[Level]) -> None:
+        super().__init__()
+        widths = [level.channels for level in levels if level.stride >= FINEST]
+        self.num_maps = len(widths)
+        self.out_channels = sum(widths)
+
+    def forward(self, features: list[Tensor]) -> Float[Tensor, "B C H W"]:
+        """One map of all channels."""
+        finest, *coarser = features[-self.num_maps :]
+        size = (finest.shape[-2], finest.shape[-1])
+        return torch.cat([finest, *(resize(x, size) for x in coarser)], dim=1)
 
 
 class OCR(nn.Module):
@@ -31,7 +56,7 @@ class OCR(nn.Module):
     The first softmax runs over the pixels of the image: a region is a weighted mean of all its pixels.
 
     Args:
-        levels: the encoder's maps, finest first; those of stride 4 and coarser are stacked on the finest grid.
+        levels: the encoder's maps, finest first; stacked as by `StackedMaps`.
         num_classes: regions, and maps of the first guess.
         width: channels of x and z.
         key_width: channels d of queries, keys and values.
@@ -54,9 +79,8 @@ class OCR(nn.Module):
         dropout: float = 0.05,
     ) -> None:
         super().__init__()
-        widths = [level.channels for level in levels if level.stride >= FINEST]
-        channels = sum(widths)
-        self.num_maps = len(widths)
+        self.stack = StackedMaps(levels)
+        channels = self.stack.out_channels
         self.regions = nn.Sequential(
             nn.Conv2d(channels, channels, 1), BatchNorm(channels), nn.ReLU(), nn.Conv2d(channels, num_classes, 1)
         )
@@ -67,9 +91,7 @@ class OCR(nn.Module):
 
     def forward(self, features: list[Tensor]) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B K H W"]]:
         """Features with context, and the logits of the regions, both on the finest grid."""
-        finest, *coarser = features[-self.num_maps :]
-        size = (finest.shape[-2], finest.shape[-1])
-        stacked = torch.cat([finest, *(resize(x, size) for x in coarser)], dim=1)
+        stacked = self.stack(features)
         regions = self.regions(stacked)
         pixels = self.pixels(stacked)
         # (B, C, HW) x (B, HW, K) -> (B, C, K): as an image of K x 1 pixels for the convolutions that follow
