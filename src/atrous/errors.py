@@ -33,6 +33,10 @@ class UsageError(AtrousError):
     """A command or call whose arguments do not go together."""
 
 
+SHOWN = 20
+"""Names in a message where the choice is more than twice as long."""
+
+
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """The nearest spelling as a question, or the choice where nothing is near.
 
@@ -44,4 +48,7 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     """
     names = sorted(str(option) for option in options)
     near = get_close_matches(str(word), names, n=1, cutoff=0.6)
-    return f"Did you mean {near[0]!r}?" if near else f"Choose from: {', '.join(names)}."
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    more = f" and {len(names) - SHOWN} more" if len(names) > 2 * SHOWN else ""
+    return f"Choose from: {', '.join(names[:SHOWN] if more else names)}{more}."
