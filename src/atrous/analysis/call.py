@@ -22,6 +22,7 @@ class Call:
         where: module path and operation, for messages.
         layout_of: the dependence of a tensor on the image.
         value_of: the values of a constant tensor where they are known.
+        made_by: the max pooling whose positions a tensor holds, or None.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Call:
     where: str
     layout_of: Callable[[Tensor], Layout]
     value_of: Callable[[Tensor], Tensor | None]
+    made_by: Callable[[Tensor], "Call | None"]
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]

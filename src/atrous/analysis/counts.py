@@ -1,11 +1,12 @@
-"""What a network costs: parameters, multiply-adds, and what training keeps in memory. Nothing is computed for real."""
+"""What a network costs: parameters, multiply-adds, memory of training and inference. Nothing is computed for real."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from atrous.analysis.probe import main_output, meta_image, skeleton
+from atrous.analysis.probe import BlankRun, meta_image, skeleton
+from atrous.analysis.trace import kept_for_backward, trace
 
-__all__ = ["activation_memory", "multiply_adds", "parameters"]
+__all__ = ["activation_memory", "inference_memory", "multiply_adds", "parameters"]
 
 
 def parameters(model: nn.Module, *, trainable: bool = False) -> int:
@@ -39,7 +40,7 @@ def multiply_adds(model: nn.Module, size: tuple[int, int], *, in_channels: int |
     from torch.utils.flop_counter import FlopCounterMode
 
     bare, image = skeleton(model), meta_image(model, in_channels, size)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), BlankRun(), FlopCounterMode(display=False) as counter:  # type: ignore[no-untyped-call]
         bare(image)
     return counter.get_total_flops() // 2
 
@@ -58,18 +59,22 @@ def activation_memory(model: nn.Module, size: tuple[int, int], *, in_channels: i
         >>> activation_memory(nn.Conv2d(3, 8, 3), (10, 20)) == 4 * 3 * 10 * 20          # the image, for the weights
         True
     """
-    bare, image = skeleton(model).train(), meta_image(model, in_channels, size)
-    weights = {id(weight.untyped_storage()) for weight in [*bare.parameters(), *bare.buffers()]}
-    # A map that several operations need is kept once: its storage is counted, not its uses.
-    kept: dict[int, tuple[torch.UntypedStorage, int]] = {}
+    return sum(kept_for_backward(model, size, in_channels).values())
 
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if id(storage) not in weights:
-            kept[id(storage)] = (storage, storage.nbytes())  # held, so that its id is not given to another
-        return tensor
 
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        outputs = bare(image)
-    main_output(outputs, model)
-    return sum(size for _, size in kept.values())
+def inference_memory(model: nn.Module, size: tuple[int, int], *, in_channels: int | None = None) -> int:
+    """Bytes of maps that exist at one time in a forward pass without gradients, at most, for one image in float32.
+
+    The image and every map that the model still holds on to count: what a skip keeps until it is joined is in it.
+    Weights, and the scratch space of a convolution, come on top.
+
+    Args:
+        model: any network.
+        size: height and width of the image.
+        in_channels: channels of the image; by default what the model or its first convolution says.
+
+    Example:
+        >>> inference_memory(nn.Conv2d(3, 8, 3, padding=1), (10, 20)) == 4 * (3 + 8) * 10 * 20
+        True
+    """
+    return max(operation.live for operation in trace(model, size, in_channels).operations)

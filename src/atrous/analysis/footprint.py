@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-__all__ = ["IDENTITY", "Footprint", "PeriodError", "Taps", "scaled", "shifted", "transposed", "window"]
+__all__ = ["IDENTITY", "Footprint", "PeriodError", "Taps", "scaled", "shifted", "stretched", "transposed", "window"]
 
 _FAR = 1 << 40  # stands for "nothing": farther than any pixel, and sums with any shift stay far
 _LONGEST_PERIOD = 1 << 14  # beyond it two grids do not fit together in any useful sense
@@ -139,9 +139,27 @@ def scaled(ratio: Fraction, method: str) -> Taps:
             rows.append([int(output * ratio // 1)])
             continue
         centre = (output + Fraction(1, 2)) * ratio
-        first = int((centre if method == "nearest-exact" else centre - Fraction(1, 2)) // 1)
-        if method == "nearest-exact" or centre - Fraction(1, 2) == first:
-            rows.append([first])
+        if method == "nearest-exact":
+            rows.append([int(centre // 1)])
         else:
-            rows.append([first, first + 1] if method == "bilinear" else [first - 1, first, first + 1, first + 2])
+            rows.append(_neighbours(centre - Fraction(1, 2), method))
     return _taps(ratio.numerator, rows)
+
+
+def stretched(ratio: Fraction, method: str) -> Taps:
+    """An interpolation that keeps the centres of the outer pixels (`align_corners=True`).
+
+    Args:
+        ratio: input steps per output step, (input size - 1) / (output size - 1).
+        method: `bilinear` or `bicubic`.
+    """
+    rows = [_neighbours(output * ratio, method) for output in range(ratio.denominator)]
+    return _taps(ratio.numerator, rows)
+
+
+def _neighbours(place: Fraction, method: str) -> list[int]:
+    """The positions that the value at a place between them is made of."""
+    first = int(place // 1)
+    if place == first:
+        return [first]
+    return [first, first + 1] if method == "bilinear" else [first - 1, first, first + 1, first + 2]

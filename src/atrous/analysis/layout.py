@@ -7,9 +7,10 @@ image also carries the footprint of its positions.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from math import prod
 
-from atrous.analysis.footprint import IDENTITY, Footprint, PeriodError, Taps
+from atrous.analysis.footprint import IDENTITY, Footprint, PeriodError, Taps, scaled
 
 __all__ = ["Factor", "Layout", "combine", "constant"]
 
@@ -36,11 +37,13 @@ class Layout:
         dims: the factors of each dimension.
         everywhere: for each image axis the operation that made every element depend on all of it, or None.
         tracked: False for a constant, which does not depend on the image at all.
+        even: for a constant: no position differs from its neighbours by design; zeros, or noise.
     """
 
     dims: Dims
     everywhere: tuple[str | None, str | None] = (None, None)
     tracked: bool = True
+    even: bool = False
 
     @classmethod
     def of_image(cls, shape: Sequence[int]) -> "Layout":
@@ -71,7 +74,8 @@ class Layout:
     def through(self, dim: int, taps: Callable[[], Taps], size: int, reason: str) -> "Layout":
         """An operation slides along one dimension and leaves it with another size."""
         axes = self.axes([dim])
-        layout = self if len(self.dims[dim]) == 1 else self.forget(axes, reason)
+        joined = self.with_dims((*self.dims[:dim], _joined(self.dims[dim]), *self.dims[dim + 1 :]))
+        layout = joined if len(joined.dims[dim]) == 1 else self.forget(axes, reason)
         factor = layout.dims[dim][0]
         if len(layout.dims[dim]) == 1 and factor.axis is not None:
             try:
@@ -81,6 +85,10 @@ class Layout:
         else:
             slid = Factor(size)
         return layout.with_dims((*layout.dims[:dim], (slid,), *layout.dims[dim + 1 :]))
+
+    def joined(self) -> "Layout":
+        """Axes whose positions are repeated, (H, 2) in one dimension, as axes of so many positions more."""
+        return self.with_dims(tuple(_joined(dim) for dim in self.dims))
 
     def view(self, shape: Sequence[int], reason: str) -> "Layout":
         """The same elements in the same order under another shape; an axis that is cut in pieces is forgotten."""
@@ -121,9 +129,20 @@ def _regroup(factors: list[Factor], shape: Sequence[int]) -> tuple[Dims, int | N
     return tuple(dims), None
 
 
-def constant(shape: Sequence[int]) -> Layout:
+def _joined(dim: tuple[Factor, ...]) -> tuple[Factor, ...]:
+    first, *rest = dim
+    if not rest or first.axis is None or any(factor.axis is not None for factor in rest):
+        return dim
+    times = prod(factor.size for factor in rest)
+    try:
+        return (Factor(first.size * times, first.axis, first.footprint.through(scaled(Fraction(1, times), "nearest"))),)
+    except PeriodError:
+        return dim
+
+
+def constant(shape: Sequence[int], *, even: bool = False) -> Layout:
     """The layout of a tensor that does not depend on the image."""
-    return Layout(tuple((Factor(size),) for size in shape), tracked=False)
+    return Layout(tuple((Factor(size),) for size in shape), tracked=False, even=even)
 
 
 def combine(layouts: Sequence[Layout], shape: Sequence[int], reason: str) -> Layout:
@@ -153,12 +172,14 @@ def _merge(
         return parts[0][1] if parts else (Factor(size),)
     merged = carrying[0]
     for dim in carrying[1:]:
+        if len(merged) != len(dim):
+            merged, dim = _joined(merged), _joined(dim)
         hulls = [_hull(a, b) for a, b in zip(merged, dim, strict=False)] if len(merged) == len(dim) else [None]
         if any(hull is None for hull in hulls):
             lost.update({f.axis: f"{reason}: maps on different grids" for f in (*merged, *dim) if f.axis is not None})
         else:
             merged = tuple(hull for hull in hulls if hull is not None)
-    if size > 1 and any(not layout.tracked for layout, _ in parts):
+    if size > 1 and any(not layout.tracked and not layout.even for layout, _ in parts):
         why = f"{reason}: a constant that varies along the image"
         lost.update({f.axis: why for f in merged if f.axis is not None})
     return merged

@@ -6,7 +6,7 @@ everything depends on everything (attention, global pooling), the rule says so b
 
 import torch
 
-from atrous.analysis.call import Call, Rule
+from atrous.analysis.call import Call, Rule, mix_channels
 from atrous.analysis.layout import Factor, Layout, combine, constant
 from atrous.analysis.rearranging import (
     concatenation,
@@ -14,6 +14,7 @@ from atrous.analysis.rearranging import (
     halves,
     permute,
     pieces,
+    repeat,
     select,
     slice_,
     stack,
@@ -24,16 +25,20 @@ from atrous.analysis.rearranging import (
 )  # fmt: skip
 from atrous.analysis.sliding import (
     adaptive_pooling,
+    columns_to_image,
     convolution,
     gather,
+    image_to_columns,
     interpolation,
     padding,
     pixel_shuffle,
     pixel_unshuffle,
     pooling,
+    unfold,
+    unpooling,
 )  # fmt: skip
 
-__all__ = ["RULES", "elementwise", "is_elementwise"]
+__all__ = ["RULES", "elementwise", "is_elementwise", "is_even"]
 
 
 def is_elementwise(operation: torch._ops.OpOverload) -> bool:
@@ -42,6 +47,14 @@ def is_elementwise(operation: torch._ops.OpOverload) -> bool:
     packet = getattr(getattr(torch.ops, namespace), name.removesuffix("_"), None)
     twin = getattr(packet, operation._overloadname, operation)
     return torch.Tag.pointwise in operation.tags or torch.Tag.pointwise in twin.tags
+
+
+def is_even(operation: torch._ops.OpOverload, call: Call) -> bool:
+    """Whether what an operation makes of constants is the same at every position, or noise that is drawn anew."""
+    if call.name in _EVEN or torch.Tag.nondeterministic_seeded in operation.tags:
+        return True
+    given = [call.layout_of(tensor).even for tensor in call.tensors()]
+    return bool(given) and all(given) and (call.name in _RESHAPES or is_elementwise(operation))
 
 
 def elementwise(call: Call) -> Layout:
@@ -56,7 +69,7 @@ def same(call: Call) -> Layout:
 
 def fresh(call: Call) -> Layout:
     """The result takes the shape of its argument, not its values."""
-    return constant(call.shape)
+    return constant(call.shape, even=True)
 
 
 def reduction(call: Call) -> Layout:
@@ -75,6 +88,12 @@ def along(name: str) -> Rule:
         return call.first.forget(call.first.axes(call.dims(name)), call.where)
 
     return rule
+
+
+def best(call: Call) -> Layout:
+    """The largest elements along a dimension, as many as are asked for."""
+    (dim,) = call.dims()
+    return mix_channels(call.first, dim, call.shape[dim], call.where)
 
 
 def batch_norm(call: Call) -> Layout:
@@ -121,12 +140,21 @@ _COPIES = (
     "clone", "_to_copy", "alias", "detach", "lift_fresh", "native_dropout", "contiguous", "view_as_real", "positive"
 )  # fmt: skip
 _LIKE = ("empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like", "new_zeros", "new_ones",
-         "new_full", "new_empty", "zero", "fill")  # fmt: skip
+         "new_full", "new_empty", "new_empty_strided", "zero", "fill")  # fmt: skip
+
+_EVEN = {*_LIKE, "zeros", "ones", "full", "empty", "scalar_tensor", "empty_strided"}
+_RESHAPES = {*_COPIES, "view", "_unsafe_view", "expand", "permute", "transpose", "unsqueeze", "squeeze", "slice"}
 
 RULES: dict[str, Rule] = {
     "convolution": convolution,
-    "max_pool2d_with_indices": pooling,
-    "avg_pool2d": pooling,
+    "max_pool2d_with_indices": pooling(),
+    "avg_pool2d": pooling(),
+    "max_pool3d_with_indices": pooling(3),
+    "avg_pool3d": pooling(3),  # what local response normalisation is made of: its windows run across the channels
+    "max_unpool2d": unpooling,
+    "unfold": unfold,
+    "im2col": image_to_columns,
+    "col2im": columns_to_image,
     "_adaptive_avg_pool2d": adaptive_pooling,
     "adaptive_max_pool2d": adaptive_pooling,
     "upsample_nearest2d": interpolation("nearest"),
@@ -145,6 +173,8 @@ RULES: dict[str, Rule] = {
     "_softmax": along("dim"),
     "_log_softmax": along("dim"),
     "_safe_softmax": along("dim"),
+    "sort": along("dim"),
+    "topk": best,
     "cumsum": along("dim"),
     "flip": along("dims"),
     "roll": along("dims"),
@@ -161,9 +191,11 @@ RULES: dict[str, Rule] = {
     "t": transpose,
     "unsqueeze": unsqueeze,
     "expand": expand,
+    "repeat": repeat,
     "select": select,
     "slice": slice_,
     "split": pieces,
+    "unsafe_split": pieces,
     "split_with_sizes": pieces,
     "unbind": unbind,
     "cat": concatenation,

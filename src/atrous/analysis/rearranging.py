@@ -5,8 +5,8 @@ from atrous.analysis.footprint import shifted
 from atrous.analysis.layout import Factor, Layout, combine
 
 __all__ = [
-    "concatenation", "expand", "halves", "permute", "pieces", "select", "slice_", "stack", "transpose", "unbind",
-    "unsqueeze", "view",
+    "concatenation", "expand", "halves", "permute", "pieces", "repeat", "select", "slice_", "stack", "transpose",
+    "unbind", "unsqueeze", "view",
 ]  # fmt: skip
 
 
@@ -44,6 +44,15 @@ def expand(call: Call) -> Layout:
         for dim, old, size in zip(dims, call.first.shape, call.shape[extra:], strict=True)
     ]
     return call.first.with_dims((*((Factor(size),) for size in call.shape[:extra]), *kept))  # type: ignore[arg-type]
+
+
+def repeat(call: Call) -> Layout:
+    """Copies of the whole side by side; along an axis of the image positions lose their place."""
+    extra = len(call.shape) - len(call.first.dims)
+    copied = [dim for dim, times in enumerate(call["repeats"][extra:]) if times != 1]
+    layout = call.first.forget(call.first.axes(copied), f"{call.where}: copies of the whole image")
+    kept = [(Factor(size),) if i in copied else layout.dims[i] for i, size in enumerate(call.shape[extra:])]
+    return layout.with_dims((*((Factor(size),) for size in call.shape[:extra]), *kept))
 
 
 def select(call: Call) -> Layout:

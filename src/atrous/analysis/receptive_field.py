@@ -9,23 +9,25 @@ https://distill.pub/2019/computing-receptive-fields, whose one-number recursion 
 each phase of the output: a U-Net of depth 4 sees 188 pixels from some positions and 204 from others.
 """
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
+from fractions import Fraction
 from math import lcm
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from atrous.analysis.call import Call, Rule
 from atrous.analysis.layout import Factor, Layout, constant
-from atrous.analysis.probe import main_output, meta_image, skeleton, watch_modules
-from atrous.analysis.propagation import RULES, elementwise, is_elementwise
+from atrous.analysis.probe import main_output, meta_image, run_blank, skeleton, watch_modules
+from atrous.analysis.propagation import RULES, elementwise, is_elementwise, is_even
 from atrous.errors import ModelError
 
-__all__ = ["Reach", "ReceptiveField", "alignment", "receptive_field"]
+__all__ = ["Reach", "ReceptiveField", "alignment", "receptive_field", "receptive_fields"]
 
 _SIZE = (512, 640)  # different, so that the axes cannot be mistaken for each other; multiples of 128
 _FOLD_LIMIT = 1 << 20  # elements of a constant that is worth computing
@@ -54,11 +56,13 @@ class ReceptiveField:
         vertical: reach along the rows, or None.
         horizontal: reach along the columns, or None.
         unbounded_by: the layer and operation that made the network see everything, or None.
+        stride: image pixels per output pixel along the rows; None where the output sees everything.
     """
 
     vertical: Reach | None
     horizontal: Reach | None
     unbounded_by: str | None = None
+    stride: Fraction | None = None
 
 
 def receptive_field(
@@ -82,7 +86,43 @@ def receptive_field(
         >>> receptive_field(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(1, 1, 3))).vertical
         Reach(left=1, right=6, size=8)
     """
-    layout = propagate(model, in_channels, size)
+    return _field(propagate(model, in_channels, size), size)
+
+
+def receptive_fields(
+    model: nn.Module, *, in_channels: int | None = None, size: tuple[int, int] = _SIZE
+) -> dict[str, ReceptiveField]:
+    """The receptive field of what each module inside a model puts out, by its path; `""` is the model itself.
+
+    Of a module that runs several times the first time counts, of several outputs the first. Modules whose output is no
+    map are left out.
+
+    Args:
+        model: any network of the operations in `propagation.RULES`; it is not changed.
+        in_channels: channels of the image; by default what the model or its first convolution says.
+        size: height and width of the image that is run.
+
+    Raises:
+        ModelError: if the model uses an operation that is not known here, with the layer that does.
+
+    Example:
+        >>> fields = receptive_fields(nn.Sequential(nn.Conv2d(1, 1, 3), nn.MaxPool2d(2), nn.Conv2d(1, 1, 3)))
+        >>> [fields[name].vertical.size for name in "012"]
+        [3, 4, 8]
+    """
+    fields: dict[str, ReceptiveField] = {}
+
+    def note(path: str, outputs: object, follow: "_Follow") -> None:
+        maps = [value for value in tree_leaves(outputs) if isinstance(value, Tensor)]
+        if maps and path not in fields:
+            fields[path] = _field(follow.layout_of(maps[0]).joined(), size)
+
+    propagate(model, in_channels, size, note)
+    return fields
+
+
+def _field(layout: Layout, size: tuple[int, int]) -> ReceptiveField:
+    """What a layout says of the reach along both axes of an image of some size."""
     reaches: list[Reach | None] = []
     reasons = [reason for reason in layout.everywhere if reason]
     for axis, length in enumerate(size):
@@ -96,7 +136,9 @@ def receptive_field(
             reaches.append(None)
         else:
             reaches.append(Reach(*factor.footprint.reach()))
-    return ReceptiveField(reaches[0], reaches[1], reasons[0] if reasons else None)
+    rows = _factor(layout, 0)
+    stride = None if rows is None else Fraction(rows.footprint.shift, rows.footprint.period)
+    return ReceptiveField(reaches[0], reaches[1], reasons[0] if reasons else None, stride)
 
 
 def alignment(model: nn.Module, *, in_channels: int | None = None, size: tuple[int, int] = _SIZE) -> int | None:
@@ -125,12 +167,19 @@ def _factor(layout: Layout, axis: int) -> Factor | None:
     return next((factor for dim in layout.dims for factor in dim if factor.axis == axis), None)
 
 
-def propagate(model: nn.Module, in_channels: int | None, size: tuple[int, int]) -> Layout:
+def propagate(
+    model: nn.Module,
+    in_channels: int | None,
+    size: tuple[int, int],
+    on_leave: "Callable[[str, object, _Follow], None] | None" = None,
+) -> Layout:
     """The dependence of the model's output on its image."""
     bare = skeleton(model)
     image = meta_image(model, in_channels, size)
-    with torch.no_grad(), watch_modules(bare) as stack:
-        follow = _Follow(stack)
+    follow = _Follow()
+    note = None if on_leave is None else lambda path, outputs: on_leave(path, outputs, follow)
+    with torch.no_grad(), watch_modules(bare, note) as stack:
+        follow.stack = stack
         follow.layouts[image] = Layout.of_image(image.shape)
         try:
             with follow:
@@ -141,17 +190,18 @@ def propagate(model: nn.Module, in_channels: int | None, size: tuple[int, int]) 
             raise ModelError(
                 f"{type(model).__name__} could not be analysed: {place} failed on a blank image: {text}"
             ) from error
-    return follow.layout_of(output)
+    return follow.layout_of(output).joined()
 
 
 class _Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every operation and notes for its results how they depend on the image."""
 
-    def __init__(self, stack: list[str]) -> None:
+    def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.stack = stack
+        self.stack: list[str] = []
         self.layouts: MutableMapping[Tensor, Layout] = WeakIdKeyDictionary()
         self.values: MutableMapping[Tensor, Tensor] = WeakIdKeyDictionary()
+        self.poolings: MutableMapping[Tensor, Call] = WeakIdKeyDictionary()
 
     def layout_of(self, tensor: Tensor) -> Layout:
         """The dependence of a tensor; one that was never seen is a constant."""
@@ -159,15 +209,16 @@ class _Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         arguments = _bind(func, args, kwargs or {})
-        results = func(*args, **(kwargs or {}))
+        results = run_blank(func, args, kwargs)
         outputs = [r for r in (results if isinstance(results, (list, tuple)) else [results]) if isinstance(r, Tensor)]
         name = func._schema.name.split("::")[-1]
         name = name[:-1] if name.endswith("_") else name
         place = self.stack[-1] if self.stack else ""
         where = f"{place} ({name})" if place else f"the model's forward ({name})"
-        call = Call(name, arguments, outputs, where, self.layout_of, self.values.get)
+        call = Call(name, arguments, outputs, where, self.layout_of, self.values.get, self.poolings.get)
         if not any(self.layout_of(tensor).tracked for tensor in call.tensors()):
             self._fold(func, args, kwargs or {}, outputs)
+            self._note_constants(is_even(func, call), call)
             return results
         rule = _rule(func, name, place)
         if not outputs:
@@ -175,6 +226,8 @@ class _Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         layout = rule(call)
         for output in outputs:
             self._note(output, layout, call)
+        if name == "max_pool2d_with_indices":
+            self.poolings[outputs[1]] = call
         return results
 
     def _note(self, output: Tensor, layout: Layout, call: Call) -> None:
@@ -191,6 +244,13 @@ class _Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if in_place and output._is_view() and self.layout_of(output) != layout:
             raise ModelError(f"{call.where} writes into part of a map: its reach cannot be analysed")
         self.layouts[output] = layout
+
+    def _note_constants(self, even: bool, call: Call) -> None:
+        for output in call.results:
+            self.layouts[output] = constant(output.shape, even=even)
+            base = output._base if any(output is tensor for tensor in call.tensors()) else None
+            if base is not None:  # something was written into a part of it
+                self.layouts[base] = constant(base.shape)
 
     def _fold(self, func: Any, args: Any, kwargs: dict[str, Any], outputs: list[Tensor]) -> None:
         """Compute what does not depend on the image for real, so that index arithmetic keeps its values."""

@@ -6,27 +6,34 @@ from fractions import Fraction
 import numpy as np
 
 from atrous.analysis.call import Call, Rule, mix_channels
-from atrous.analysis.footprint import Taps, scaled, shifted, transposed, window
-from atrous.analysis.layout import Factor, Layout, constant
+from atrous.analysis.footprint import Taps, scaled, shifted, stretched, transposed, window
+from atrous.analysis.layout import Factor, Layout, combine, constant
 
 __all__ = [
     "adaptive_pooling",
+    "columns_to_image",
     "convolution",
     "gather",
+    "image_to_columns",
     "interpolation",
     "mirrored_offset",
     "padding",
     "pixel_shuffle",
     "pixel_unshuffle",
     "pooling",
+    "unfold",
+    "unpooling",
 ]
 
 
-def _slide(call: Call, taps: Callable[[int], Taps]) -> Layout:
-    """An operation that slides along the last two dimensions; `taps` says how along the first or the second of them."""
-    layout, rank = call.first, len(call.shape)
-    for axis in (0, 1):
-        dim = rank - 2 + axis
+_SMALL_RATIO = 8  # 7/8 may be meant; 63/127 is the accident of one size
+
+
+def _slide(call: Call, taps: Callable[[int], Taps], *, dims: int = 2, start: Layout | None = None) -> Layout:
+    """An operation that slides along the last dimensions; `taps` says how along the first, the second, ... of them."""
+    layout, rank = call.first if start is None else start, len(call.shape)
+    for axis in range(dims):
+        dim = rank - dims + axis
         layout = layout.through(dim, lambda axis=axis: taps(axis), call.shape[dim], call.where)  # type: ignore[misc]
     return layout
 
@@ -55,15 +62,68 @@ def convolution(call: Call) -> Layout:
     return mix_channels(_slide(call, taps), 1, call.shape[1], call.where)
 
 
-def pooling(call: Call) -> Layout:
-    """Largest or mean value of windows."""
+def _windows(call: Call, axis: int) -> tuple[int, int, int, int]:
+    """Kernel, stride, padding and dilation of a pooling along one of the dimensions that it slides over."""
+    stride, dilation = call["stride"] or call["kernel_size"], call.arguments.get("dilation", 1)
+    given = (call["kernel_size"], stride, call["padding"], dilation)
+    return tuple(_pair(values, axis) for values in given)  # type: ignore[return-value]
 
-    def taps(axis: int) -> Taps:
-        stride = call["stride"] or call["kernel_size"]
-        dilation = _pair(call.arguments.get("dilation", 1), axis)
-        return window(_pair(call["kernel_size"], axis), _pair(stride, axis), _pair(call["padding"], axis), dilation)
 
-    return _slide(call, taps)
+def pooling(dims: int = 2) -> Rule:
+    """Largest or mean value of windows; whether the last window is cut at the border (ceil mode) does not matter."""
+
+    def rule(call: Call) -> Layout:
+        return _slide(call, lambda axis: window(*_windows(call, axis)), dims=dims)
+
+    return rule
+
+
+def unpooling(call: Call) -> Layout:
+    """Pooled values put back to where they came from: a pixel reads the cells that it was pooled into.
+
+    Which pixel of its cell a value goes to depends on the map that was pooled, and so do the positions.
+    """
+    values, positions = call.layout_of(call["self"]), call.layout_of(call["indices"])
+    layout = combine([values, positions], values.shape, call.where)
+    pooled = call.made_by(call["indices"])
+    if pooled is None or pooled.first.shape[-2:] != call.shape[-2:]:
+        why = "positions of another map" if pooled else "positions that no max pooling made"
+        layout = layout.forget((0, 1), f"{call.where}: {why}")
+        return layout.with_dims(constant(call.shape).dims)
+    return _slide(call, lambda axis: transposed(*_windows(pooled, axis)), start=layout)
+
+
+def unfold(call: Call) -> Layout:
+    """Windows along one dimension, their pixels in a dimension of their own."""
+    dim = call.dims("dimension")[0]
+    layout = call.first.through(dim, lambda: window(call["size"], call["step"]), call.shape[dim], call.where)
+    return layout.with_dims((*layout.dims, (Factor(call["size"]),)))
+
+
+def image_to_columns(call: Call) -> Layout:
+    """The pixels of each window as channels, the windows (H', W') as one dimension (`F.unfold`)."""
+    sizes = [
+        (call.first.shape[2 + axis] + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+        for axis in (0, 1)
+        for kernel, stride, padding, dilation in [_windows(call, axis)]
+    ]
+    layout = call.first
+    for axis in (0, 1):
+        taps = window(*_windows(call, axis))
+        layout = layout.through(2 + axis, lambda taps=taps: taps, sizes[axis], call.where)  # type: ignore[misc]
+    layout = mix_channels(layout, 1, call.shape[1], call.where)
+    return layout.with_dims((*layout.dims[:2], (*layout.dims[2], *layout.dims[3])))
+
+
+def columns_to_image(call: Call) -> Layout:
+    """The sum of windows put back to their places (`F.fold`)."""
+    sizes = [
+        (call.shape[2 + axis] + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+        for axis in (0, 1)
+        for kernel, stride, padding, dilation in [_windows(call, axis)]
+    ]
+    layout = mix_channels(call.first, 1, call.shape[1], call.where).view((*call.shape[:2], *sizes), call.where)
+    return _slide(call, lambda axis: transposed(*_windows(call, axis)), start=layout)
 
 
 def adaptive_pooling(call: Call) -> Layout:
@@ -81,9 +141,7 @@ def interpolation(method: str) -> Rule:
     def rule(call: Call) -> Layout:
         before, after = call.first.shape[-2:], call.shape[-2:]
         if call.arguments.get("align_corners") and before != after:
-            lost = call.first.axes([2 + axis for axis in (0, 1) if before[axis] != after[axis]])
-            layout = call.first.forget(lost, f"{call.where} with align_corners=True: the grid follows the image's size")
-            return layout.with_dims((*layout.dims[:2], *((Factor(size),) for size in after)))
+            return _align_corners(call, before, after, method)
         factors = call.arguments.get("scale_factors") or (
             call.arguments.get("scales_h"),
             call.arguments.get("scales_w"),
@@ -97,6 +155,29 @@ def interpolation(method: str) -> Rule:
         return _slide(call, taps)
 
     return rule
+
+
+def _align_corners(call: Call, before: tuple[int, ...], after: tuple[int, ...], method: str) -> Layout:
+    """Outer pixels on outer pixels: a regular grid only where the ratio of the steps is one of small numbers.
+
+    Maps of k * 8 + 1 pixels brought to k + 1 and back are so, or 4 k + 1 brought to 3 k + 1; all others follow the size
+    of the image, and tell it by another ratio along each axis.
+    """
+    layout = call.first
+    ratios = [Fraction(old - 1, max(new - 1, 1)) for old, new in zip(before, after, strict=True)]
+    changed = {ratio for ratio, old, new in zip(ratios, before, after, strict=True) if old != new}
+    regular = len(changed) == 1 and all(1 in _parts(x) or max(_parts(x)) <= _SMALL_RATIO for x in changed)
+    for axis, ratio in enumerate(ratios):
+        if before[axis] != after[axis] and not regular:
+            why = f"{call.where} with align_corners=True: the grid follows the image's size"
+            layout = layout.forget(layout.axes([2 + axis]), why)
+        taps = stretched(ratio, method)
+        layout = layout.through(2 + axis, lambda taps=taps: taps, after[axis], call.where)  # type: ignore[misc]
+    return layout
+
+
+def _parts(ratio: Fraction) -> tuple[int, int]:
+    return ratio.numerator, ratio.denominator
 
 
 def padding(call: Call) -> Layout:
