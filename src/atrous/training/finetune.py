@@ -1,34 +1,12 @@
 """Starting from the weights of another model: everything whose name and shape fit."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from atrous.errors import BundleError
+from atrous.surgery.loaded import Loaded
 
 __all__ = ["Loaded", "load_matching"]
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What was taken over.
-
-    Attributes:
-        taken: names of the weights that were loaded.
-        fresh: names of the model's own weights that the other model does not have, or has in another shape.
-        unused: names of the other model's weights that found no place.
-    """
-
-    taken: tuple[str, ...]
-    fresh: tuple[str, ...]
-    unused: tuple[str, ...]
-
-    def __str__(self) -> str:
-        total = len(self.taken) + len(self.fresh)
-        fresh = f"; these start fresh: {_list(self.fresh)}" if self.fresh else ""
-        unused = f"; these were not used: {_list(self.unused)}" if self.unused else ""
-        return f"took over {len(self.taken)} of {total} weights{fresh}{unused}"
 
 
 def load_matching(model: nn.Module, weights: dict[str, Tensor], *, source: str) -> Loaded:
@@ -62,8 +40,3 @@ def load_matching(model: nn.Module, weights: dict[str, Tensor], *, source: str) 
         fresh=tuple(name for name in own if name not in taken),
         unused=tuple(name for name in weights if name not in taken),
     )
-
-
-def _list(names: tuple[str, ...]) -> str:
-    shown = ", ".join(names[:6])
-    return shown if len(names) <= 6 else f"{shown} and {len(names) - 6} more"
