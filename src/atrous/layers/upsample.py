@@ -182,6 +182,11 @@ class BilinearUpsample(nn.Module):
         kernels = self.weight.diagonal().permute(2, 0, 1)[:, None]
         return F.conv_transpose2d(x, kernels, None, self.factor, self.padding, groups=x.shape[1])
 
+    def extra_repr(self) -> str:
+        """What `print` shows."""
+        channels, _, size, _ = self.weight.shape
+        return f"{channels}, factor={self.factor}, kernel_size={size}, padding={self.padding}, learned={self.learned}"
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         """Refuse, for a fixed one, a kernel that joins channels: the forward would not see it."""
         weight = state_dict.get(f"{prefix}weight")
