@@ -154,6 +154,23 @@ def test_torchvisions_alexnet_is_not_caffes():
         load_weights(create_model("fcn_alexnet", num_classes=2, fc_width=8), alexnet)
 
 
+def test_torchvisions_alexnet_fits_the_form_of_its_name():
+    classifier = torchvision.models.alexnet(weights=None).eval()
+    model = create_model("fcn_alexnet", num_classes=2, form="torchvision").eval()
+    loaded = load_weights(model, classifier.state_dict())
+    assert {name.split(".")[0] for name in loaded.fresh} == {"score_fr", "upscore"}
+    assert set(loaded.unused) == {"classifier.6.weight", "classifier.6.bias"}
+    # A window in the middle, far from both networks' borders, of the fifth convolution.
+    image = torch.rand(1, 3, 499, 499)
+    seen = {}
+    model.conv5.register_forward_hook(lambda module, args, out: seen.update(ours=out))
+    with torch.inference_mode():
+        model.set_normalization([0.0] * 3, [1.0] * 3)
+        model(image)
+        theirs = classifier.features[:11](torch.nn.functional.pad(image, [98] * 4))
+    assert torch.allclose(seen["ours"][..., 5:27, 5:27], theirs[..., 5:27, 5:27], atol=1e-5)
+
+
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_hrnet_of_timm_and_of_its_authors(wrapped):
     timm = pytest.importorskip("timm")

@@ -12,14 +12,16 @@ As in the paper
       63x63 and a crop of 18 pixels bring them back. 58,704,590 parameters at 21 classes.
 
 Different from the paper
-    - Kernels start Gaussian after He: Caffe's ImageNet weights cannot be fetched here. `convolutionalize` turns any
-      other classifier, torchvision's AlexNet for one, into a fully convolutional network with its weights.
+    - Kernels start Gaussian after He: Caffe's ImageNet weights cannot be fetched here. `form="torchvision"` is the
+      AlexNet of torchvision (Krizhevsky's later one: 64, 192, 384, 256, 256 kernels, no groups, no response
+      normalisation), whose ImageNet weights `load_weights` reads.
     - Images are normalised by mean and deviation in RGB; the release takes the mean off BGR alone. The response
       normalisation's alpha of 1e-4 is left as it is: it acts on the release's numbers and hardly on these.
     - The frozen up-sampling runs channel by channel, which gives the same numbers.
 """
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import torch.nn.functional as F
 from annotated_types import Ge
@@ -51,47 +53,65 @@ CROP = 18  # offset of the image in the up-sampled map
 
 
 def fcn_alexnet(
-    num_classes: int, in_channels: int = 3, *, width: Annotated[int, Ge(6)] = 96, fc_width: Annotated[int, Ge(1)] = 4096
+    num_classes: int,
+    in_channels: int = 3,
+    *,
+    width: Annotated[int, Ge(1)] | None = None,
+    fc_width: Annotated[int, Ge(1)] = 4096,
+    form: Literal["caffe", "torchvision"] = "caffe",
 ) -> DenseModel:
-    """Scores at stride 32 of AlexNet in Caffe's form.
+    """Scores at stride 32 of AlexNet.
 
     Args:
         num_classes: maps in `out`; the paper has 21.
         in_channels: channels of the image.
-        width: kernels of the first convolution, a multiple of 6; the others have 8/3, 4, 4 and 8/3 times as many.
+        width: kernels of the first convolution, 96 in Caffe's form (a multiple of 6; the others have 8/3, 4, 4 and 8/3
+            times as many) and 64 in torchvision's (3, 6, 4 and 4 times as many).
         fc_width: kernels of fc6 and of fc7; the paper has 4,096.
+        form: the paper's, or the one whose weights are at hand.
 
     Raises:
-        ModelError: if `width` is no multiple of 6, so that the groups would not come out even.
+        ModelError: if `width` is no multiple of 6 in Caffe's form, so that the groups would not come out even.
     """
-    if width % 6:
-        raise ModelError(f"fcn_alexnet has width {width}: give a multiple of 6, for example {max(6, width // 6 * 6)}")
-    return FCNAlexNet(num_classes, in_channels, width=width, fc_width=fc_width)
+    if form == "torchvision":
+        first = width or 64
+        widths, groups = (first, 3 * first, 6 * first, 4 * first, 4 * first), 1
+    else:
+        first = width or 96
+        if first % 6:
+            near = max(6, first // 6 * 6)
+            raise ModelError(f"fcn_alexnet has width {first}: give a multiple of 6, for example {near}")
+        widths, groups = (first, first * 8 // 3, first * 4, first * 4, first * 8 // 3), 2
+    return FCNAlexNet(num_classes, in_channels, widths, groups=groups, fc_width=fc_width)
 
 
 class FCNAlexNet(DenseModel):
-    """Caffe's AlexNet as a convolution, and the up-sampling of its scores.
+    """AlexNet as a convolution, and the up-sampling of its scores.
 
     Args:
         num_classes: maps in `out`.
         in_channels: channels of the image.
-        width: kernels of the first convolution.
+        widths: kernels of the five convolutions.
+        groups: of convolutions 2, 4 and 5; where there are two, as on the two GPUs of the first AlexNet, responses are
+            normalised too.
         fc_width: kernels of fc6 and of fc7.
     """
 
-    def __init__(self, num_classes: int, in_channels: int = 3, *, width: int = 96, fc_width: int = 4096) -> None:
+    def __init__(
+        self, num_classes: int, in_channels: int, widths: Sequence[int], *, groups: int = 2, fc_width: int = 4096
+    ) -> None:
         super().__init__(num_classes, in_channels, alignment=32)
-        second, third = width * 8 // 3, width * 4
-        self.conv1 = nn.Conv2d(in_channels, width, 11, stride=4)
-        self.conv2 = nn.Conv2d(width, second, 5, padding=2, groups=2)
+        first, second, third, fourth, fifth = widths
+        self.conv1 = nn.Conv2d(in_channels, first, 11, stride=4)
+        self.conv2 = nn.Conv2d(first, second, 5, padding=2, groups=groups)
         self.conv3 = nn.Conv2d(second, third, 3, padding=1)
-        self.conv4 = nn.Conv2d(third, third, 3, padding=1, groups=2)
-        self.conv5 = nn.Conv2d(third, second, 3, padding=1, groups=2)
+        self.conv4 = nn.Conv2d(third, fourth, 3, padding=1, groups=groups)
+        self.conv5 = nn.Conv2d(fourth, fifth, 3, padding=1, groups=groups)
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5):
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-        self.norm = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75)
-        classifier = vgg_classifier(second, fc_width, kernel=6, valid=True)
+        self.norm = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75) if groups > 1 else nn.Identity()
+        classifier = vgg_classifier(fifth, fc_width, kernel=6, valid=True)
         self.fc6, self.fc7 = classifier.get_submodule("fc6"), classifier.get_submodule("fc7")
         self.dropout = nn.Dropout(0.5)
         self.score_fr = nn.Conv2d(fc_width, num_classes, 1)
