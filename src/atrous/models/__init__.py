@@ -32,6 +32,7 @@ from atrous.models.segnet import segnet, segnet_basic, segnet_bayesian
 from atrous.models.stacked_unet import stacked_unet
 from atrous.models.unet import unet
 from atrous.models.unet2015 import unet2015
+from atrous.models.unetplusplus import unetplusplus
 from atrous.tables import Place, check_arguments, lookup
 
 __all__ = [
@@ -64,6 +65,7 @@ MODELS: dict[str, Callable[..., DenseModel]] = {
     "r2unet": r2unet,
     "stacked_unet": stacked_unet,
     "multiscale_unet": multiscale_unet,
+    "unetplusplus": unetplusplus,
     "context_unet": context_unet,
     "dilation": dilation,
     "enet": enet,
