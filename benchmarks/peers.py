@@ -148,7 +148,7 @@ PEERS: dict[str, Peer] = {
         "attention_unet",
         {},
         monai_attention_unet,
-        "same widths; MONAI's goes up by transposed convolutions and has one convolution a step less",
+        "another network of the same widths: 169 GMACs at 512x512, ours 266",
     ),
 }
 """Peer's name -> our key, its arguments, the peer with our weights, and what differs."""

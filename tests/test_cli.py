@@ -163,12 +163,33 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 
 def test_models_lists_the_table(capsys: pytest.CaptureFixture[str]) -> None:
-    from atrous.models import MODELS
+    from atrous.models import MODELS, paper
 
     assert cli.main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == sorted(MODELS)
-    assert all("https://" in line and line.split()[1].isdigit() for line in lines[1:])
+    rows = lines[1 : lines.index("")]
+    assert all(f"  {name} " in "\n".join(rows) for name in MODELS)
+    assert len(rows) == len(MODELS)
+    for line in rows:
+        told = paper(line.split()[1]) if line.split()[1] in MODELS else None
+        if told is not None:
+            assert line.split()[0] == str(told.year)
+            assert line.endswith(told.idea)
+
+
+def test_models_shows_and_draws_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "enet.svg"
+    assert cli.main(["models", "enet", "--size", "64", "96", "-o", str(target)]) == 0
+    out = capsys.readouterr().out
+    assert "network" in out
+    assert "x 64 x 96" in out
+    assert out.endswith(f"written: {target}\n")
+    assert target.is_file()
+
+
+def test_models_draws_one_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["models", "-o", "all.png"]) == 2
+    assert "one network is drawn at a time; name it" in capsys.readouterr().err
 
 
 def test_check_exits_by_what_it_finds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 
 from math import ceil, floor
 
-import jaxtyping
 import pytest
 import torch
 import torch.nn.functional as F
@@ -62,15 +61,6 @@ def test_equal_blocks_are_the_fixed_windows_of_a_60x60_map(bins):
 def test_equal_blocks_refuse_a_size_that_cannot_be_cut():
     with pytest.raises(ModelError, match="a map of 9 x 12 cannot be cut into 6 x 6 equal blocks: give sizes that are"):
         block_average(torch.rand(1, 1, 9, 12), 6)
-
-
-@pytest.fixture
-def unchecked():
-    """Without the shape checks of the test suite, which a tracer cannot follow; users never have them."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 def peer(x):

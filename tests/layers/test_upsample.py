@@ -1,6 +1,5 @@
 """Upsampling: the lectures' numbers stand in the doctests; here is what holds for every size, and what each is for."""
 
-import jaxtyping
 import pytest
 import torch
 import torch.nn.functional as F
@@ -61,16 +60,6 @@ def test_the_gradient_of_unpooling_is_picking_at_the_positions():
     weights = torch.rand_like(x)
     (max_unpool(values, positions, (5, 6)) * weights).sum().backward()
     assert torch.equal(values.grad, weights.flatten(2).gather(2, positions.flatten(2)).view_as(pooled))
-
-
-@pytest.fixture
-def unchecked():
-    """Without the shape checks of the test suite, which a compiler cannot trace."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    torch._dynamo.reset()
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 class _Hourglass(nn.Module):

@@ -2,7 +2,6 @@
 
 import copy
 
-import jaxtyping
 import pytest
 import timm
 import torch
@@ -24,16 +23,6 @@ def unpadded(seed=0):
         nn.AdaptiveAvgPool2d(6), nn.Flatten(), nn.Dropout(), nn.Linear(8 * 6 * 6, 16), nn.BatchNorm1d(16), nn.ReLU(),
         nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 5),
     ).eval()  # fmt: skip
-
-
-@pytest.fixture
-def unchecked():
-    """Without the shape checks of the test suite, which a compiler cannot trace."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    torch._dynamo.reset()
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 class _Averaging(nn.Module):
