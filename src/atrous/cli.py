@@ -5,7 +5,6 @@ standard error with exit code 2; `--debug` (or ATROUS_DEBUG=1) shows where it ca
 """
 
 import os
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -248,7 +247,14 @@ def predict(
     file_format: Annotated[str, typer.Option("--format", metavar="png|tif", help="Type of the masks.")] = "png",
     tile: Tile = None,
     margin: Annotated[str, typer.Option(help="Context of a tile: exact, auto, or pixels.")] = "exact",
-    views: Annotated[str, typer.Option(help="Views to average over, as in hflip,vflip.")] = "",
+    views: Annotated[
+        str,
+        typer.Option(
+            "--views",
+            "--view",
+            help="Views to average over, as in hflip,vflip; mc:20 samples dropout 20 times and maps the uncertainty.",
+        ),
+    ] = "",
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
@@ -279,22 +285,27 @@ def _margin(text: str) -> Any:
 
 
 @app.command()
-def models() -> None:
-    """List the networks that a recipe can name."""
-    from atrous.models import MODELS
+def models(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One network. Default: all of them.")] = None,
+    size: Annotated[tuple[int, int], typer.Option(metavar="H W", help="Height and width of the image.")] = (512, 512),
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Draw the network: a .png or .svg file.")
+    ] = None,
+) -> None:
+    """List the networks that a recipe can name, oldest first; or show one of them, stage by stage.
 
-    rows = [("name", "year", "what it is", "paper"), *((name, *_source(MODELS[name])) for name in sorted(MODELS))]
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    for name, year, what, link in rows:
-        print(f"{name:<{widths[0]}}  {year:<{widths[1]}}  {what:<{widths[2]}}  {link}")
+    Example: atrous models unet --size 512 640 -o unet.png
+    """
+    from atrous import workflows
 
-
-def _source(builder: Callable[..., Any]) -> tuple[str, str, str]:
-    """Year, description and link of a model: every file of a model begins with them."""
-    text = (sys.modules[builder.__module__].__doc__ or "").strip()
-    year, link = re.search(r"\b(?:19|20)\d\d\b", text), re.search(r"https?://[^\s,]+", text)
-    what = text.split("\n")[0].rstrip(".")
-    return year[0] if year else "", what, link[0].rstrip(".") if link else ""
+    if name is None:
+        if out is not None:
+            raise UsageError(f"{out}: one network is drawn at a time; name it, as in: atrous models unet -o {out}")
+        print(workflows.lineage())
+        return
+    print(workflows.describe(name, size=size, out=out))
+    if out is not None:
+        print(f"\nwritten: {out}")
 
 
 @app.command()

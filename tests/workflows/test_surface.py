@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-JOBS = ["check", "demo", "evaluate", "predict", "report", "sample", "train"]
+JOBS = ["check", "demo", "evaluate", "lineage", "predict", "report", "sample", "train"]
 
 
 @pytest.mark.parametrize(

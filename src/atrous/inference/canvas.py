@@ -1,5 +1,7 @@
 """Where tiles come together: bounded memory where pixels can be decided one by one."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -33,6 +35,7 @@ class Canvas:
         self._scores: Tensor | None = None
         self._classes: np.ndarray | None = None
         self._confidence = np.empty(size, np.float16)
+        self._uncertainty: np.ndarray | None = None
         self._whole: Prediction | None = None
         self._invalid: list[tuple[slice, slice, np.ndarray]] = []
 
@@ -63,6 +66,12 @@ class Canvas:
             self._classes[place] = part.classes
             self._confidence[place] = part.confidence
 
+    def put_uncertainty(self, rows: Span, columns: Span, uncertainty: Tensor) -> None:
+        """Keep a tile's part of the uncertainty, (height read, width read)."""
+        if self._uncertainty is None:
+            self._uncertainty = np.empty(self._size, np.float32)
+        self._uncertainty[rows.write, columns.write] = uncertainty[rows.keep, columns.keep].cpu().numpy()
+
     def prediction(self) -> Prediction:
         """The prediction of the whole image, once all tiles are in."""
         decided = self._whole
@@ -74,6 +83,5 @@ class Canvas:
         for rows, columns, invalid in self._invalid:
             decided.confidence[rows, columns][invalid] = 0
         scores = self._scores.cpu().numpy() if self._keep and self._scores is not None else None
-        return Prediction(
-            decided.classes, decided.confidence, scores, decided.uncertainty, decided.instances, decided.keypoints
-        )
+        uncertainty = self._uncertainty if self._uncertainty is not None else decided.uncertainty
+        return replace(decided, scores=scores, uncertainty=uncertainty)

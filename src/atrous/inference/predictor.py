@@ -2,7 +2,7 @@
 
 import threading
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from atrous.errors import BundleError, ModelError, UsageError, did_you_mean
 from atrous.inference.canvas import Canvas
+from atrous.inference.sampling import Sampled
 from atrous.inference.scorer import ModelScorer, PixelScorer
 from atrous.inference.seams import Seams
 from atrous.inference.sources import Source, open_source
 from atrous.inference.tiles import Span, spans
-from atrous.inference.views import average_scores, check_views
+from atrous.inference.views import Passes, View, average_passes, average_scores, read_views
 from atrous.tasks import TASKS, Task
 from atrous.types import KINDS, Prediction
 
@@ -35,6 +36,7 @@ NEAR_MARGIN = 128
 LARGEST_AUTO_MARGIN = 256
 
 Margin = int | Literal["exact", "auto"]
+Look = Callable[[Tensor, slice, slice], tuple[Tensor, Tensor | None]]
 
 
 class SeamWarning(UserWarning):
@@ -167,7 +169,9 @@ class Predictor:
             tile: side of the tiles; None takes one pass up to 4 megapixels, and tiles of 1024 above.
             margin: context around a tile: "exact" as far as the network sees, "auto" half of it and at most 256 pixels,
                 with the error at the seams measured, or a number of pixels.
-            views: names in `VIEWS`; scores are averaged over the image and these.
+            views: names in `VIEWS`; scores are averaged over the image and these. "mc:N" averages over N passes with
+                the network's dropouts drawing, and fills `uncertainty`; "mc:N:SEED" draws others. What a pass draws is
+                a function of the seed and the place in the image: the same again, and the same in tiles.
             scores: keep them in the prediction; "auto" keeps up to 1 GB.
 
         Returns:
@@ -178,13 +182,13 @@ class Predictor:
             BundleError: if it is not of the kind and channels that the model was trained on.
             UsageError: if an argument is none of the above, or the memory does not hold a tile.
         """
-        names = check_views(views)
+        names, passes = self.check_views(views)
         if scores not in (True, False, "auto"):
             raise UsageError(f"scores is {scores!r}: say True, False or 'auto'")
         with open_source(image, channels=self.scorer.in_channels) as source:
-            self._check(source)
+            self.check_source(source)
             plan = self._plan(source.shape[:2], tile, margin, bool(names))
-            prediction, seams = self._run(source, plan, names, scores)
+            prediction, seams = self._run(source, plan, (names, passes), scores)
         self._tell(plan, seams, warn=margin == "exact")
         return prediction
 
@@ -192,7 +196,26 @@ class Predictor:
         """How an image of some shape (H, W, ...) would be cut, and whether the answer is that of one pass."""
         return self._plan((int(image_shape[0]), int(image_shape[1])), tile, margin, False).text
 
-    def _check(self, source: Source) -> None:
+    def check_views(self, views: Iterable[str]) -> tuple[tuple[str, ...], Passes]:
+        """The flips and turns among the views, and the passes.
+
+        Raises:
+            UsageError: if a name is unknown, or passes are asked of a network without dropout.
+        """
+        names, passes = read_views(views)
+        if passes.number and not getattr(self.scorer, "dropouts", None):
+            raise UsageError(
+                f"view {passes} draws the dropouts of a network again and again, but this one has none that its "
+                f"predictions pass: use a model trained with dropout, for example segnet_bayesian"
+            )
+        return names, passes
+
+    def check_source(self, source: Source) -> None:
+        """Refuse an image of another kind or number of channels than the model was made for.
+
+        Raises:
+            BundleError: naming both.
+        """
         channels, wanted = source.shape[2], self.scorer.in_channels
         if (source.kind, channels) == (self.kind, wanted):
             return
@@ -246,24 +269,42 @@ class Predictor:
         return reach, f"the network sees {reach[0]} pixels before and {reach[1]} after"
 
     def _run(
-        self, source: Source, plan: _Plan, views: tuple[str, ...], keep_scores: bool | str
+        self, source: Source, plan: _Plan, views: tuple[tuple[str, ...], Passes], keep_scores: bool | str
     ) -> tuple[Prediction, Seams | None]:
-        canvas = Canvas(self.task, self.scorer.num_classes, source.shape[:2], keep_scores)
+        size = source.shape[:2]
+        canvas = Canvas(self.task, self.scorer.num_classes, size, keep_scores)
         seams = None if plan.exact else Seams()
         fill: np.ndarray | None = getattr(self.scorer, "fill", None)
+        look = self._looking(*views, size)
         for rows in plan.rows:
             for columns in plan.columns:
                 window = source.read(rows.read, columns.read, fill)
-                scores = self._score(window.array, views)
+                # (h, w, C) -> (1, C, h, w), which is channels_last in memory without a copy
+                image = torch.from_numpy(window.array).permute(2, 0, 1)[None]
+                scores, uncertainty = look(image, rows.read, columns.read)
                 if seams is not None:
                     seams.see(rows, columns, scores)
                 canvas.put(rows, columns, scores, window.valid)
+                if uncertainty is not None:
+                    canvas.put_uncertainty(rows, columns, uncertainty)
         return canvas.prediction(), seams
 
-    def _score(self, array: np.ndarray, views: tuple[str, ...]) -> Tensor:
-        # (h, w, C) -> (1, C, h, w), which is channels_last in memory without a copy
-        image = torch.from_numpy(array).permute(2, 0, 1)[None]
-        return average_scores(self.scorer, image, views)[0]
+    def _looking(self, names: tuple[str, ...], passes: Passes, size: tuple[int, int]) -> Look:
+        """What gives the scores of a window, and their uncertainty where there are passes."""
+        if not passes.number:
+            return lambda image, *_: (average_scores(lambda turned, _: self.scorer(turned), image, names)[0], None)
+        sampled: Sampled = self.scorer.sampled(passes.seed)  # type: ignore[attr-defined]
+
+        def look(image: Tensor, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
+            def one(number: int) -> Tensor:
+                def score(turned: Tensor, view: View) -> Tensor:
+                    return sampled(turned, number, view.origin(rows, columns, size))
+
+                return average_scores(score, image, names)[0]
+
+            return average_passes(one, passes.number)
+
+        return look
 
     def _tell(self, plan: _Plan, seams: Seams | None, *, warn: bool) -> None:
         text = plan.text

@@ -12,7 +12,9 @@ from atrous.analysis.probe import skeleton
 from atrous.errors import ModelError, UsageError
 from atrous.inference.devices import choose_device, choose_precision
 from atrous.inference.prepare import prepare
+from atrous.inference.sampling import Grid, Sampled, find_dropouts
 from atrous.tasks import Task
+from atrous.types import Outputs
 
 __all__ = ["ModelScorer", "PixelScorer"]
 
@@ -97,20 +99,44 @@ class ModelScorer:
         """The layer that makes the network see the whole image."""
         return self.field.unbounded_by
 
+    @cached_property
+    def dropouts(self) -> dict[str, list[Grid]]:
+        """The dropouts that a prediction passes, which the view `mc:N` samples; found on first use."""
+        return find_dropouts(self._skeleton, self.in_channels, self.alignment)
+
+    def sampled(self, seed: int) -> Sampled:
+        """The network with its dropouts drawing, for use in one thread."""
+        return Sampled(self._network, self.dropouts, self._scores, seed)
+
     def __call__(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K H W"]:
         """Scores of every pixel.
 
         Raises:
             UsageError: if the device's memory does not hold the image.
         """
+        return self._scores(self._network, image)
+
+    def outputs(self, image: Float[Tensor, "B C H W"]) -> Outputs:
+        """The network's own maps, before the task makes scores of them; for methods that work on logits.
+
+        Raises:
+            UsageError: if the device's memory does not hold the image.
+        """
+        return self._outputs(self._network, image)
+
+    def _scores(self, network: nn.Module, image: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return self.task.scores(self._outputs(network, image))
+
+    def _outputs(self, network: nn.Module, image: Tensor) -> Outputs:
         try:
             with torch.inference_mode():
                 moved = image.to(self.device, non_blocking=True).to(memory_format=torch.channels_last)
                 short = self.dtype != torch.float32
                 with torch.autocast(self.device.type, self.dtype if short else torch.bfloat16, enabled=short):
-                    outputs = self._network(moved)
+                    outputs = network(moved)
                 # Class maps one behind the other: a softmax over interleaved maps takes several times as long.
-                return self.task.scores({name: maps.contiguous() for name, maps in outputs.items()})
+                return {name: maps.contiguous() for name, maps in outputs.items()}
         except RuntimeError as error:  # torch's OutOfMemoryError is one, and so is what its CPU allocator raises
             if not _is_out_of_memory(error):
                 raise

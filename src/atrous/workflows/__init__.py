@@ -12,15 +12,38 @@ if TYPE_CHECKING:
     from atrous.workflows.check import check
     from atrous.workflows.demo import demo
     from atrous.workflows.evaluate import Evaluation, ImageResult, evaluate
+    from atrous.workflows.lineage import Description, Lineage, describe, lineage
     from atrous.workflows.predict import Outputs, predict
     from atrous.workflows.report import report
     from atrous.workflows.sample import sample
     from atrous.workflows.train import train
 
-__all__ = ["Evaluation", "ImageResult", "Outputs", "check", "demo", "evaluate", "predict", "report", "sample", "train"]
+__all__ = [
+    "Description",
+    "Evaluation",
+    "ImageResult",
+    "Lineage",
+    "Outputs",
+    "check",
+    "demo",
+    "describe",
+    "evaluate",
+    "lineage",
+    "predict",
+    "report",
+    "sample",
+    "train",
+]
 
-_JOBS = ("check", "demo", "evaluate", "predict", "report", "sample", "train")
-_OTHERS = {"Evaluation": "evaluate", "ImageResult": "evaluate", "Outputs": "predict"}
+_JOBS = ("check", "demo", "evaluate", "lineage", "predict", "report", "sample", "train")
+_OTHERS = {
+    "Description": "lineage",
+    "Evaluation": "evaluate",
+    "ImageResult": "evaluate",
+    "Lineage": "lineage",
+    "Outputs": "predict",
+    "describe": "lineage",
+}
 
 
 class _Workflows(ModuleType):

@@ -1,7 +1,7 @@
 """Masks for new images: files, folders and patterns in, one mask per image out."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -29,6 +29,9 @@ class Outputs:
         overlay: also OUT/overlay/NAME.jpg, the classes in colour over the image.
         confidence: also OUT/confidence/NAME, the score of the decided class: as 8-bit PNG (255 = certain), or as
             float32 TIFF (1 = certain) where the format is tif.
+        uncertainty: also OUT/uncertainty/NAME, how much the passes of the view mc:N differ: as float32 TIFF the
+            variance of the scores, mean over the classes; as 8-bit PNG its square root, where 255 is the largest there
+            can be. `predict` sets it where that view is asked for.
         skip_existing: leave images alone whose files are all there.
     """
 
@@ -36,6 +39,7 @@ class Outputs:
     overlay: bool = False
     confidence: bool = False
     skip_existing: bool = False
+    uncertainty: bool = False
 
     def files(self, out: Path, stem: str) -> list[Path]:
         """The files of one image, its mask first."""
@@ -44,6 +48,8 @@ class Outputs:
             files.append(out / "overlay" / f"{stem}.jpg")
         if self.confidence:
             files.append(out / "confidence" / f"{stem}.{self.format}")
+        if self.uncertainty:
+            files.append(out / "uncertainty" / f"{stem}.{self.format}")
         return files
 
 
@@ -72,7 +78,8 @@ def predict(
         outputs: what to write.
         tile: side of the tiles, or None for whole images at once.
         margin: context around a tile: "exact" for the same answer as without tiles, "auto", or pixels.
-        views: names of flips and turns to average over.
+        views: names of flips and turns to average over, and "mc:N" for N passes with dropout: their uncertainty is
+            written too.
         device: "auto", "cpu", "cuda", ...
         precision: "auto", "float32", "bfloat16" or "float16".
         progress: called with the number of images done and of all.
@@ -90,6 +97,7 @@ def predict(
     if outputs.format not in ("png", "tif"):
         raise UsageError(f"--format {outputs.format}: masks are written as png or tif.")
     check_tile(tile, margin)
+    outputs = replace(outputs, uncertainty=any(view.split(":")[0] == "mc" for view in views))
     folder = Path(out)
     todo = _plan(find_images(images), folder, outputs)
     if not todo:
@@ -97,6 +105,7 @@ def predict(
     from atrous.inference import Predictor
 
     predictor = Predictor.load(bundle_of(bundle), device=device, precision=precision)
+    predictor.check_views(views)
 
     def segment(image: Path) -> "Prediction":
         return predictor(image, tile=tile, margin=margin, views=tuple(views), scores=False)
@@ -175,11 +184,15 @@ def _write(prediction: "Prediction", image: Path, predictor: "Predictor", out: P
     mask, *others = outputs.files(out, image.stem)
     for file in (mask, *others):
         file.parent.mkdir(parents=True, exist_ok=True)
+    exact = outputs.format == "tif"
+    if outputs.uncertainty and prediction.uncertainty is not None:
+        count, variance = len(predictor.class_names), prediction.uncertainty
+        share = np.sqrt(variance / max((1 - 1 / count) / count, 1e-12)).clip(0, 1)
+        write_image(others.pop(), variance if exact else np.rint(share * 255).astype(np.uint8))
     if outputs.overlay:
         _write_overlay(out / "overlay" / f"{image.stem}.jpg", image, prediction, predictor)
     if outputs.confidence:
         score = prediction.confidence.astype(np.float32)
-        exact = outputs.format == "tif"
         write_image(others[-1], score if exact else np.rint(score * 255).astype(np.uint8))
     few = len(predictor.class_names) <= 256
     classes = prediction.classes.astype(np.uint8 if few else np.uint16)
