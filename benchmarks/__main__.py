@@ -1,6 +1,8 @@
 """`python -m benchmarks`: every table, one after the other, nothing beside it."""
 
-from benchmarks import elastic, networks
+from benchmarks import dense, elastic, lineage, models, networks
 
-for module in (elastic, networks):
+for module in (elastic, networks, dense):
     module.main()
+for module in (models, lineage):
+    module.main([])

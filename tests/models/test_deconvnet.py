@@ -98,11 +98,15 @@ def test_initialisation():
             assert torch.allclose(module.bias, torch.tensor(0.001))
 
 
-def test_an_export_made_below_the_window_runs_above_it(unchecked):
+@pytest.mark.parametrize(
+    ("traced", "sizes"), [((70, 90), [(33, 224), (224, 40)]), ((300, 260), [(225, 400), (320, 256), (257, 288)])]
+)
+def test_an_export_runs_on_its_side_of_the_window(traced, sizes, unchecked):
+    """One column is another case to torch.export than a map of columns."""
     model = create_model("deconvnet", num_classes=2, width=2, fc_channels=4, std=0.3).eval()
     dynamic = {"image": {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}}
-    program = torch.export.export(model, (torch.rand(2, 3, 70, 90),), dynamic_shapes=dynamic).module()
+    program = torch.export.export(model, (torch.rand(2, 3, *traced),), dynamic_shapes=dynamic).module()
     with torch.inference_mode():
-        for size in [(70, 301), (230, 40), (224, 224)]:
+        for size in sizes:
             image = torch.rand(1, 3, *size)
             assert torch.allclose(program(image)["out"], model(image)["out"], atol=1e-5)

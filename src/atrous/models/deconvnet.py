@@ -158,7 +158,7 @@ class DeconvNet(DenseModel):
 def _fit(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H2 W2"]:
     """Continue the edges to the next 224 + 32 k pixels: fewer leave the fully connected layer without a 7x7 map."""
     height, width = x.shape[-2:]
-    # sym_max: a comparison would bind an exported network to images on its side of 224 pixels.
+    # sym_max: a comparison of symbolic sizes would be a guard in a compiled or exported network.
     below, right = (torch.sym_max((size + PERIOD - 1) // PERIOD * PERIOD, WINDOW) - size for size in (height, width))
     return F.pad(x, (0, right, 0, below), mode="replicate")  # type: ignore[arg-type]
 
