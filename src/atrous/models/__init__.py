@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from atrous.errors import ModelError
-from atrous.models.base import DenseModel, EncoderDecoder, ModelSpec, Paper, fcn_head
 from atrous.models.attention_unet import attention_unet
+from atrous.models.base import DenseModel, EncoderDecoder, ModelSpec, Paper, fcn_head
 from atrous.models.context_unet import context_unet
 from atrous.models.deconvnet import deconvnet
 from atrous.models.deeplabv1 import deeplabv1
@@ -18,7 +18,7 @@ from atrous.models.dilated_unet import dilated_unet
 from atrous.models.dilation import dilation
 from atrous.models.enet import enet
 from atrous.models.fcn import fcn
-from atrous.models.fcn2015 import fcn16s, fcn32s, fcn8s, fcn8s_atonce
+from atrous.models.fcn2015 import fcn8s, fcn8s_atonce, fcn16s, fcn32s
 from atrous.models.fcn_alexnet import fcn_alexnet
 from atrous.models.gcn import gcn
 from atrous.models.hmsa import hmsa
