@@ -20,7 +20,7 @@ _NAMES = {
 }
 _SUBMODULES = {
     "analysis", "bundle", "data", "encoders", "errors", "inference", "layers", "losses", "metrics", "models", "optim",
-    "recipe", "report", "tables", "tasks", "training", "types", "workflows",
+    "recipe", "report", "surgery", "tables", "tasks", "training", "types", "workflows",
 }  # fmt: skip
 
 __all__ = ["AtrousError", "Predictor", "create_model", "evaluate", "list_models", "load_bundle", "save_bundle", "train"]

@@ -191,7 +191,9 @@ def train(
         Path | None, typer.Option("--out", "-o", metavar="RUN", help="Folder of the run. Default: runs/DATA-RECIPE.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN.")] = False,
-    start: Annotated[str | None, typer.Option("--from", metavar="BUNDLE", help="Start from these weights.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="BUNDLE", help="Start from these weights; a .pth file goes too.")
+    ] = None,
     classes: ClassFile = None,
 ) -> None:
     """Train a network by a recipe. The run folder holds the bundle, the log, the checkpoints and the report.

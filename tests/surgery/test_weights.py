@@ -310,3 +310,52 @@ def test_weights_of_another_width_are_refused():
     vgg.classifier = nn.Sequential()
     with pytest.raises(ModelError, match="has 64 kernels there and 8 here"):
         load_weights(create_model("segnet", num_classes=2, width=8), vgg.state_dict())
+
+
+SMALL_HRNET = {"name": "hrnet_w18", "width": 4, "modules": [1, 1, 1], "blocks": 1, "bottlenecks": 1}
+OCR_NAMES = [  # the authors' names of the context of objects, and ours
+    ("aux_head", "context.regions"),
+    ("conv3x3_ocr", "context.pixels"),
+    ("ocr_distri_head.object_context_block.f_pixel.0", "context.attention.query.0.0"),
+    ("ocr_distri_head.object_context_block.f_pixel.1.0", "context.attention.query.0.1"),
+    ("ocr_distri_head.object_context_block.f_pixel.2", "context.attention.query.1.0"),
+    ("ocr_distri_head.object_context_block.f_pixel.3.0", "context.attention.query.1.1"),
+    ("ocr_distri_head.object_context_block.f_object.0", "context.attention.key.0.0"),
+    ("ocr_distri_head.object_context_block.f_object.1.0", "context.attention.key.0.1"),
+    ("ocr_distri_head.object_context_block.f_object.2", "context.attention.key.1.0"),
+    ("ocr_distri_head.object_context_block.f_object.3.0", "context.attention.key.1.1"),
+    ("ocr_distri_head.object_context_block.f_down.0", "context.attention.value.0"),
+    ("ocr_distri_head.object_context_block.f_down.1.0", "context.attention.value.1"),
+    ("ocr_distri_head.object_context_block.f_up.0", "context.attention.up.0"),
+    ("ocr_distri_head.object_context_block.f_up.1.0", "context.attention.up.1"),
+    ("ocr_distri_head.conv_bn_dropout.0", "context.fuse.0"),
+    ("ocr_distri_head.conv_bn_dropout.1.0", "context.fuse.1"),
+    ("cls_head", "head"),
+]
+ATTENTION_NAMES = [
+    (f"scale_attn.{there}", f"attention.{here}")
+    for there, here in (("conv0", "0.0"), ("bn0", "0.1"), ("conv1", "1.0"), ("bn1", "1.1"), ("conv2", "2"))
+]
+
+
+@pytest.mark.parametrize(("name", "prefix"), [("hrnet_ocr", ""), ("hmsa", "module.")])
+def test_ocr_of_its_authors_and_of_nvidia(name, prefix):
+    sizes = {"width": 8, "key_width": 4} | ({"attention_width": 4} if name == "hmsa" else {})
+    torch.manual_seed(1)
+    trained = create_model(name, num_classes=3, encoder=SMALL_HRNET, **sizes).eval()
+    trunk, blocks = ("backbone.", "ocr.") if name == "hmsa" else ("", "")
+    names = [("encoder", trunk.rstrip(".")), *((ours, blocks + theirs) for theirs, ours in OCR_NAMES)]
+    names += [(ours, theirs) for theirs, ours in ATTENTION_NAMES] if name == "hmsa" else []
+    theirs = {}
+    for key, value in trained.state_dict().items():
+        found = [(ours, there) for ours, there in names if key.startswith(f"{ours}.")]
+        if found:
+            ours, there = max(found, key=lambda pair: len(pair[0]))
+            theirs[prefix + f"{there}.{key.removeprefix(ours + '.')}".lstrip(".")] = value
+    model = create_model(name, num_classes=3, encoder=SMALL_HRNET, **sizes).eval()
+    loaded = load_weights(model, theirs)
+    assert (loaded.fresh, loaded.unused) == ((), ())
+    image = torch.rand(1, 3, 64, 64)
+    trained.set_normalization(model.mean, model.std)
+    with torch.inference_mode():
+        assert torch.equal(model(image)["out"], trained(image)["out"])

@@ -111,6 +111,25 @@ def test_weights_of_a_bundle_are_taken_over(finished, cells, tmp_path, capfd):
     assert not (tmp_path / "wrong").exists()
 
 
+def test_weights_of_another_librarys_file_are_taken_over(cells, tmp_path, capfd):
+    from torchvision.models import resnet18
+
+    torch.manual_seed(0)
+    theirs = resnet18(weights=None)
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
+    overrides = [
+        *SMALL,
+        "optimizer.lr=0.0",
+        "optimizer.weight_decay=0.0",
+        "training.max_steps=1",
+        "model={name: refinenet, encoder: resnet18, width: 8}",
+    ]
+    out = tmp_path / "run"
+    run = train(cells, recipe="unet", out=out, overrides=overrides, from_bundle=tmp_path / "theirs.pth", evaluate=False)
+    assert "took over" in capfd.readouterr().err
+    assert torch.equal(load_bundle(run.bundle).model.encoder.layer4[1].conv2.weight, theirs.layer4[1].conv2.weight)
+
+
 def test_a_killed_fine_tuning_remembers_its_start(finished, cells, tmp_path, capfd):
     out = tmp_path / "tuned"
     out.mkdir()

@@ -257,6 +257,42 @@ _HRNET_SEGMENTATION = Table(
         (r"last_layer\.3\.(.*)", r"head.\1"),
     ),
 )
+
+
+def _ocr(blocks: str) -> tuple[tuple[str, str], ...]:
+    """The context of objects: convolutions, each followed by a pair of norm and ReLU."""
+    attention = rf"{blocks}ocr_distri_head\.object_context_block\."
+    doubles = (("f_pixel", "query"), ("f_object", "key"))
+    singles = (("f_down", "value"), ("f_up", "up"))
+    return (
+        (rf"{blocks}aux_head\.(.*)", r"context.regions.\1"),
+        (rf"{blocks}conv3x3_ocr\.(.*)", r"context.pixels.\1"),
+        *((rf"{attention}{there}\.0\.(.*)", rf"context.attention.{here}.0.0.\1") for there, here in doubles),
+        *((rf"{attention}{there}\.1\.0\.(.*)", rf"context.attention.{here}.0.1.\1") for there, here in doubles),
+        *((rf"{attention}{there}\.2\.(.*)", rf"context.attention.{here}.1.0.\1") for there, here in doubles),
+        *((rf"{attention}{there}\.3\.0\.(.*)", rf"context.attention.{here}.1.1.\1") for there, here in doubles),
+        *((rf"{attention}{there}\.0\.(.*)", rf"context.attention.{here}.0.\1") for there, here in singles),
+        *((rf"{attention}{there}\.1\.0\.(.*)", rf"context.attention.{here}.1.\1") for there, here in singles),
+        (rf"{blocks}ocr_distri_head\.conv_bn_dropout\.0\.(.*)", r"context.fuse.0.\1"),
+        (rf"{blocks}ocr_distri_head\.conv_bn_dropout\.1\.0\.(.*)", r"context.fuse.1.\1"),
+        (rf"{blocks}cls_head\.(.*)", r"head.\1"),
+    )
+
+
+_HRNET_OCR = Table(
+    "the authors' HRNet with OCR", (*_HRNET_MARKS, "cls_head.weight", "aux_head.3.weight"), (_HRNET_TRUNK, *_ocr(""))
+)
+_HMSA = Table(
+    "NVIDIA's hierarchical multi-scale attention",
+    (*(f"backbone.{mark}" for mark in _HRNET_MARKS), "ocr.cls_head.weight", "scale_attn.conv2.weight"),
+    (
+        (rf"backbone\.{_HRNET_TRUNK[0]}", _HRNET_TRUNK[1]),
+        *_ocr(r"ocr\."),
+        *((rf"scale_attn\.conv{i}\.(.*)", rf"attention.{i}.0.\1") for i in (0, 1)),
+        *((rf"scale_attn\.bn{i}\.(.*)", rf"attention.{i}.1.\1") for i in (0, 1)),
+        (r"scale_attn\.conv2\.(.*)", r"attention.2.\1"),
+    ),
+)
 _RESNET = Table(
     "a ResNet of torchvision or timm",
     ("conv1.weight", "layer4.0.conv1.weight", "fc.weight"),
@@ -289,6 +325,8 @@ TABLES: Mapping[str, tuple[Table, ...]] = {
     "deeplabv3_smp": (_smp_deeplab(separable=True), _smp_deeplab(separable=False)),
     "deeplabv3plus_smp": (_smp_deeplab_plus(separable=True), _smp_deeplab_plus(separable=False)),
     "hrnet": (_HRNET_SEGMENTATION,),
+    "hrnet_ocr": (_HRNET_OCR,),
+    "hmsa": (_HMSA,),
 }
 """Formats for each key of `MODELS`, beside `TRUNKS`."""
 

@@ -32,8 +32,9 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Tensor], *,
     Known are torchvision's FCN and DeepLabV3 (onto `fcn` and `deeplabv3_torchvision`), VGG-16 with and without batch
     normalisation and AlexNet as torchvision and timm name them (onto the FCNs, SegNet, DeconvNet, DeepLab v1 and the
     dilated front end), HRNet of timm and of its authors and the ResNets of torchvision and timm (onto the encoder of
-    any model that has the same one), segmentation_models_pytorch's Unet, PSPNet, DeepLabV3 and DeepLabV3Plus (onto
-    `unet`, `pspnet_smp`, `deeplabv3_smp`, `deeplabv3plus_smp`), and the weights of the model itself.
+    any model that has the same one), the authors' HRNet with OCR and NVIDIA's hierarchical attention,
+    segmentation_models_pytorch's Unet, PSPNet, DeepLabV3 and DeepLabV3Plus (onto `unet`, `pspnet_smp`,
+    `deeplabv3_smp`, `deeplabv3plus_smp`), and the weights of the model itself.
 
     Where the other network was trained on images normalised as ImageNet's, a model of three channels is set to do the
     same with 8-bit images.

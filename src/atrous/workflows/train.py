@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Run", "train"]
 
 DEFAULT = "unet"
+WEIGHT_FILES = (".pth", ".pt", ".bin", ".safetensors")
 """The recipe where none is named."""
 
 
@@ -89,7 +90,8 @@ def train(
         out: folder of the run; runs/DATA-RECIPE where None.
         overrides: "KEY=VALUE" entries of the recipe.
         resume: go on with the run in `out`, to exactly the weights of a run that was never interrupted.
-        from_bundle: a bundle, a run or a Hub id whose weights to start from, where names and shapes fit.
+        from_bundle: a bundle, a run or a Hub id whose weights to start from, where names and shapes fit; or a file or
+            address of another library's weights (.pth, .pt, .bin, .safetensors), see `atrous.surgery.load_weights`.
         classes: a classes.yaml to use instead of the folder's own.
         evaluate: whether to evaluate the bundle on the validation images and write the report at the end.
 
@@ -194,12 +196,18 @@ def _prepare(data: Path, recipe: "Recipe", out: Path, *, classes: str | Path | N
 
 
 def _initialize(model: "DenseModel", folder: "Folder", start: str | Path | None) -> None:
-    """Weights from a bundle if there is one, and the normalisation of the input."""
+    """Weights from a bundle or a file if there is one, and the normalisation of the input."""
     from atrous.data import FolderDataset
+    from atrous.surgery import load_weights
     from atrous.training.finetune import load_matching
     from atrous.training.loaders import measure_normalization
 
-    bundle = _load(start) if start is not None else None
+    of_others = start is not None and str(start).endswith(WEIGHT_FILES)
+    if start is not None and of_others:
+        print(f"{start}: {load_weights(model, start)}", file=sys.stderr)
+        if folder.kind == "uint8" and model.mean.any():  # the table knows how their images were normalised
+            return
+    bundle = _load(start) if start is not None and not of_others else None
     if bundle is not None:
         print(f"{start}: {load_matching(model, bundle.model.state_dict(), source=str(start))}", file=sys.stderr)
         if bundle.kind == folder.kind and bundle.channels == folder.channels:
