@@ -19,7 +19,7 @@ _NAMES = {
     "evaluate": "workflows",
 }
 _SUBMODULES = {
-    "analysis", "bundle", "data", "encoders", "errors", "inference", "layers", "losses", "metrics", "models", "optim",
+    "analysis", "bundle", "crf", "data", "encoders", "errors", "inference", "layers", "losses", "metrics", "models", "optim",
     "recipe", "report", "surgery", "tables", "tasks", "training", "types", "workflows",
 }  # fmt: skip
 

@@ -1,0 +1,20 @@
+"""Compilation at first use, kept on disk where a folder for it can be found."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numba  # type: ignore[import-untyped]
+
+__all__ = ["kernel"]
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a function when it is first called; it releases the interpreter, so that threads run it side by side.
+
+    The machine code is kept beside the source, or in the folder of `NUMBA_CACHE_DIR`, or in the user's own cache. Where
+    none of them can be written, each process compiles for itself.
+    """
+    try:
+        return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    except RuntimeError:  # numba found no folder that it may write to
+        return numba.njit(nogil=True, error_model="numpy")(function)
