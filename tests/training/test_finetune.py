@@ -22,6 +22,15 @@ def test_what_fits_is_taken_and_the_rest_reported():
     assert "took over 7 of 9 weights; these start fresh: head.weight, head.bias" in str(found)
 
 
+def test_a_network_fits_inside_a_model_around_it():
+    source, inner = network(2), network(2)
+    model = nn.ModuleDict({"network": inner, "crf": nn.Conv2d(2, 2, 1)})
+    found = load_matching(model, source.state_dict(), source="old.bundle")
+    assert torch.equal(inner["body"].weight, source["body"].weight)
+    assert found.fresh == ("crf.weight", "crf.bias")
+    assert found.unused == ()
+
+
 def test_the_normalisation_is_left_alone():
     class Normalized(nn.Conv2d):
         def __init__(self) -> None:

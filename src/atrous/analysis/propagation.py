@@ -72,6 +72,11 @@ def fresh(call: Call) -> Layout:
     return constant(call.shape, even=True)
 
 
+def everything(call: Call) -> Layout:
+    """Every element of the result from the whole image."""
+    return call.first.forget((0, 1), call.where)
+
+
 def reduction(call: Call) -> Layout:
     """A sum, mean or maximum over dimensions."""
     dims = call.dims()
@@ -203,6 +208,7 @@ RULES: dict[str, Rule] = {
     "index": gather,
     "index_select": gather,
     "glu": halves,
+    "crf_messages": everything,
     "hardswish": elementwise,  # elementwise in fact, though PyTorch does not declare it
     "_prelu_kernel": elementwise,
     **dict.fromkeys(_REDUCTIONS, reduction),

@@ -2,13 +2,14 @@
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from atrous.errors import ModelError
 from atrous.models.attention_unet import attention_unet
 from atrous.models.base import DenseModel, EncoderDecoder, ModelSpec, Paper, fcn_head
 from atrous.models.context_unet import context_unet
+from atrous.models.crfrnn import crfrnn
 from atrous.models.deconvnet import deconvnet
 from atrous.models.deeplabv1 import deeplabv1
 from atrous.models.deeplabv2 import deeplabv2
@@ -33,7 +34,7 @@ from atrous.models.stacked_unet import stacked_unet
 from atrous.models.unet import unet
 from atrous.models.unet2015 import unet2015
 from atrous.models.unetplusplus import unetplusplus
-from atrous.tables import Place, check_arguments, lookup
+from atrous.tables import Place, check_arguments, lookup, read_section
 
 __all__ = [
     "MODELS",
@@ -68,6 +69,7 @@ MODELS: dict[str, Callable[..., DenseModel]] = {
     "unetplusplus": unetplusplus,
     "context_unet": context_unet,
     "dilation": dilation,
+    "crfrnn": crfrnn,
     "enet": enet,
     "deeplabv1": deeplabv1,
     "deeplabv2": deeplabv2,
@@ -86,6 +88,8 @@ MODELS: dict[str, Callable[..., DenseModel]] = {
     "hmsa": hmsa,
 }
 
+_SHARED = ("num_classes", "in_channels")  # what a model and the one inside it have in common
+
 
 def create_model(name: str, *, num_classes: int, **arguments: Any) -> DenseModel:
     """Build a model by its key in `MODELS`.
@@ -93,7 +97,8 @@ def create_model(name: str, *, num_classes: int, **arguments: Any) -> DenseModel
     Args:
         name: a key of `MODELS`; see `list_models`.
         num_classes: maps in `out`, the background included.
-        **arguments: the builder's own; unknown names and values that do not fit are refused.
+        **arguments: the builder's own; unknown names and values that do not fit are refused. A `network` inside a model
+            is a name, a section `{name: ..., its arguments}` or a model.
 
     Returns:
         The model, untrained, its `spec` set. The spec holds every argument, the defaults too, so that a bundle outlives
@@ -105,9 +110,11 @@ def create_model(name: str, *, num_classes: int, **arguments: Any) -> DenseModel
     place = Place("create_model")
     builder = lookup(MODELS, name, kind="model", place=place, error=ModelError)
     checked = check_arguments(builder, {"num_classes": num_classes, **arguments}, place=place, error=ModelError)
-    model = builder(**checked)
     call = inspect.signature(builder).bind(**checked)
     call.apply_defaults()
+    if "network" in call.arguments:  # a model in a model: builders do not know each other
+        call.arguments["network"] = _network(call.arguments, place / "network")
+    model = builder(*call.args, **call.kwargs)
     model.spec = ModelSpec(name, {key: _plain(key, value) for key, value in call.arguments.items()})
     return model
 
@@ -136,10 +143,25 @@ def paper(name: str) -> Paper | None:
     return papers.get(name)
 
 
+def _network(arguments: Mapping[str, Any], place: Place) -> DenseModel:
+    """The model that another one is built around, from its section; with the same classes and channels."""
+    section = arguments["network"]
+    shared = {key: arguments[key] for key in _SHARED}
+    if isinstance(section, DenseModel):
+        if not hasattr(section, "spec"):
+            raise ModelError(f"{place}: this model was not made by create_model, so no bundle could name it.")
+        return section
+    _, own = read_section(MODELS, section, kind="model", place=place, given=_SHARED, error=ModelError)
+    return create_model(section if isinstance(section, str) else section["name"], **shared, **own)
+
+
 def _plain(key: str, value: Any) -> Any:
-    """An argument as a bundle writes it down: lists for tuples, and no weights to fetch."""
+    """An argument as a bundle writes it down: lists for tuples, sections for models, and no weights to fetch."""
     if key == "pretrained":
         return False
+    if isinstance(value, DenseModel):
+        own = {inner: item for inner, item in value.spec.arguments.items() if inner not in _SHARED}
+        return {"name": value.spec.name, **own}
     if isinstance(value, dict):
         return {inner: _plain(inner, item) for inner, item in value.items()}
     return [_plain("", item) for item in value] if isinstance(value, tuple | list) else value

@@ -8,11 +8,14 @@ from atrous.surgery.loaded import Loaded
 
 __all__ = ["Loaded", "load_matching"]
 
+INSIDE = ("network.mean", "network.std")  # follow the normalisation of the model around it
+
 
 def load_matching(model: nn.Module, weights: dict[str, Tensor], *, source: str) -> Loaded:
     """Load the weights whose names and shapes fit, and say which did not.
 
-    The buffers of the input normalisation are left to the caller.
+    Weights of a network also fit the one inside a model that is built around it, its `network`. The buffers of the
+    input normalisation are left to the caller.
 
     Args:
         model: to be changed.
@@ -24,6 +27,9 @@ def load_matching(model: nn.Module, weights: dict[str, Tensor], *, source: str) 
     """
     own = {name: value for name, value in model.state_dict().items() if name not in ("mean", "std")}
     weights = {name: value for name, value in weights.items() if name not in ("mean", "std")}
+    if not weights.keys() & own.keys():
+        inside = {f"network.{name}": value for name, value in weights.items()}
+        weights = inside if inside.keys() & own.keys() else weights
     taken = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     kernels = {name for name, parameter in model.named_parameters() if parameter.ndim > 1}
     if not kernels & taken.keys():
@@ -37,6 +43,6 @@ def load_matching(model: nn.Module, weights: dict[str, Tensor], *, source: str) 
             own[name].copy_(value)
     return Loaded(
         taken=tuple(taken),
-        fresh=tuple(name for name in own if name not in taken),
+        fresh=tuple(name for name in own if name not in taken and name not in INSIDE),
         unused=tuple(name for name in weights if name not in taken),
     )
