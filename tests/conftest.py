@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
+import hypothesis
 import jaxtyping
 import pytest
 from jaxtyping import install_import_hook
+
+# No test asserts a time, and a busy machine is no failure.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # The annotations of these packages are checked while the tests run; the user never pays for it.
 CHECKED = ("losses", "metrics", "tasks", "layers", "encoders", "models")

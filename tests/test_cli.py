@@ -12,7 +12,7 @@ import typer
 from atrous import cli, workflows
 from atrous.errors import DataError
 
-COMMANDS = ["check", "demo", "evaluate", "models", "predict", "report", "sample", "train"]
+COMMANDS = ["check", "demo", "evaluate", "models", "predict", "report", "sample", "train", "tune-crf"]
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
         return stand_in
 
-    for name in ("sample", "check", "train", "evaluate", "predict", "report", "demo"):
+    for name in ("sample", "check", "train", "evaluate", "predict", "report", "demo", "tune_crf"):
         monkeypatch.setattr(workflows, name, record(name))
     return seen
 
@@ -90,18 +90,32 @@ def test_train_needs_nothing_but_data(handed: dict[str, Any]) -> None:
 )
 def test_predict_hands_on_everything(given: str, margin: Any, handed: dict[str, Any]) -> None:
     line = "predict run a.png more/*.tif -o out --overlay --confidence --skip-existing --format tif --tile 64"
-    line += " --views hflip,vflip --device cpu --precision float32 --margin"
+    line += " --views hflip,vflip --refine crf:iterations=3 --device cpu --precision float32 --margin"
     assert cli.main([*line.split(), given]) == 0
     assert handed["args"] == ("run", ["a.png", "more/*.tif"], Path("out"))
     assert handed["outputs"] == workflows.Outputs("tif", overlay=True, confidence=True, skip_existing=True)
     assert (handed["tile"], handed["margin"], handed["views"]) == (64, margin, ["hflip", "vflip"])
     assert (handed["device"], handed["precision"]) == ("cpu", "float32")
+    assert handed["refine"] == "crf:iterations=3"
 
 
 def test_evaluate_hands_on_everything(handed: dict[str, Any]) -> None:
     assert cli.main(["evaluate", "run", "data", "--split", "test", "--tile", "64", "--classes", "c.yaml"]) == 0
     assert handed["args"] == ("run", Path("data"))
     assert (handed["split"], handed["tile"], handed["classes"]) == ("test", 64, Path("c.yaml"))
+    assert (handed["refine"], handed["boundary"]) == (None, True)
+    assert cli.main(["evaluate", "run", "data", "--refine", "none", "--no-boundary"]) == 0
+    assert (handed["refine"], handed["boundary"]) == ("none", False)
+
+
+def test_tune_crf_hands_on_everything(handed: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    line = "tune-crf run data bilateral_xy=[30,60] iterations=10 --split test --images 7 --device cpu"
+    assert cli.main([*line.split(), "--precision", "float32", "--classes", "c.yaml"]) == 0
+    assert handed["args"] == ("run", Path("data"))
+    assert handed["overrides"] == ["bilateral_xy=[30,60]", "iterations=10"]
+    assert (handed["split"], handed["images"], handed["classes"]) == ("test", 7, Path("c.yaml"))
+    assert (handed["device"], handed["precision"]) == ("cpu", "float32")
+    assert capsys.readouterr().out == "done\n"
 
 
 def test_other_commands_hand_on(handed: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Sixty-four kinds of bad data, recipe and command line: each ends as one line that names the place and the fix.
+"""Seventy-three kinds of bad data, recipe and command line: each ends as one line that names the place and the fix.
 
 Every case makes its own small data folder, spoils one thing in it (or in a recipe, or on the command line) and runs the
 command in this process. `check` lists what it finds on standard output; everything else is one line `error: ...` on
@@ -288,6 +288,16 @@ def recipe_encoder_without_stride(world: World) -> list[str]:
     return world.train("model={name: fcn, encoder: swin_tiny_patch4_window7_224}")
 
 
+@case(r"recipe\.yaml line 6, refine\.iteratons: crf takes no argument 'iteratons'\. Did you mean 'iterations'\?")
+def recipe_refinement_argument_unknown(world: World) -> list[str]:
+    return world.train(recipe=RECIPE + "refine: {name: crf, iteratons: 3}\n")
+
+
+@case(r"recipe\.yaml line 6, refine: there is nothing named 'CRF' that refines\. .*crf")
+def recipe_refinement_unknown(world: World) -> list[str]:
+    return world.train(recipe=RECIPE + "refine: CRF\n")
+
+
 @case(r"command line: got 'resnet34', but an override is KEY=VALUE, such as")
 def override_without_key(world: World) -> list[str]:
     return world.train("resnet34")
@@ -424,6 +434,41 @@ def margin_unknown(world: World) -> list[str]:
 @case(r"'hflop'.* Did you mean 'hflip'\?")
 def view_unknown(world: World) -> list[str]:
     return world.predict("--views", "hflop")
+
+
+@case(r"--refine: there is nothing named 'cfr' that refines\. Did you mean 'crf'\?")
+def refinement_unknown(world: World) -> list[str]:
+    return world.predict("--refine", "cfr")
+
+
+@case(r"--refine, bilateral_x: crf takes no argument 'bilateral_x'\. Did you mean 'bilateral_xy'\?")
+def refinement_argument_unknown(world: World) -> list[str]:
+    return world.evaluate("--refine", "crf:bilateral_x=60")
+
+
+@case(r"--refine: got '60' in 'crf:60'; say NAME:KEY=VALUE,\.\.\., such as crf:bilateral_xy=60")
+def refinement_without_key(world: World) -> list[str]:
+    return world.predict("--refine", "crf:60")
+
+
+@case(r"--refine, iterations: got 0 \(int\), but iterations of crf must be int, at least 1")
+def refinement_of_nothing(world: World) -> list[str]:
+    return world.evaluate("--refine", "crf:iterations=0")
+
+
+@case(r"command line, bilateral_rbg: Grid takes no argument 'bilateral_rbg'\. Did you mean 'bilateral_rgb'\?")
+def tuning_entry_unknown(world: World) -> list[str]:
+    return ["tune-crf", str(world.bundle), str(world.data), "bilateral_rbg=3"]
+
+
+@case(r"cells\.bundle: there is no such folder; settings are written into a bundle on this machine")
+def tuning_of_no_bundle(world: World) -> list[str]:
+    return ["tune-crf", str(world.root / "cells.bundle"), str(world.data)]
+
+
+@case(r"data: has no split 'tset'\. Did you mean 'test'\?")
+def tuning_by_an_unknown_split(world: World) -> list[str]:
+    return ["tune-crf", str(world.bundle), str(world.data), "--split", "tset"]
 
 
 @case(r"--format jpg: masks are written as png or tif")

@@ -19,8 +19,8 @@ _NAMES = {
     "evaluate": "workflows",
 }
 _SUBMODULES = {
-    "analysis", "bundle", "crf", "data", "encoders", "errors", "inference", "layers", "losses", "metrics", "models", "optim",
-    "recipe", "report", "surgery", "tables", "tasks", "training", "types", "workflows",
+    "analysis", "bundle", "crf", "data", "encoders", "errors", "inference", "layers", "losses", "metrics", "models",
+    "optim", "recipe", "report", "surgery", "tables", "tasks", "training", "types", "workflows",
 }  # fmt: skip
 
 __all__ = ["AtrousError", "Predictor", "create_model", "evaluate", "list_models", "load_bundle", "save_bundle", "train"]

@@ -32,6 +32,13 @@ Data = Annotated[Path, typer.Argument(metavar="DATA", help="Folder with images/,
 BundleName = Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle, a run folder, or a Hub id.")]
 ClassFile = Annotated[Path | None, typer.Option("--classes", help="A classes.yaml to use instead of the folder's.")]
 Tile = Annotated[int | None, typer.Option(help="Side of the tiles in pixels. Default: whole images.")]
+Refine = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME[:KEY=VALUE,...]",
+        help="Refine the masks: crf, local_crf, crf:bilateral_xy=60,iterations=10. none: not even as the bundle says.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 
@@ -217,6 +224,8 @@ def evaluate(
         Path | None, typer.Option("--out", "-o", metavar="FILE.json", help="Write all numbers here.")
     ] = None,
     tile: Tile = None,
+    refine: Refine = None,
+    boundary: Annotated[bool, typer.Option(help="Measure the boundary F1 too.")] = True,
     device: Device = "auto",
     precision: Precision = "auto",
     classes: ClassFile = None,
@@ -231,7 +240,16 @@ def evaluate(
         raise UsageError(f"{out}: is a folder; name a file, such as {out / 'evaluation.json'}.")
     with _progress("evaluating") as progress:
         result = workflows.evaluate(
-            bundle, data, split=split, tile=tile, device=device, precision=precision, classes=classes, progress=progress
+            bundle,
+            data,
+            split=split,
+            tile=tile,
+            refine=refine,
+            boundary=boundary,
+            device=device,
+            precision=precision,
+            classes=classes,
+            progress=progress,
         )
     print(result)
     if out is not None:
@@ -257,6 +275,7 @@ def predict(
             help="Views to average over, as in hflip,vflip; mc:20 samples dropout 20 times and maps the uncertainty.",
         ),
     ] = "",
+    refine: Refine = None,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
@@ -275,6 +294,7 @@ def predict(
             tile=tile,
             margin=_margin(margin),
             views=[view for view in views.split(",") if view],
+            refine=refine,
             device=device,
             precision=precision,
             progress=progress,
@@ -284,6 +304,40 @@ def predict(
 
 def _margin(text: str) -> Any:
     return int(text) if text.lstrip("-").isdigit() else text
+
+
+@app.command("tune-crf")
+def tune_crf(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle or a run folder, which is written to.")],
+    data: Data,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="What to try, as bilateral_xy=[30,60].")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    images: Annotated[int, typer.Option(help="Choose by this many of its images; 0 for all.")] = 25,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    classes: ClassFile = None,
+) -> None:
+    """Choose the settings of a CRF by labelled images, and have the bundle refine its masks by it from now on.
+
+    Example: atrous tune-crf runs/cells data/cells iterations=10
+    """
+    from atrous import workflows
+
+    with _progress("tuning") as progress:
+        result = workflows.tune_crf(
+            bundle,
+            data,
+            split=split,
+            images=images,
+            overrides=overrides or [],
+            device=device,
+            precision=precision,
+            classes=classes,
+            progress=progress,
+        )
+    print(result)
 
 
 @app.command()

@@ -15,10 +15,11 @@ import yaml
 from atrous.errors import AtrousError, RecipeError, did_you_mean
 from atrous.tables import KeyPath, Place, check_arguments, describe_value, read_section
 
-__all__ = ["SECTIONS", "Recipe", "list_recipes", "load_recipe", "read_yaml", "write_yaml"]
+__all__ = ["SECTIONS", "Recipe", "list_recipes", "load_recipe", "read_value", "read_yaml", "write_yaml"]
 
-SECTIONS = ("model", "data", "task", "optimizer", "schedule", "training", "seed", "input")
-"""What a recipe may say. `input` is written in bundles: the kind and channels of the images."""
+SECTIONS = ("model", "data", "task", "optimizer", "schedule", "training", "refine", "seed", "input")
+"""What a recipe may say. `refine` names what predictions are refined by, see `atrous.inference.REFINERS`. `input` is
+written in bundles: the kind and channels of the images."""
 
 RECIPES = Path(__file__).parent / "recipes"
 _NAMED = ("model", "task", "optimizer", "schedule")  # sections that are a name and its arguments
@@ -156,6 +157,21 @@ def read_yaml(
     return values, Place(source, lines=reader.lines)
 
 
+def read_value(text: str, *, source: str, error: type[AtrousError] = RecipeError) -> Any:
+    """One value written as in a recipe, such as `1e-4` on the command line.
+
+    Args:
+        text: YAML.
+        source: what messages call it.
+        error: class of the error to raise.
+
+    Example:
+        >>> read_value("1e-4", source="command line"), read_value("no", source="command line")
+        (0.0001, 'no')
+    """
+    return _Reader(source, error, numbered=False).read(text)
+
+
 def write_yaml(values: Mapping[str, Any]) -> str:
     """Plain values as YAML, inner collections in one line; tuples become lists.
 
@@ -207,7 +223,7 @@ def _override(values: dict[str, Any], lines: dict[KeyPath, str], text: str) -> N
     here = Place("command line")
     if parts[0] not in SECTIONS:
         raise RecipeError(f"command line: a recipe has no section {parts[0]!r}. {did_you_mean(parts[0], SECTIONS)}")
-    value = _Reader(f"command line, {key}", RecipeError, numbered=False).read(written)
+    value = read_value(written, source=f"command line, {key}")
     box: Any = values
     path: KeyPath = ()
     for part in parts[:-1]:

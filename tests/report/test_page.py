@@ -106,6 +106,32 @@ def test_the_page_tells_what_it_was_given(tmp_path: Path) -> None:
     assert f"{100 * share[1]:.1f} %" in text
 
 
+def test_before_and_after_a_refinement(tmp_path: Path) -> None:
+    told = content()
+    panel = told.best[0]
+    before = panel.predicted.copy()
+    before[:8] = 1 - before[:8]  # an eighth of the pixels
+    told = replace(told, refined=[replace(panel, unrefined=before)], refinement="crf:bilateral_xy=60")
+    reader = Reader(page(tmp_path, told))
+    assert len(reader.sources) == 2 + 4 + 4 + 4
+    assert {"#refined"} <= set(reader.links)
+    assert "refined" in reader.ids
+    for words in ("Before and after refinement", "crf:bilateral_xy=60", "12.50 % of the pixels changed", "right only"):
+        assert words in reader.text
+    plain = Reader(page(tmp_path, content()))
+    assert "refined" not in plain.ids
+    assert "#refined" not in plain.links
+
+
+def test_boundary_scores_have_a_column_where_they_were_measured(tmp_path: Path) -> None:
+    told = content()
+    assert "Boundary F1" not in Reader(page(tmp_path, told)).text
+    summary = {**told.evaluation["summary"], "boundary_f1": {"class 0": 0.123, "class 1": float("nan")}}
+    text = Reader(page(tmp_path, replace(told, evaluation={**told.evaluation, "summary": summary}))).text
+    assert "Boundary F1" in text
+    assert "0.123" in text
+
+
 def test_names_cannot_break_the_page(tmp_path: Path) -> None:
     told = replace(content(), title="<script>alert(1)</script>", class_names=["a<b", 'c"d'], recipe="</pre><script>")
     told = replace(told, evaluation={**told.evaluation, "summary": {"iou": {"a<b": 0.5, 'c"d': 0.25}, "accuracy": {}}})

@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atrous.report.pictures import IGNORED, WRONG, data_uri, error_map, overlay, paint, shrink, to_display
+from atrous.report.pictures import (
+    IGNORED,
+    MENDED,
+    WRONG,
+    change_map,
+    data_uri,
+    error_map,
+    overlay,
+    paint,
+    shrink,
+    to_display,
+)
 
 COLORS = [(10, 20, 30), (200, 100, 0)]
 
@@ -78,6 +89,21 @@ def test_error_map_marks_wrong_and_ignored_pixels_alone() -> None:
     assert shown[0, 2].tolist() == list(IGNORED)
     assert shown[0, 0].tolist() == shown[0, 3].tolist()
     assert len(set(shown[0, 0].tolist())) == 1
+
+
+def test_change_map_tells_mended_from_spoilt() -> None:
+    image = np.full((1, 6, 3), 200, np.uint8)
+    truth = np.array([[0, 1, 1, 2, 255, 1]], np.uint8)
+    before = np.array([[0, 0, 1, 0, 0, 0]], np.uint8)
+    after = np.array([[0, 1, 0, 1, 1, 0]], np.uint8)
+    shown = change_map(image, truth, before, after)[0].tolist()
+    assert shown[1] == list(MENDED)
+    assert shown[2] == list(WRONG)
+    assert shown[3] == shown[4] == list(IGNORED)
+    assert shown[0] == shown[5]
+    assert shown[0] not in ([200] * 3, list(MENDED), list(WRONG), list(IGNORED))
+    unknown = change_map(image, None, before, after)[0].tolist()
+    assert [pixel == list(IGNORED) for pixel in unknown] == [False, True, True, True, True, False]
 
 
 def test_shrink_keeps_labels_and_small_images() -> None:

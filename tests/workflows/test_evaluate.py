@@ -55,6 +55,35 @@ def test_ignored_pixels_and_images_count_for_nothing(run: Path, copy: Path) -> N
     ]
 
 
+def test_boundaries_are_measured_image_by_image(run: Path, data: Path) -> None:
+    import torch
+
+    from atrous.metrics import boundary_f1
+
+    result = evaluate(run, data, split="test", device="cpu", precision="float32")
+    predictor = Predictor.load(run / "bundle", device="cpu", precision="float32")
+    rows = []
+    for pair, told in zip(open_folder(data).splits["test"], result.images, strict=True):
+        decided, truth = predictor(read_image(pair.image).array).classes, read_mask(pair.mask)
+        row = boundary_f1(torch.from_numpy(decided).long(), torch.from_numpy(truth).long(), 2).tolist()
+        assert told.boundary_f1 == pytest.approx(np.nanmean(row))
+        rows.append(row)
+    assert result.summary["mean_boundary_f1"] == pytest.approx(np.mean(np.nanmean(rows, axis=1)))
+    assert result.summary["boundary_f1"]["cell"] == pytest.approx(np.nanmean(rows, axis=0)[1])
+    assert f"boundary F1 {result.summary['mean_boundary_f1']:.3f}" in str(result)
+    without = evaluate(run, data, split="test", boundary=False, device="cpu", precision="float32")
+    assert "boundary" not in str(without)
+    assert without.matrix == result.matrix
+    assert math.isnan(without.images[0].boundary_f1)
+
+
+def test_older_evaluations_are_read(run: Path, data: Path) -> None:
+    values = json.loads(evaluate(run, data, split="test", boundary=False).to_json())
+    for image in values["images"]:
+        del image["boundary_f1"]
+    assert math.isnan(Evaluation.from_json(json.dumps(values)).images[0].boundary_f1)
+
+
 def test_json_and_back(run: Path, copy: Path, tmp_path: Path) -> None:
     write_image(open_folder(copy).splits["test"][0].mask, np.full((72, 88), 255, np.uint8))
     result = evaluate(run, copy, split="test")

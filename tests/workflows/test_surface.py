@@ -17,6 +17,7 @@ def test_names_are_functions(before: str) -> None:
     code = f"{before}\nimport atrous, atrous.workflows as w\n"
     code += f"assert all(type(getattr(w, name)).__name__ == 'function' for name in {JOBS})\n"
     code += "assert w.evaluate is atrous.evaluate and w.Evaluation and w.Outputs and w.ImageResult\n"
+    code += "assert w.Tuning and type(w.tune_crf).__name__ == 'function'\n"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -26,6 +26,7 @@ from atrous.bundle.base import (
     recover,
 )
 from atrous.bundle.card import model_card
+from atrous.bundle.read import load_bundle
 from atrous.errors import BundleError
 from atrous.models import DenseModel
 from atrous.recipe import SECTIONS, Recipe, write_yaml
@@ -33,7 +34,7 @@ from atrous.tables import Place, read_section
 from atrous.tasks import TASKS
 from atrous.types import KINDS
 
-__all__ = ["save_bundle"]
+__all__ = ["save_bundle", "update_bundle"]
 
 
 def save_bundle(
@@ -89,11 +90,43 @@ def save_bundle(
     arguments = {key: value for key, value in spec.arguments.items() if key not in FROM_ELSEWHERE}
     values |= {"model": {"name": spec.name, **arguments}, "task": section}
     values["input"] = {"kind": kind, "channels": model.in_channels}
-    values = {key: values[key] for key in SECTIONS if key in values}
-    figures = _nan_to_none(dict(metrics or {}))
     table = [{"name": name, "color": list(color)} for name, color in zip(names, colors, strict=True)]
+    _write(path, _tensors(model), _texts(path, values, table, metrics or {}), {"format": "pt", "model": spec.name})
+    return path
+
+
+def update_bundle(path: str | Path, *, sections: Mapping[str, Any], metrics: Mapping[str, Any] | None = None) -> Path:
+    """Change what a bundle says, and leave its model as it is; whole or not at all, as `save_bundle`.
+
+    Args:
+        path: the folder of a bundle.
+        sections: of its recipe that are exchanged; None takes one out. Not those of model, task and input.
+        metrics: figures that are exchanged.
+
+    Returns:
+        The folder.
+
+    Raises:
+        BundleError: if there is no bundle, or it cannot be written.
+    """
+    if fixed := [key for key in ("model", "task", "input") if key in sections]:
+        raise BundleError(f"{path}: the section {fixed[0]} belongs to the weights; save another bundle instead.")
+    found = load_bundle(path)
+    values = {key: value for key, value in {**found.recipe, **sections}.items() if value is not None}
+    table = [{"name": name, "color": list(color)} for name, color in zip(found.class_names, found.colors, strict=True)]
+    texts = _texts(Path(path), values, table, {**found.metrics, **(metrics or {})})
+    _write(Path(path), _tensors(found.model), texts, {"format": "pt", "model": found.model.spec.name})
+    return Path(path)
+
+
+def _texts(
+    path: Path, values: Mapping[str, Any], table: list[dict[str, Any]], metrics: Mapping[str, Any]
+) -> dict[str, str]:
+    """All files but the weights."""
+    values = {key: values[key] for key in SECTIONS if key in values}
+    figures = _nan_to_none(dict(metrics))
     try:
-        texts = {
+        return {
             RECIPE: write_yaml(values),
             CLASSES: json.dumps({"classes": table}, indent=2, ensure_ascii=False),
             METRICS: json.dumps(figures, indent=2, ensure_ascii=False),
@@ -101,8 +134,6 @@ def save_bundle(
         }
     except (YAMLError, TypeError) as failed:
         raise BundleError(f"{path}: recipe and metrics are text, numbers, lists and mappings ({failed}).") from None
-    _write(path, _tensors(model), texts, {"format": "pt", "model": spec.name})
-    return path
 
 
 def _default_colors(names: Sequence[str]) -> tuple[Color, ...]:

@@ -1,19 +1,23 @@
 """From a trained network to masks: tiles, views, sources larger than memory, and the predictor that drives them."""
 
 from atrous.inference.predictor import Predictor, SeamWarning
+from atrous.inference.refine import REFINERS, Refiner, read_refine
 from atrous.inference.scorer import ModelScorer, PixelScorer
 from atrous.inference.sources import ImageSource, open_source
 from atrous.inference.tiles import Span, spans
 from atrous.inference.views import VIEWS
 
 __all__ = [
+    "REFINERS",
     "VIEWS",
     "ImageSource",
     "ModelScorer",
     "PixelScorer",
     "Predictor",
+    "Refiner",
     "SeamWarning",
     "Span",
     "open_source",
+    "read_refine",
     "spans",
 ]

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from atrous.errors import BundleError, ModelError, UsageError, did_you_mean
 from atrous.inference.canvas import Canvas
+from atrous.inference.refine import Part, Refiner, Refining, read_refine
 from atrous.inference.sampling import Sampled
 from atrous.inference.scorer import ModelScorer, PixelScorer
 from atrous.inference.seams import Seams
 from atrous.inference.sources import Source, open_source
 from atrous.inference.tiles import Span, spans
 from atrous.inference.views import Passes, View, average_passes, average_scores, read_views
+from atrous.tables import Place
 from atrous.tasks import TASKS, Task
 from atrous.types import KINDS, Prediction
 
@@ -45,12 +47,13 @@ class SeamWarning(UserWarning):
 
 @dataclass(frozen=True)
 class _Plan:
-    """How an image is cut, whether that gives the answer of one pass, and the same in words."""
+    """How an image is cut, whether that gives the answer of one pass, the same in words, and what would mend it."""
 
     rows: list[Span]
     columns: list[Span]
     exact: bool
     text: str
+    cure: str = ""
 
 
 class Predictor:
@@ -64,6 +67,7 @@ class Predictor:
         precision: "auto" takes the fastest that the device has in hardware (bfloat16 on most); "float32" is exact.
         colors: one per class, 0..255; a palette where none are given.
         kind: what the numbers of the images are: "uint8", "uint16" or "float32".
+        refine: what scores are refined by where a call says nothing else: see `__call__`.
 
     Raises:
         UsageError: if the arguments do not go together, or the machine has no such device.
@@ -72,6 +76,7 @@ class Predictor:
         class_names: one per class.
         colors: one per class, 0..255.
         kind: what the numbers of the images are.
+        refiner: what scores are refined by where a call says nothing else, or None.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class Predictor:
         precision: str = "auto",
         colors: Sequence[tuple[int, int, int]] | None = None,
         kind: str = "uint8",
+        refine: Any = None,
     ) -> None:
         from atrous.data.classes import default_colors
 
@@ -103,6 +109,7 @@ class Predictor:
         self.class_names = tuple(class_names)
         self.colors = tuple(colors) if colors is not None else tuple(default_colors(class_names))
         self.kind = kind
+        self.refiner = read_refine(refine)
         self.scorer: PixelScorer = (
             ModelScorer(model, task, device=device, precision=precision) if isinstance(model, nn.Module) else model
         )
@@ -110,8 +117,10 @@ class Predictor:
         self._warned = False
 
     @classmethod
-    def load(cls, bundle: str | Path, device: str = "auto", precision: str = "auto") -> Self:
+    def load(cls, bundle: str | Path, device: str = "auto", precision: str = "auto", refine: Any = None) -> Self:
         """A predictor from a bundle: a folder, or "owner/name" on the Hugging Face Hub.
+
+        It refines as the bundle says, unless `refine` says otherwise: see `__call__`.
 
         Raises:
             BundleError: if there is no bundle, or it is damaged.
@@ -120,6 +129,9 @@ class Predictor:
         from atrous.bundle import load_bundle
 
         found = load_bundle(bundle)
+        if refine is None:
+            place = Place(str(found.path / "recipe.yaml")) / "refine"
+            refine = read_refine(found.recipe.get("refine"), place=place, error=BundleError)
         arguments = {key: value for key, value in found.task.items() if key != "name"}
         arguments = {key: value for key, value in arguments.items() if key not in ("loss", "aux_weight")}
         task = TASKS[found.task["name"]](found.model.num_classes, **arguments)  # type: ignore[call-arg]
@@ -131,6 +143,7 @@ class Predictor:
             precision=precision,
             colors=found.colors or None,
             kind=found.kind,
+            refine=refine,
         )
 
     @property
@@ -155,6 +168,7 @@ class Predictor:
         tile: int | None = None,
         margin: Margin = "exact",
         views: Iterable[str] = (),
+        refine: Any = None,
         scores: bool | Literal["auto"] = "auto",
     ) -> Prediction:
         """Predict an image.
@@ -162,7 +176,9 @@ class Predictor:
         Tiles with the exact margin give the answer of one pass, to rounding. Where the network sees the whole image,
         that cannot be: then 128 pixels of context are used, and a `SeamWarning` says once by how much the scores of
         neighbouring tiles differ at their seams; `last_note` says it for every image. With views, the promise holds
-        for images whose sides are multiples of the model's alignment.
+        for images whose sides are multiples of the model's alignment. Tiles are refined with context of their own
+        beyond the margin; a dense CRF is connected over the whole image, and tiles cut it there: note and warning say
+        how many pixels at the seams the tiles decide differently.
 
         Args:
             image: a path, an array of (H, W) or (H, W, C), anything NumPy takes for one, or an `ImageSource`.
@@ -172,6 +188,8 @@ class Predictor:
             views: names in `VIEWS`; scores are averaged over the image and these. "mc:N" averages over N passes with
                 the network's dropouts drawing, and fills `uncertainty`; "mc:N:SEED" draws others. What a pass draws is
                 a function of the seed and the place in the image: the same again, and the same in tiles.
+            refine: a name in `REFINERS`, {"name": ..., its arguments} or text such as "crf:bilateral_xy=60"; scores are
+                refined once, after the views. None does what the predictor was made with, "none" nothing.
             scores: keep them in the prediction; "auto" keeps up to 1 GB.
 
         Returns:
@@ -183,18 +201,22 @@ class Predictor:
             UsageError: if an argument is none of the above, or the memory does not hold a tile.
         """
         names, passes = self.check_views(views)
+        refiner = self.refiner if refine is None else read_refine(refine)
         if scores not in (True, False, "auto"):
             raise UsageError(f"scores is {scores!r}: say True, False or 'auto'")
         with open_source(image, channels=self.scorer.in_channels) as source:
             self.check_source(source)
-            plan = self._plan(source.shape[:2], tile, margin, bool(names))
-            prediction, seams = self._run(source, plan, (names, passes), scores)
+            plan = self._plan(source.shape[:2], tile, margin, bool(names), refiner)
+            prediction, seams = self._run(source, plan, (names, passes), refiner, scores)
         self._tell(plan, seams, warn=margin == "exact")
         return prediction
 
-    def explain(self, image_shape: Sequence[int], tile: int | None = None, margin: Margin = "exact") -> str:
+    def explain(
+        self, image_shape: Sequence[int], tile: int | None = None, margin: Margin = "exact", refine: Any = None
+    ) -> str:
         """How an image of some shape (H, W, ...) would be cut, and whether the answer is that of one pass."""
-        return self._plan((int(image_shape[0]), int(image_shape[1])), tile, margin, False).text
+        refiner = self.refiner if refine is None else read_refine(refine)
+        return self._plan((int(image_shape[0]), int(image_shape[1])), tile, margin, False, refiner).text
 
     def check_views(self, views: Iterable[str]) -> tuple[tuple[str, ...], Passes]:
         """The flips and turns among the views, and the passes.
@@ -230,7 +252,9 @@ class Predictor:
             f"{_channels(wanted)}: {cure}"
         )
 
-    def _plan(self, size: tuple[int, int], tile: int | None, margin: Margin, views: bool) -> _Plan:
+    def _plan(
+        self, size: tuple[int, int], tile: int | None, margin: Margin, views: bool, refiner: Refiner | None
+    ) -> _Plan:
         if tile is not None and (not isinstance(tile, int) or tile < 1):
             raise UsageError(f"tile is {tile!r}: give a number of pixels, or None for whole images")
         if margin not in ("exact", "auto") and (not isinstance(margin, int) or margin < 0):
@@ -243,7 +267,12 @@ class Predictor:
             return _Plan(rows, columns, True, f"{height} x {width} pixels in one pass")
         reach, sight = self._reach(margin, views)
         before, after = _context(reach, margin)
-        exact = reach is not None and before >= reach[0] and after >= reach[1]
+        exact, cure = reach is not None and before >= reach[0] and after >= reach[1], "A larger margin="
+        if refiner is not None:
+            before, after = before + refiner.reach, after + refiner.reach
+            if exact and not refiner.exact:
+                exact, cure = False, f"A larger context, as crf:margin={2 * refiner.reach or TILE},"
+                sight = f"{refiner.name} joins all pixels of an image, and here those within {refiner.reach} of a tile"
         rows, columns = (spans(length, tile, (before, after), self.scorer.alignment) for length in size)
         high, wide = (max(span.read.stop - span.read.start for span in axis) for axis in (rows, columns))
         text = (
@@ -251,7 +280,7 @@ class Predictor:
             f"before and {after} after (up to {high} x {wide}): "
             + ("the answer of one pass" if exact else f"not the answer of one pass, as {sight}")
         )
-        return _Plan(rows, columns, exact, text)
+        return _Plan(rows, columns, exact, text, cure)
 
     def _reach(self, margin: Margin, views: bool) -> tuple[tuple[int, int] | None, str]:
         """How far the network sees to either side, None where that is no number, and the same in words."""
@@ -269,24 +298,33 @@ class Predictor:
         return reach, f"the network sees {reach[0]} pixels before and {reach[1]} after"
 
     def _run(
-        self, source: Source, plan: _Plan, views: tuple[tuple[str, ...], Passes], keep_scores: bool | str
+        self,
+        source: Source,
+        plan: _Plan,
+        views: tuple[tuple[str, ...], Passes],
+        refiner: Refiner | None,
+        keep_scores: bool | str,
     ) -> tuple[Prediction, Seams | None]:
         size = source.shape[:2]
         canvas = Canvas(self.task, self.scorer.num_classes, size, keep_scores)
         seams = None if plan.exact else Seams()
         fill: np.ndarray | None = getattr(self.scorer, "fill", None)
         look = self._looking(*views, size)
+        refining = None if refiner is None else Refining(refiner, source, (plan.rows, plan.columns))
         for rows in plan.rows:
             for columns in plan.columns:
                 window = source.read(rows.read, columns.read, fill)
                 # (h, w, C) -> (1, C, h, w), which is channels_last in memory without a copy
                 image = torch.from_numpy(window.array).permute(2, 0, 1)[None]
                 scores, uncertainty = look(image, rows.read, columns.read)
-                if seams is not None:
-                    seams.see(rows, columns, scores)
-                canvas.put(rows, columns, scores, window.valid)
                 if uncertainty is not None:
                     canvas.put_uncertainty(rows, columns, uncertainty)
+                part = Part(rows, columns, scores, window.valid)
+                if refining is not None:
+                    part = refining(part, window.array)
+                if seams is not None:
+                    seams.see(part.rows, part.columns, part.scores)
+                canvas.put(*part)
         return canvas.prediction(), seams
 
     def _looking(self, names: tuple[str, ...], passes: Passes, size: tuple[int, int]) -> Look:
@@ -310,7 +348,8 @@ class Predictor:
         text = plan.text
         if seams is not None:
             measured = (
-                f"at {seams.count} seams the scores of neighbouring tiles differ by at most {seams.largest:.2g}"
+                f"at {seams.count} seams the scores of neighbouring tiles differ by at most {seams.largest:.2g}, and "
+                f"{100 * seams.changed:.2g} % of the pixels are decided differently"
                 if seams.count
                 else "no two tiles read the same pixel, so the error at the seams could not be measured"
             )
@@ -318,7 +357,7 @@ class Predictor:
         self._notes.text = text
         if seams is not None and warn and not self._warned:
             self._warned = True
-            warnings.warn(f"{text}. A larger margin= makes it smaller.", SeamWarning, stacklevel=3)
+            warnings.warn(f"{text}. {plan.cure} makes it smaller.", SeamWarning, stacklevel=3)
 
 
 def _context(reach: tuple[int, int] | None, margin: Margin) -> tuple[int, int]:

@@ -15,13 +15,23 @@ class Seams:
     Both tiles score these pixels: one keeps them, the other has them in its margin. Where the network sees farther than
     the margin, they differ, and by how much is what a picture put together from tiles can be off at its seams. Only the
     strips along the seams are held, never a tile.
+
+    Attributes:
+        count: seams that were compared.
+        largest: the largest difference of two scores.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.largest = 0.0
+        self._pixels = self._changed = 0
         self._left: _Strip | None = None
         self._above: dict[int, _Strip] = {}
+
+    @property
+    def changed(self) -> float:
+        """Share of the compared pixels whose highest score is that of another class."""
+        return self._changed / max(self._pixels, 1)
 
     def see(self, rows: Span, columns: Span, scores: Tensor) -> None:
         """Take note of one tile; tiles come row by row, from left to right.
@@ -45,6 +55,8 @@ class Seams:
             return  # no pixel that both have read
         first, second = (x.scores[start - x.place.start : stop - x.place.start] for x in (before, after))
         self.largest = max(self.largest, float((first - second).abs().max()))
+        differing = first.argmax(1) != second.argmax(1)  # (pixels across the seam, K, pixels along it)
+        self._pixels, self._changed = self._pixels + differing.numel(), self._changed + int(differing.sum())
         self.count += 1
 
 

@@ -1,8 +1,9 @@
-"""How good classes are: one confusion matrix over the whole data set, and the measures read from it."""
+"""How good classes are: one confusion matrix over the whole data set, the measures read from it, and boundaries."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from atrous.metrics.boundary import boundary_f1, boundary_tolerance, class_boundary_f1, mean_boundary_f1
 from atrous.metrics.confusion import (
     class_accuracy,
     class_iou,
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
 __all__ = [
     "METRICS",
     "ConfusionMatrix",
+    "boundary_f1",
+    "boundary_tolerance",
     "class_accuracy",
+    "class_boundary_f1",
     "class_iou",
     "confusion_matrix",
     "frequency_weighted_iou",
     "mean_accuracy",
+    "mean_boundary_f1",
     "mean_iou",
     "pixel_accuracy",
     "summarize",

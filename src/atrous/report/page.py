@@ -35,6 +35,7 @@ class Panel:
         truth: (H, W) true classes with 255 = ignored, or None.
         predicted: (H, W) decided classes, or None.
         mean_iou: mean IoU over the classes of this image alone, or None.
+        unrefined: (H, W) classes decided without the refinement, or None where there is none.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Panel:
     truth: np.ndarray | None = None
     predicted: np.ndarray | None = None
     mean_iou: float | None = None
+    unrefined: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class ReportContent:
         evaluation: `split`, `matrix` (true, predicted) and `summary` of an evaluation, or None.
         best: images that were segmented best, best first.
         worst: images that were segmented worst, worst first.
+        refined: images before and after the refinement; none where masks are not refined.
+        refinement: what refines them, or "".
         environment: (label, value) of times, machine and versions.
         command: the command that repeats the run, or "".
         recipe: the recipe as YAML, or "".
@@ -80,6 +84,8 @@ class ReportContent:
     evaluation: Mapping[str, Any] | None = None
     best: Sequence[Panel] = ()
     worst: Sequence[Panel] = ()
+    refined: Sequence[Panel] = ()
+    refinement: str = ""
     environment: Sequence[Fact] = ()
     command: str = ""
     recipe: str = field(default="", repr=False)
@@ -126,12 +132,15 @@ def _render(content: ReportContent, side: int) -> str:
         examples=[_example(panel, content.colors, side) for panel in content.examples],
         best=[_compared(panel, content.colors, side) for panel in content.best],
         worst=[_compared(panel, content.colors, side) for panel in content.worst],
+        refined=[_before_and_after(panel, content.colors, side) for panel in content.refined],
         wrong=_hex(pictures.WRONG),
+        mended=_hex(pictures.MENDED),
         ignored=_hex(pictures.IGNORED),
         errors=[f for f in content.findings or () if f["severity"] == "error"],
         warnings=[f for f in content.findings or () if f["severity"] != "error"],
         listed=LISTED,
         class_rows=_class_rows(content) if evaluation else [],
+        edges=bool(evaluation and evaluation["summary"].get("boundary_f1")),
         confusion=_confusion(evaluation["matrix"]) if evaluation else [],
         mistakes=_mistakes(evaluation["matrix"], content.class_names) if evaluation else [],
     )
@@ -162,6 +171,23 @@ def _compared(panel: Panel, colors: Sequence[pictures.Color], side: int) -> dict
     return {"name": panel.name, "views": views, "score": score}
 
 
+def _before_and_after(panel: Panel, colors: Sequence[pictures.Color], side: int) -> dict[str, Any]:
+    """Image, prediction, refined prediction and where they differ, side by side."""
+    assert panel.predicted is not None
+    assert panel.unrefined is not None
+    share = f"{100 * float((panel.predicted != panel.unrefined).mean()):.2f} %"
+    image = pictures.shrink(panel.image, side)
+    truth = None if panel.truth is None else pictures.shrink(panel.truth, side, labels=True)
+    before, after = (pictures.shrink(classes, side, labels=True) for classes in (panel.unrefined, panel.predicted))
+    views = [
+        ("image", pictures.data_uri(image)),
+        ("prediction", pictures.data_uri(pictures.paint(before, colors), flat=True)),
+        ("refined", pictures.data_uri(pictures.paint(after, colors), flat=True)),
+        ("changed", pictures.data_uri(pictures.change_map(image, truth, before, after))),
+    ]
+    return {"name": panel.name, "views": views, "share": share}
+
+
 def _class_rows(content: ReportContent) -> list[dict[str, Any]]:
     """One row per class: its scores, and how much of the data it is."""
     evaluation = content.evaluation or {}
@@ -175,6 +201,7 @@ def _class_rows(content: ReportContent) -> list[dict[str, Any]]:
                 "color": _hex(color),
                 "iou": _finite(summary["iou"].get(name)),
                 "accuracy": _finite(summary["accuracy"].get(name)),
+                "edge": _finite(summary.get("boundary_f1", {}).get(name)),
                 "trained": content.shares[k] if k < len(content.shares) else None,
                 "share": float(matrix[k].sum() / total),
             }

@@ -8,12 +8,14 @@ import numpy as np
 
 from atrous.types import IGNORE_INDEX
 
-__all__ = ["Color", "data_uri", "error_map", "overlay", "paint", "shrink", "to_display"]
+__all__ = ["Color", "change_map", "data_uri", "error_map", "overlay", "paint", "shrink", "to_display"]
 
 Color = tuple[int, int, int]
 
 WRONG: Color = (213, 94, 0)
 """Vermilion of the Okabe-Ito palette: told from grey by every kind of colour vision."""
+MENDED: Color = (0, 114, 178)
+"""Blue of the same palette."""
 IGNORED: Color = (150, 150, 158)
 
 
@@ -110,13 +112,37 @@ def error_map(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np
     Returns:
         (H, W, 3) uint8.
     """
-    grey = image.astype(np.float32).mean(axis=2, keepdims=True)
-    pale = np.broadcast_to(165 + grey * (90 / 255), image.shape).astype(np.uint8)
-    result = pale.copy()
+    result = _pale(image)
     ignored = truth == IGNORE_INDEX
     result[ignored] = IGNORED
     result[(truth != predicted) & ~ignored] = WRONG
     return result
+
+
+def change_map(image: np.ndarray, truth: np.ndarray | None, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """The image in pale grey with the pixels that changed: now right, now wrong, or neither.
+
+    Args:
+        image: (H, W, 3) uint8.
+        truth: (H, W) true classes, `IGNORE_INDEX` = counts for nothing; None where nobody knows.
+        before: (H, W) decided classes.
+        after: (H, W) decided classes.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    result = _pale(image)
+    changed = before != after
+    result[changed] = IGNORED  # from one wrong class to another, or where nothing is known
+    if truth is not None:
+        result[changed & (after == truth)] = MENDED
+        result[changed & (before == truth)] = WRONG
+    return result
+
+
+def _pale(image: np.ndarray) -> np.ndarray:
+    grey = image.astype(np.float32).mean(axis=2, keepdims=True)
+    return np.broadcast_to(165 + grey * (90 / 255), image.shape).astype(np.uint8)
 
 
 def shrink(array: np.ndarray, side: int, *, labels: bool = False) -> np.ndarray:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from atrous.workflows.report import report
     from atrous.workflows.sample import sample
     from atrous.workflows.train import train
+    from atrous.workflows.tune import Tuning, tune_crf
 
 __all__ = [
     "Description",
@@ -24,6 +25,7 @@ __all__ = [
     "ImageResult",
     "Lineage",
     "Outputs",
+    "Tuning",
     "check",
     "demo",
     "describe",
@@ -33,6 +35,7 @@ __all__ = [
     "report",
     "sample",
     "train",
+    "tune_crf",
 ]
 
 _JOBS = ("check", "demo", "evaluate", "lineage", "predict", "report", "sample", "train")
@@ -42,7 +45,9 @@ _OTHERS = {
     "ImageResult": "evaluate",
     "Lineage": "lineage",
     "Outputs": "predict",
+    "Tuning": "tune",
     "describe": "lineage",
+    "tune_crf": "tune",
 }
 
 

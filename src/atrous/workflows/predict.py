@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -62,6 +62,7 @@ def predict(
     tile: int | None = None,
     margin: int | Literal["exact", "auto"] = "exact",
     views: Sequence[str] = (),
+    refine: Any = None,
     device: str = "auto",
     precision: str = "auto",
     progress: Callable[[int, int], None] | None = None,
@@ -80,6 +81,8 @@ def predict(
         margin: context around a tile: "exact" for the same answer as without tiles, "auto", or pixels.
         views: names of flips and turns to average over, and "mc:N" for N passes with dropout: their uncertainty is
             written too.
+        refine: what the scores are refined by, such as "crf:bilateral_xy=60"; None does what the bundle says, "none"
+            nothing.
         device: "auto", "cpu", "cuda", ...
         precision: "auto", "float32", "bfloat16" or "float16".
         progress: called with the number of images done and of all.
@@ -92,11 +95,12 @@ def predict(
             an image.
         DataError: after all images, if some could not be segmented.
     """
-    from atrous.workflows.runs import bundle_of, check_tile
+    from atrous.workflows.runs import bundle_of, check_refine, check_tile
 
     if outputs.format not in ("png", "tif"):
         raise UsageError(f"--format {outputs.format}: masks are written as png or tif.")
     check_tile(tile, margin)
+    check_refine(refine)
     outputs = replace(outputs, uncertainty=any(view.split(":")[0] == "mc" for view in views))
     folder = Path(out)
     todo = _plan(find_images(images), folder, outputs)
@@ -104,7 +108,7 @@ def predict(
         return []
     from atrous.inference import Predictor
 
-    predictor = Predictor.load(bundle_of(bundle), device=device, precision=precision)
+    predictor = Predictor.load(bundle_of(bundle), device=device, precision=precision, refine=refine)
     predictor.check_views(views)
 
     def segment(image: Path) -> "Prediction":

@@ -1,10 +1,11 @@
 """The report of a run: gathers what the run folder and its data hold, and has the page written."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from atrous.errors import AtrousError, UsageError
 
@@ -61,7 +62,7 @@ def _gather(run: Path, data: str | Path | None, evaluation: "Evaluation | None",
     log = read_log(run / "log.csv")
     bundle, predictor = load_predictor(run, device=device)
     root = data or told.get("data") or (measured and measured.data)
-    examples, best, worst, missing = _pictures(root, told.get("classes"), bundle, predictor, measured)
+    shown = _pictures(root, told.get("classes"), bundle, predictor, measured)
     shares = [entry["share"] for entry in summary.get("classes", [])]
     return ReportContent(
         title=f"{bundle.model.spec.name} on {Path(root).name if root else 'its data'}",
@@ -69,14 +70,16 @@ def _gather(run: Path, data: str | Path | None, evaluation: "Evaluation | None",
         colors=predictor.colors,
         lead=_lead(bundle, summary, log, measured),
         headline=_headline(bundle, log, measured),
-        data_facts=[*_data_facts(summary, root), *missing],
+        data_facts=[*_data_facts(summary, root), *shown.missing],
         shares=shares if len(shares) == len(bundle.class_names) else [],
-        examples=examples,
+        examples=shown.examples,
         findings=checked.get("findings"),
         log=log,
         evaluation=None if measured is None else {**vars(measured)},
-        best=best,
-        worst=worst,
+        best=shown.best,
+        worst=shown.worst,
+        refined=shown.refined,
+        refinement=str(predictor.refiner or ""),
         environment=_environment(run, log, measured),
         command=f"atrous train {root} --recipe {run / 'recipe.yaml'} -o NEW_RUN" if root else "",
         recipe=(run / "recipe.yaml").read_text(encoding="utf-8") if (run / "recipe.yaml").is_file() else "",
@@ -97,23 +100,34 @@ def _own_evaluation(run: Path) -> "Evaluation | None":
         ) from error
 
 
+class _Shown(NamedTuple):
+    """Images for the page, and a fact that says why there are none."""
+
+    examples: "Sequence[Panel]" = ()
+    best: "Sequence[Panel]" = ()
+    worst: "Sequence[Panel]" = ()
+    refined: "Sequence[Panel]" = ()
+    missing: Sequence[tuple[str, str]] = ()
+
+
 def _pictures(
     root: Any, classes: Any, bundle: "Bundle", predictor: "Predictor", measured: "Evaluation | None"
-) -> "tuple[list[Panel], list[Panel], list[Panel], list[tuple[str, str]]]":
-    """Examples, best and worst images; or why there are none."""
+) -> _Shown:
+    """Examples, best and worst images, and some before and after the refinement; or why there are none."""
     from atrous.workflows.evaluate import labelled_pairs, open_like
 
     if not root:
-        return [], [], [], [("Pictures", "none: the run does not say where its data is; give --data FOLDER")]
+        return _Shown(missing=[("Pictures", "none: the run does not say where its data is; give --data FOLDER")])
     try:
         folder = open_like(bundle.recipe, root, classes)
         pairs = labelled_pairs(folder, "train")
         step = max(1, len(pairs) // EXAMPLES)
         examples = [_panel(folder, pair) for pair in pairs[::step][:EXAMPLES]]
         best, worst = _ranked(folder, predictor, measured)
+        refined = _refined(folder, predictor, measured)
     except AtrousError as error:
-        return [], [], [], [("Pictures", f"none: {error}")]
-    return examples, best, worst, []
+        return _Shown(missing=[("Pictures", f"none: {error}")])
+    return _Shown(examples, best, worst, refined)
 
 
 def _ranked(
@@ -133,7 +147,27 @@ def _ranked(
     return panels(best), panels(worst)
 
 
-def _panel(folder: "Folder", pair: Any, predictor: "Predictor | None" = None, mean_iou: float | None = None) -> "Panel":
+def _refined(folder: "Folder", predictor: "Predictor", measured: "Evaluation | None") -> "list[Panel]":
+    """Images of an evaluation with and without the refinement, the worst first; none where nothing refines."""
+    if measured is None or predictor.refiner is None:
+        return []
+    order = measured.ranked()
+    pairs = {pair.name: pair for pair in folder.splits.get(measured.split, ())}
+    named = [pairs[result.name] for result in order[:: max(1, len(order) // RANKED)] if result.name in pairs]
+    panels = []
+    for pair in named[:RANKED]:
+        panel = _panel(folder, pair, predictor)
+        panels.append(replace(panel, unrefined=_panel(folder, pair, predictor, refine="none").predicted))
+    return panels
+
+
+def _panel(
+    folder: "Folder",
+    pair: Any,
+    predictor: "Predictor | None" = None,
+    mean_iou: float | None = None,
+    refine: str | None = None,
+) -> "Panel":
     from atrous.data.folder import read_pair
     from atrous.report import Panel, to_display
 
@@ -141,7 +175,7 @@ def _panel(folder: "Folder", pair: Any, predictor: "Predictor | None" = None, me
     predicted = None
     if predictor is not None:
         large = raster.array.shape[0] * raster.array.shape[1] > TILE_ABOVE
-        predicted = predictor(raster.array, tile=1024 if large else None, scores=False).classes
+        predicted = predictor(raster.array, tile=1024 if large else None, refine=refine, scores=False).classes
     return Panel(pair.name, to_display(raster.array), truth, predicted, mean_iou)
 
 

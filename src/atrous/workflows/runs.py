@@ -12,8 +12,9 @@ from atrous.errors import UsageError
 if TYPE_CHECKING:
     from atrous.bundle import Bundle
     from atrous.inference import Predictor
+    from atrous.inference.refine import Refiner
 
-__all__ = ["bundle_of", "check_tile", "describe_machine", "load_predictor", "read_json", "read_log"]
+__all__ = ["bundle_of", "check_refine", "check_tile", "describe_machine", "load_predictor", "read_json", "read_log"]
 
 
 def bundle_of(place: str | Path) -> str | Path:
@@ -36,13 +37,30 @@ def check_tile(tile: int | None, margin: int | str = "exact") -> None:
         raise UsageError(f"--margin {margin}: give a number of pixels from 0, exact or auto.")
 
 
-def load_predictor(place: str | Path, *, device: str = "auto", precision: str = "auto") -> "tuple[Bundle, Predictor]":
-    """A bundle, or the bundle of a run, and the predictor that runs it."""
+def load_predictor(
+    place: str | Path, *, device: str = "auto", precision: str = "auto", refine: Any = None
+) -> "tuple[Bundle, Predictor]":
+    """A bundle, or the bundle of a run, and the predictor that runs it; refining in another way where one is given."""
     from atrous.bundle import load_bundle
     from atrous.inference import Predictor
 
+    check_refine(refine)
     path = bundle_of(place)
-    return load_bundle(path), Predictor.load(path, device=device, precision=precision)
+    return load_bundle(path), Predictor.load(path, device=device, precision=precision, refine=refine)
+
+
+def check_refine(refine: Any) -> "Refiner | None":
+    """What `--refine` says, before anything is loaded.
+
+    Raises:
+        UsageError: if it names something unknown.
+    """
+    if refine is None:
+        return None
+    from atrous.inference.refine import read_refine
+    from atrous.tables import Place
+
+    return read_refine(refine, place=Place("--refine"))
 
 
 def read_json(path: Path) -> Any:

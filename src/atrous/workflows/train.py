@@ -158,6 +158,7 @@ def _prepare(data: Path, recipe: "Recipe", out: Path, *, classes: str | Path | N
     import torch
 
     from atrous.data import DataOptions, check_folder, open_folder, quick_check
+    from atrous.inference import read_refine
     from atrous.models import MODELS, create_model
     from atrous.tasks import TASKS
     from atrous.training.fitting import make_plan
@@ -168,6 +169,7 @@ def _prepare(data: Path, recipe: "Recipe", out: Path, *, classes: str | Path | N
     build_task, task_arguments = recipe.named(
         "task", TASKS, kind="task", given=("num_classes", "frequencies"), default="segmentation"
     )
+    read_refine(recipe.section("refine"), place=recipe.place / "refine", error=RecipeError)
     options = recipe.options("data", DataOptions)
     folder = open_folder(data, classes=classes, val_fraction=options.val_fraction, seed=recipe.seed)
     quick_check(folder).raise_errors()
