@@ -97,6 +97,7 @@ def test_rates_of_block4_to_block7(output_stride, expected):
 def test_the_weights_of_one_output_stride_fit_the_other():
     coarse, fine = (create_model("deeplabv3", num_classes=2, encoder=NARROW, output_stride=s) for s in (16, 8))
     fine.load_state_dict(coarse.state_dict())
+    assert all(torch.equal(value, coarse.state_dict()[name]) for name, value in fine.state_dict().items())
 
 
 def test_receptive_field_of_the_cascade():

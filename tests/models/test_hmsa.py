@@ -141,6 +141,7 @@ def test_the_joint_loss_teaches_the_attention():
 def test_weights_do_not_depend_on_the_scales():
     first, second = small(), small(scales=[0.25, 0.5, 1.0, 2.0])
     second.load_state_dict(first.state_dict())
+    assert all(torch.equal(value, first.state_dict()[name]) for name, value in second.state_dict().items())
 
 
 @pytest.mark.parametrize("scales", [[0.5, 2.0], [1.0, 1.0], []])
