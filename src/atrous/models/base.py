@@ -13,7 +13,7 @@ from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu, fit, resize, unfit
 from atrous.types import Outputs
 
-__all__ = ["DenseModel", "EncoderDecoder", "ModelSpec", "Paper", "fcn_head"]
+__all__ = ["ContractExpand", "DenseModel", "EncoderDecoder", "ModelSpec", "Paper", "fcn_head"]
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,40 @@ class EncoderDecoder(DenseModel):
         if self.training:
             outputs |= {name: head(features[self.aux_levels[name]]) for name, head in self.aux_heads.items()}
         return outputs
+
+
+class ContractExpand(DenseModel):
+    """Normalise, fit, contract, expand, classify, crop: a U-Net from finished paths.
+
+    Args:
+        contracting: image to maps, finest first.
+        expanding: maps to maps, finest first.
+        head: finest map to logits.
+        num_classes: maps in `out`.
+        in_channels: channels of the image.
+        alignment: stride of the coarsest map.
+    """
+
+    def __init__(
+        self,
+        contracting: nn.Module,
+        expanding: nn.Module,
+        head: nn.Module,
+        num_classes: int,
+        in_channels: int,
+        *,
+        alignment: int,
+    ) -> None:
+        super().__init__(num_classes, in_channels, alignment)
+        self.contracting = contracting
+        self.expanding = expanding
+        self.head = head
+
+    def forward(self, image: Float[Tensor, "B C H W"]) -> Outputs:
+        """Logits of every pixel as `out`."""
+        height, width = image.shape[-2:]
+        features = self.contracting(fit(self.normalize(image), self.alignment))
+        return {"out": unfit(self.head(self.expanding(features)[0]), height, width)}
 
 
 def fcn_head(channels: int, num_classes: int) -> nn.Sequential:

@@ -29,12 +29,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from atrous.errors import ModelError
-from atrous.layers import fit, unfit
 from atrous.layers.unet import ContractingPath, ExpandingPath, StepUp, double_conv, same_conv, unet_channels
-from atrous.models.base import DenseModel, Paper
-from atrous.types import Outputs
+from atrous.models.base import ContractExpand, DenseModel, Paper
 
-__all__ = ["PAPERS", "Cascade", "DensePool", "DilatedUNet", "dilated_unet"]
+__all__ = ["PAPERS", "Cascade", "DensePool", "dilated_unet"]
 
 PAPERS = {
     "dilated_unet": Paper(
@@ -86,32 +84,7 @@ def dilated_unet(
     else:
         raise ModelError(f"dilated_unet got rates {list(rates)}, but form 'substituted' has its own: leave them out")
     head = nn.Conv2d(width, num_classes, 1)
-    return DilatedUNet(*paths, head, num_classes, in_channels, alignment=2**pools if form == "cascade" else 1)
-
-
-class DilatedUNet(DenseModel):
-    """Contract and expand, on as many grids as there are poolings."""
-
-    def __init__(
-        self,
-        contracting: ContractingPath,
-        expanding: ExpandingPath,
-        head: nn.Module,
-        num_classes: int,
-        in_channels: int,
-        *,
-        alignment: int,
-    ) -> None:
-        super().__init__(num_classes, in_channels, alignment)
-        self.contracting = contracting
-        self.expanding = expanding
-        self.head = head
-
-    def forward(self, image: Float[Tensor, "B C H W"]) -> Outputs:
-        """Logits of every pixel as `out`."""
-        height, width = image.shape[-2:]
-        features = self.contracting(fit(self.normalize(image), self.alignment))
-        return {"out": unfit(self.head(self.expanding(features)[0]), height, width)}
+    return ContractExpand(*paths, head, num_classes, in_channels, alignment=2**pools if form == "cascade" else 1)
 
 
 class Cascade(nn.Module):

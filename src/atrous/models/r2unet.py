@@ -26,19 +26,16 @@ from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.layers import BatchNorm, fit, unfit
+from atrous.layers import BatchNorm
 from atrous.layers.unet import (
-    ContractingPath,
-    ExpandingPath,
     SkipGate,
     contracting_path,
     expanding_path,
     unet_channels,
 )
-from atrous.models.base import DenseModel, Paper
-from atrous.types import Outputs
+from atrous.models.base import ContractExpand, DenseModel, Paper
 
-__all__ = ["PAPERS", "R2UNet", "RecurrentConv", "RecurrentResidual", "SharedRecurrentConv", "r2unet"]
+__all__ = ["PAPERS", "RecurrentConv", "RecurrentResidual", "SharedRecurrentConv", "r2unet"]
 
 PAPERS = {
     "r2unet": Paper(
@@ -78,7 +75,7 @@ def r2unet(
     """
     channels = unet_channels(width)
     block = partial(RecurrentResidual, layer=SharedRecurrentConv if form == "popular" else RecurrentConv, steps=steps)
-    return R2UNet(
+    return ContractExpand(
         contracting_path(in_channels, channels, block=block),
         expanding_path(channels, block=block, gate=SkipGate if attention else None),
         nn.Conv2d(width, num_classes, 1),
@@ -86,40 +83,6 @@ def r2unet(
         in_channels,
         alignment=2 ** (len(channels) - 1),
     )
-
-
-class R2UNet(DenseModel):
-    """Contract and expand, every level a recurrent residual unit.
-
-    Args:
-        contracting: image to maps, finest first.
-        expanding: maps to maps, finest first.
-        head: finest map to logits.
-        num_classes: maps in `out`.
-        in_channels: channels of the image.
-        alignment: stride of the coarsest map.
-    """
-
-    def __init__(
-        self,
-        contracting: ContractingPath,
-        expanding: ExpandingPath,
-        head: nn.Module,
-        num_classes: int,
-        in_channels: int,
-        *,
-        alignment: int,
-    ) -> None:
-        super().__init__(num_classes, in_channels, alignment)
-        self.contracting = contracting
-        self.expanding = expanding
-        self.head = head
-
-    def forward(self, image: Float[Tensor, "B C H W"]) -> Outputs:
-        """Logits of every pixel as `out`."""
-        height, width = image.shape[-2:]
-        features = self.contracting(fit(self.normalize(image), self.alignment))
-        return {"out": unfit(self.head(self.expanding(features)[0]), height, width)}
 
 
 class RecurrentResidual(nn.Module):
