@@ -12,7 +12,7 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 # The annotations of these packages are checked while the tests run; the user never pays for it.
-CHECKED = ("losses", "metrics", "tasks", "layers", "encoders", "models")
+CHECKED = ("adversarial", "losses", "metrics", "tasks", "layers", "encoders", "models")
 _HOOK = install_import_hook([f"atrous.{name}" for name in CHECKED], "beartype.beartype")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

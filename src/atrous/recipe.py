@@ -17,9 +17,22 @@ from atrous.tables import KeyPath, Place, check_arguments, describe_value, read_
 
 __all__ = ["SECTIONS", "Recipe", "list_recipes", "load_recipe", "read_value", "read_yaml", "write_yaml"]
 
-SECTIONS = ("model", "data", "task", "optimizer", "schedule", "training", "refine", "seed", "input")
-"""What a recipe may say. `refine` names what predictions are refined by, see `atrous.inference.REFINERS`. `input` is
-written in bundles: the kind and channels of the images."""
+SECTIONS = (
+    "model",
+    "data",
+    "task",
+    "optimizer",
+    "schedule",
+    "training",
+    "adversary",
+    "stages",
+    "refine",
+    "seed",
+    "input",
+)
+"""What a recipe may say. `adversary` names a network that learns to tell masks from outputs, see `atrous.adversarial`;
+`stages` lists what differs from one training to the next. `refine` names what predictions are refined by, see
+`atrous.inference.REFINERS`. `input` is written in bundles: the kind and channels of the images."""
 
 RECIPES = Path(__file__).parent / "recipes"
 _NAMED = ("model", "task", "optimizer", "schedule")  # sections that are a name and its arguments
