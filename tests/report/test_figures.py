@@ -24,6 +24,18 @@ def test_one_figure_for_each_thing_measured() -> None:
     ]
 
 
+def test_an_adversary_has_figures_of_its_own() -> None:
+    rows = [
+        {**row, "adversary_loss": "1.2", "adversary_real": "0.7", "adversary_fake": f"{0.3 + index / 1000:.3f}"}
+        for index, row in enumerate(LOG)
+    ]
+    figures = {figure.title: figure for figure in learning_curves(rows)}
+    assert {"Loss of the adversary", "What the adversary believes"} < set(figures)
+    assert "outputs with 0.40" in figures["What the adversary believes"].svg
+    empty = [{**row, "adversary_loss": "", "adversary_real": "", "adversary_fake": ""} for row in LOG]
+    assert len(learning_curves(empty)) == 3
+
+
 def test_figures_are_xml_without_fixed_colors_and_ids_do_not_meet() -> None:
     ids: list[str] = []
     for figure in learning_curves(LOG):

@@ -79,7 +79,7 @@ def make_plan() -> Callable[..., Plan]:
             model=model,
             task=Task(),
             optimizer=torch.optim.AdamW(model.parameters(), lr=lr),
-            multiplier=_linear,
+            schedule=lambda _: _linear,
             train=Squares(7, seed=0),
             names=[f"image{index}.png" for index in range(7)],
             options=chosen,

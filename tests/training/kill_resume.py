@@ -93,7 +93,7 @@ def contents(out: Path) -> dict[str, Any]:
         elif isinstance(value, list | tuple):
             for index, inner in enumerate(value):
                 add(f"{key}/{index}", inner)
-        elif not key.endswith("/seconds"):
+        elif not key.endswith("seconds"):
             flat[key] = value
 
     for name in ("last", "best"):

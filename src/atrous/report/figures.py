@@ -29,13 +29,13 @@ class Figure:
 
 
 def learning_curves(log: Sequence[Mapping[str, Any]]) -> list[Figure]:
-    """Loss, validation score and learning rate over the steps, as many of them as the log holds.
+    """Loss, validation score and learning rate over the steps, as many of them as the log holds; and the adversary's.
 
     Args:
-        log: rows with `step` and any of `loss`, `val_loss`, `val_mean_iou`, `lr`; a value that is absent, empty or
-            not a number was not measured at that step.
+        log: rows with `step` and any of `loss`, `val_loss`, `val_mean_iou`, `lr`, `adversary_loss`, `adversary_real`,
+            `adversary_fake`; a value that is absent, empty or not a number was not measured at that step.
     """
-    drawn = [_loss(log), _score(log), _rate(log)]
+    drawn = [_loss(log), _score(log), _rate(log), _adversary(log), _belief(log)]
     return [figure for figure in drawn if figure is not None]
 
 
@@ -122,6 +122,45 @@ def _rate(log: Sequence[Mapping[str, Any]]) -> Figure | None:
 
     alt = f"Learning rate over the steps, highest {max(rates):.3g}, last {rates[-1]:.3g}."
     return _figure("Learning rate", "How large the optimiser's steps were allowed to be.", alt, draw)
+
+
+def _adversary(log: Sequence[Mapping[str, Any]]) -> Figure | None:
+    steps, losses = series(log, "adversary_loss")
+    if len(steps) < 2:
+        return None
+    window = max(1, len(losses) // 25)
+
+    def draw(axes: "Axes") -> None:
+        axes.plot(steps, losses, color=FIRST, linewidth=0.8, alpha=0.35)
+        axes.plot(steps, _smooth(losses, window), color=FIRST, linewidth=1.8)
+        axes.set_ylim(bottom=0, top=_ceiling(losses))
+
+    last = _smooth(losses, window)[-1]
+    alt = f"Loss of the adversary over the steps, first {losses[0]:.3g}, last {last:.3g}."
+    caption = (
+        "Of the network that learns to tell masks from outputs. Near 0, it always can; where it guesses, it is high."
+    )
+    return _figure("Loss of the adversary", caption, alt, draw)
+
+
+def _belief(log: Sequence[Mapping[str, Any]]) -> Figure | None:
+    steps, real = series(log, "adversary_real")
+    fake_steps, fake = series(log, "adversary_fake")
+    if len(steps) < 2 or len(fake_steps) < 2:
+        return None
+    window = max(1, len(real) // 25)
+
+    def draw(axes: "Axes") -> None:
+        axes.plot(steps, _smooth(real, window), color=FIRST, linewidth=1.6, label="true masks")
+        axes.plot(fake_steps, _smooth(fake, window), color=SECOND, linewidth=1.6, label="outputs")
+        axes.set_ylim(0, 1)
+        _legend(axes)
+
+    alt = f"The adversary calls true masks true with {real[-1]:.2f}, and outputs with {fake[-1]:.2f}, at the last step."
+    caption = (
+        "How likely the adversary thinks each to be a true mask: far apart, it knows them; both near 0.5, it guesses."
+    )
+    return _figure("What the adversary believes", caption, alt, draw)
 
 
 def _ceiling(losses: Sequence[float]) -> float:

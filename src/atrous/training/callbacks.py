@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from atrous.errors import AtrousError
-from atrous.training.files import Log, write_checkpoint
+from atrous.training.distributed import from_leader, full_state, sum_over_processes
+from atrous.training.files import COLUMNS, Log, write_checkpoint
 from atrous.training.module import TrainingModule
 
 __all__ = ["Checkpoints", "Recorder", "Watch"]
@@ -45,36 +46,48 @@ class Recorder(pl.Callback):
         out: the run's folder.
         log_every: steps between rows.
         names: of the training images, for the message about a batch.
-        images_per_epoch: images that make an epoch.
-        batch_size: images per step.
-        resumed: whether earlier rows are kept.
+        batch_size: images per step, in all processes together.
+        step: where the run goes on; later rows are dropped.
+        notes: columns of the numbers that a step leaves beside its loss.
+        leads: whether this process writes; the others only take part in the means.
     """
 
-    def __init__(self, out: Path, *, log_every: int, names: Sequence[str], batch_size: int, step: int = 0) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.log_every, self.names, self.batch_size = log_every, names, batch_size
+    def __init__(
+        self,
+        out: Path,
+        *,
+        log_every: int,
+        names: Sequence[str],
+        batch_size: int,
+        step: int = 0,
+        notes: Sequence[str] = (),
+        leads: bool = True,
+    ) -> None:
+        self.log_every, self.names, self.batch_size, self.notes = log_every, names, batch_size, notes
         self.checkpoint = out / "checkpoints" / "last.ckpt"
-        self.rows = Log(out / "log.csv", step=step)
-        self.events = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1 if step else None)
+        self.rows = self.events = None
+        if leads:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.rows = Log(out / "log.csv", step=step, columns=(*COLUMNS, *notes))
+            self.events = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1 if step else None)
         self._pending: deque[tuple[int, float, dict[str, Tensor], Tensor]] = deque()
-        self._tick = time.perf_counter()
         self._parts: dict[str, Tensor] = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: TrainingModule) -> None:  # type: ignore[override]
         """The clock starts with the first step."""
-        self._tick = time.perf_counter()
+        module.state.count_time()
 
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: pl.Trainer, module: TrainingModule, outputs: dict[str, Tensor], batch: Any, batch_idx: int
     ) -> None:
         """Read the loss; write a row where one is due and no validation follows."""
         state = module.state
-        self._pending.append((state.step, module.rate, outputs, batch["index"]))
+        self._pending.append((state.step, module.rate, outputs, torch.cat([part["index"] for part in batch])))
         lag = 0 if module.device.type == "cpu" else 1
         while len(self._pending) > lag:
             self._read(module)
-        if state.step % self.log_every == 0 and state.step != state.max_steps and state.step % state.validate_every:
+        if state.step % self.log_every == 0 and not state.validates_now:
             self.write(module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: TrainingModule) -> None:  # type: ignore[override]
@@ -98,10 +111,14 @@ class Recorder(pl.Callback):
         """A row of the log, and the same numbers as events."""
         self.flush(module)
         state = module.state
-        now = time.perf_counter()
-        state.seconds, self._tick = state.seconds + now - self._tick, now
-        values = {"lr": module.rate, "loss": math.fsum(state.losses) / max(len(state.losses), 1), **scores}
-        state.losses = []
+        state.count_time()
+        series = {"loss": state.losses, **{name: state.notes.get(name, []) for name in self.notes}}
+        sums = sum_over_processes([number for values in series.values() for number in (math.fsum(values), len(values))])
+        means = {name: sums[2 * at] / max(sums[2 * at + 1], 1) for at, name in enumerate(series)}
+        values = {"lr": module.rate, **means, **scores}
+        state.losses, state.notes = [], {}
+        if self.rows is None or self.events is None:
+            return
         epoch = state.step * self.batch_size / max(len(self.names), 1)
         shown = {key: f"{value:.8g}" for key, value in values.items()}
         self.rows.write({"step": state.step, "epoch": f"{epoch:.4g}", "seconds": f"{state.seconds:.2f}", **shown})
@@ -111,13 +128,15 @@ class Recorder(pl.Callback):
 
     def sync(self) -> None:
         """Bring rows and events to the disk."""
-        self.rows.sync()
-        self.events.flush()
+        if self.rows is not None and self.events is not None:
+            self.rows.sync()
+            self.events.flush()
 
     def close(self) -> None:
         """Close the files."""
-        self.rows.close()
-        self.events.close()
+        if self.rows is not None and self.events is not None:
+            self.rows.close()
+            self.events.close()
 
     def _read(self, module: TrainingModule) -> None:
         step, rate, outputs, index = self._pending.popleft()
@@ -125,6 +144,15 @@ class Recorder(pl.Callback):
         if not math.isfinite(loss):
             raise AtrousError(self.describe(f"the loss is {loss}", step, rate, index))
         module.state.losses.append(loss)
+        for name in self.notes:
+            if name in outputs:
+                value = float(outputs[name])
+                if not math.isfinite(value):  # it would reach the segmenter later, or never
+                    raise AtrousError(
+                        f"the adversary went astray at step {step}: {name} is {value}. Try a smaller "
+                        "adversary.optimizer.lr."
+                    )
+                module.state.notes.setdefault(name, []).append(value)
         self._parts = {name[5:]: part for name, part in outputs.items() if name.startswith("part_")}
 
     def describe(self, what: str, step: int, rate: float, index: Tensor | None = None) -> str:
@@ -168,12 +196,14 @@ class Checkpoints(pl.Callback):
         self._saved = time.monotonic()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: TrainingModule, *args: Any) -> None:  # type: ignore[override]
-        """Between validations, when it is time."""
+        """Between validations, when it is time; and the end of the run, when its budget is spent."""
         state = module.state
-        if state.step == state.max_steps or state.step % state.validate_every == 0:
+        if state.spent:
+            trainer.should_stop = True
+        if state.validates_now:
             return
         if self.every is None:
-            due = time.monotonic() - self._saved > CHECKPOINT_SECONDS
+            due = from_leader(time.monotonic() - self._saved) > CHECKPOINT_SECONDS
         else:
             due = state.step % self.every == 0
         if due:
@@ -183,9 +213,10 @@ class Checkpoints(pl.Callback):
         """After a validation."""
         state = module.state
         if state.judge(state.scores["val_mean_iou"]) if self.validates else state.finished:
-            self._refuse_spoiled(module)
-            content = {"model": module.model.state_dict(), "step": state.step, "scores": state.scores}
-            write_checkpoint(self.folder / "best.ckpt", content)
+            with module.kept():
+                self._refuse_spoiled(module)
+                kept = {"model": module.model.state_dict(), "step": state.step, "scores": state.scores}
+                self._write("best.ckpt", kept)
         state.stopped = self.validates and self.patience is not None and state.stale >= self.patience
         self.save(trainer, module)
         trainer.should_stop = state.finished
@@ -202,12 +233,20 @@ class Checkpoints(pl.Callback):
             "state": module.state.to_dict(),
             "identity": self.identity,
         }
-        write_checkpoint(self.folder / "last.ckpt", content)
+        for name, part in (("average", module.average), ("adversary", module.adversary)):
+            if part is not None:
+                content[name] = part.state_dict()
+        self._write("last.ckpt", content)
         self._saved = time.monotonic()
+
+    def _write(self, name: str, content: dict[str, Any]) -> None:
+        whole = full_state(content)  # every process gives its pieces
+        if self.recorder.rows is not None:
+            write_checkpoint(self.folder / name, whole)
 
     def _refuse_spoiled(self, module: TrainingModule) -> None:
         """A finite loss may still have spoiled the weights by its gradient: never write those over good ones."""
-        for name, value in module.model.state_dict().items():
+        for name, value in full_state(module.model.state_dict()).items():
             if value.is_floating_point() and not bool(torch.isfinite(value).all()):
                 what = f"the weights {name} are no longer finite"
                 raise AtrousError(self.recorder.describe(what, module.state.step, module.rate))

@@ -1,37 +1,50 @@
 """A plan of training carried out by Lightning's trainer, from the start or from where it was killed."""
 
+import copy
 import logging
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
+from atrous.errors import AtrousError
 from atrous.inference.devices import choose_device, choose_precision
+from atrous.layers.sync import synchronized
+from atrous.training.averaging import WeightAverage
 from atrous.training.callbacks import Checkpoints, Recorder, Watch
+from atrous.training.distributed import World, full_state, shard, world
 from atrous.training.files import read_checkpoint
 from atrous.training.loaders import choose_workers, train_loader, val_loader
-from atrous.training.module import TrainingModule
+from atrous.training.module import Schedules, TrainingModule
 from atrous.training.options import TrainingOptions
 from atrous.training.progress import ProgressLine
 from atrous.training.state import RunState
-from atrous.training.stream import Stream
+from atrous.training.stream import Augmented, Stream, collate_step
 from atrous.types import Sample
+
+if TYPE_CHECKING:
+    from atrous.training.adversary import Adversary
 
 __all__ = ["Plan", "carry_out", "find_checkpoint"]
 
 _PRECISIONS = {torch.float32: "32-true", torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed"}
 """What Lightning calls them: the weights stay float32."""
+ADVERSARY_NOTES = ("adversary_loss", "adversary_real", "adversary_fake")
+"""What `Adversary.update` leaves beside the losses of a step: columns of the log."""
+MEASURED_STEPS = 50
+"""Steps whose images measure the normalisations of evenly averaged weights anew, at most."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,7 @@ class Plan:
         model: starts with the weights that it has.
         task: losses, scores and metrics of the model's outputs.
         optimizer: holds the model's parameters.
-        multiplier: of the learning rates, by step.
+        schedule: the multiplier of the learning rates by step, for a run of so many steps.
         train: training samples; `transform` changes each draw.
         names: file of each training sample.
         val: validation samples, or None where there are none.
@@ -53,12 +66,13 @@ class Plan:
         workers: loader processes.
         seed: of order, augmentation and dropout.
         identity: what makes the run this run.
+        adversary: a network that learns to tell masks from outputs, or None.
     """
 
     model: nn.Module
     task: Any
     optimizer: Optimizer
-    multiplier: Callable[[int], float]
+    schedule: Schedules
     train: Dataset[Sample]
     names: Sequence[str]
     options: TrainingOptions
@@ -70,6 +84,19 @@ class Plan:
     workers: int | Literal["auto"] = "auto"
     seed: int = 0
     identity: dict[str, Any] = field(default_factory=dict)
+    adversary: "Adversary | None" = None
+
+    def stream(self, here: World = World()) -> Stream:  # noqa: B008 (a plain tuple)
+        """What is drawn at each step, by one of the processes that train together."""
+        return Stream(
+            len(self.names),
+            self.batch_size,
+            self.seed,
+            self.state.segment,
+            accumulate=self.options.accumulate,
+            rank=here.rank,
+            processes=here.processes,
+        )
 
 
 def find_checkpoint(out: Path) -> dict[str, Any] | None:
@@ -94,45 +121,111 @@ def carry_out(
         watch: called after each step; may raise to stop.
         progress: whether to show the progress line.
     """
-    device = choose_device(plan.options.device).type
-    module = TrainingModule(
-        plan.model,
-        plan.task,
-        optimizer=plan.optimizer,
-        multiplier=plan.multiplier,
-        seed=plan.seed,
-        state=plan.state,
-    )
+    device, here = choose_device(plan.options.device).type, world()
+    # A model that is spread over processes cannot be put together again in place: a copy is spread.
+    spread = here.processes > 1 and plan.options.strategy == "fsdp"
+    model = copy.deepcopy(plan.model) if spread else plan.model
+    names = {id(parameter): name for name, parameter in plan.model.named_parameters()}
+    groups = [[names[id(parameter)] for parameter in group["params"]] for group in plan.optimizer.param_groups]
+    module = _module(plan, model, here)
     if saved is not None:  # after the module has read the rates: a checkpoint holds those of its own step
-        plan.model.load_state_dict(saved["model"])
-        plan.optimizer.load_state_dict(saved["optimizer"])
-        plan.state.restore(saved["state"])
+        _restore(plan, module, saved)
     if plan.state.finished:
         return
-    plan.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    workers, pin = choose_workers(plan.workers, device), device == "cuda"
-    stream = Stream(len(plan.names), plan.batch_size, plan.seed, plan.state.segment)
-    loader = train_loader(plan.train, stream, transform=plan.transform, workers=workers, pin=pin)
-    val = None
-    if plan.val is not None:
-        val = val_loader(plan.val, size=plan.val_size, workers=0 if device == "cpu" else workers, pin=pin)
-        if val.num_workers:
-            iter(val)  # starts its workers now: a fork after `watch` began a thread could inherit a lock
-    with _quiet(), _own_randomness():
-        trainer = _trainer(plan, out, device, watch=watch, progress=progress)
+    if spread:  # and in torch's usual layout, the only one that can be cut
+        module.spread = lambda mesh: shard(model, groups, plan.optimizer, mesh)
+    else:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    loader, val = _loaders(plan, device, here)
+    with _quiet(), _own_randomness(), _together(model, plan.options.sync_batchnorm, here):
+        trainer = _trainer(plan, out, device, here, watch=watch, progress=progress)
         if saved is not None:
             trainer.precision_plugin.load_state_dict(saved["precision"])
         try:
             trainer.fit(module, loader, val)
         except SystemExit as error:  # Lightning's answer to Ctrl-C would end a notebook
             raise KeyboardInterrupt(f"stopped at step {plan.state.step}; go on with --resume") from error
+    if spread:
+        plan.model.load_state_dict(full_state(model.state_dict()))
     plan.model.to("cpu")
 
 
-def _trainer(plan: Plan, out: Path, device: str, *, watch: Callable[[], None] | None, progress: bool) -> pl.Trainer:
+def _restore(plan: Plan, module: TrainingModule, saved: dict[str, Any]) -> None:
+    """Go on from a checkpoint."""
+    module.model.load_state_dict(saved["model"])
+    plan.optimizer.load_state_dict(saved["optimizer"])
+    plan.state.restore(saved["state"])
+    for name, part in (("average", module.average), ("adversary", module.adversary)):
+        if part is not None:
+            part.load_state_dict(saved[name])
+
+
+def _module(plan: Plan, model: nn.Module, here: World) -> TrainingModule:
+    options, state = plan.options, plan.state
+    average = None
+    if options.ema is not None:
+        average = WeightAverage(model, decay=options.ema)
+    elif options.swa is not None:
+        average = WeightAverage(model, start=round((1 - options.swa) * state.max_steps))
+    return TrainingModule(
+        model,
+        plan.task,
+        optimizer=plan.optimizer,
+        schedule=plan.schedule,
+        seed=plan.seed,
+        state=state,
+        clip=options.clip,
+        average=average,
+        statistics=lambda: _statistics(plan, model, here),
+        adversary=plan.adversary,
+        world=here,
+    )
+
+
+def _statistics(plan: Plan, model: nn.Module, here: World) -> Iterator[Tensor]:
+    """Images of the first epoch as training sees them, in at most so many steps."""
+    stream, samples = plan.stream(here), Augmented(plan.train, plan.transform, plan.seed)
+    device = next(model.parameters()).device
+    shared = plan.batch_size * plan.options.accumulate * here.processes
+    for step in range(min(-(-len(plan.names) // shared), MEASURED_STEPS)):
+        batches = collate_step([samples[draw] for draw in stream.batch(step)], batch_size=plan.batch_size)
+        if isinstance(batches, AtrousError):
+            raise batches
+        for batch in batches:
+            yield batch["image"].to(device, memory_format=torch.channels_last)
+
+
+def _loaders(plan: Plan, device: str, here: World) -> tuple[Any, Any]:
+    """Of training and of validation; None where there is nothing to validate on."""
+    workers, pin = choose_workers(plan.workers, device), device == "cuda"
+    loader = train_loader(plan.train, plan.stream(here), transform=plan.transform, workers=workers, pin=pin)
+    if plan.val is None:
+        return loader, None
+    val = val_loader(
+        plan.val,
+        size=plan.val_size,
+        workers=0 if device == "cpu" else workers,
+        pin=pin,
+        rank=here.rank,
+        processes=here.processes,
+    )
+    if val.num_workers:
+        iter(val)  # starts its workers now: a fork after `watch` began a thread could inherit a lock
+    return loader, val
+
+
+def _trainer(
+    plan: Plan, out: Path, device: str, here: World, *, watch: Callable[[], None] | None, progress: bool
+) -> pl.Trainer:
     options = plan.options
     recorder = Recorder(
-        out, log_every=options.log_every, names=plan.names, batch_size=plan.batch_size, step=plan.state.step
+        out,
+        log_every=options.log_every,
+        names=plan.names,
+        batch_size=plan.batch_size * options.accumulate * here.processes,
+        step=plan.state.step,
+        notes=ADVERSARY_NOTES if plan.adversary is not None else (),
+        leads=here.leads,
     )
     checkpoints = Checkpoints(
         out / "checkpoints",
@@ -143,16 +236,17 @@ def _trainer(plan: Plan, out: Path, device: str, *, watch: Callable[[], None] | 
         validates=plan.val is not None,
     )
     callbacks: list[pl.Callback] = [recorder, checkpoints]  # rows first, so that a checkpoint never lacks its own
-    if progress:
-        callbacks.append(ProgressLine(plan.batch_size, plan.state.scores.get("val_mean_iou")))
-    if watch is not None:
+    if progress and here.leads:
+        callbacks.append(ProgressLine(recorder.batch_size, plan.state.scores.get("val_mean_iou")))
+    if watch is not None and here.leads:
         callbacks.append(Watch(watch))
     return pl.Trainer(
         accelerator=device,
-        devices=1,
+        devices=here.on_this_machine,
+        num_nodes=here.processes // here.on_this_machine,
+        strategy=_strategy(options.strategy, here),
         precision=_PRECISIONS[choose_precision(options.precision, torch.device(device))],  # type: ignore[arg-type]
         max_epochs=-1,  # the last segment sets `should_stop`
-        gradient_clip_val=options.clip,
         callbacks=callbacks,
         logger=False,
         enable_checkpointing=False,
@@ -163,6 +257,33 @@ def _trainer(plan: Plan, out: Path, device: str, *, watch: Callable[[], None] | 
         use_distributed_sampler=False,
         default_root_dir=out,
     )
+
+
+def _strategy(name: str, here: World) -> Any:
+    from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+
+    if here.processes == 1:
+        return "auto"
+    if name == "fsdp":
+        return ModelParallelStrategy(data_parallel_size=here.processes, tensor_parallel_size=1)
+    # An output that the task gives no weight leaves its head without a gradient.
+    return DDPStrategy(find_unused_parameters=True)
+
+
+@contextmanager
+def _together(model: nn.Module, choice: bool | Literal["auto"], here: World) -> Iterator[None]:
+    """Normalise over the batches of all processes where that is asked for."""
+    if here.processes == 1 or not choice:
+        yield
+        return
+    with synchronized(model) as left:
+        if left and here.leads:
+            print(
+                f"batch normalisation sees the batch of its own process in {len(left)} layers, such as {left[0]}, "
+                "which cannot be joined; choose another encoder, or a larger data.batch_size",
+                file=sys.stderr,
+            )
+        yield
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -71,18 +71,19 @@ class Log:
     Args:
         path: of the file.
         step: where the run goes on; rows after it, and half a row, are dropped.
+        columns: their names.
     """
 
-    def __init__(self, path: Path, *, step: int = 0) -> None:
+    def __init__(self, path: Path, *, step: int = 0, columns: Sequence[str] = COLUMNS) -> None:
         self.path = path
         kept = [row for row in read_rows(path) if int(row["step"]) <= step]
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(kept)
         write_beside(path, lambda file: _write(file, text.getvalue()))
         self._file = path.open("a", encoding="utf-8", newline="")
-        self._writer = csv.DictWriter(self._file, COLUMNS, lineterminator="\n")
+        self._writer = csv.DictWriter(self._file, columns, lineterminator="\n")
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append a row; columns not given stay empty."""

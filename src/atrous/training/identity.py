@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from atrous.errors import DataError, RecipeError
+from atrous.errors import DataError, RecipeError, UsageError
 
 __all__ = ["identify", "must_be_same_recipe", "must_be_same_run"]
 
@@ -13,13 +13,16 @@ FREE = ("data.workers", "training.device", "training.log_every", "training.check
 """Entries that may differ: they decide where and how closely a run is followed, not where it goes."""
 
 
-def identify(recipe: Mapping[str, Any], files: Mapping[str, list[str]], class_names: list[str]) -> dict[str, str]:
+def identify(
+    recipe: Mapping[str, Any], files: Mapping[str, list[str]], class_names: list[str], *, processes: int = 1
+) -> dict[str, str]:
     """Plain text that a checkpoint carries.
 
     Args:
         recipe: the plain values of the recipe.
         files: image names by split.
         class_names: in order.
+        processes: that train together, and so share out the draws of a step.
     """
     text = json.dumps([files, class_names], sort_keys=True)
     counts = ", ".join(f"{len(names)} {split}" for split, names in files.items())
@@ -27,6 +30,7 @@ def identify(recipe: Mapping[str, Any], files: Mapping[str, list[str]], class_na
         "recipe": json.dumps(recipe),
         "data": hashlib.sha256(text.encode()).hexdigest(),
         "counts": f"{counts} images, {len(class_names)} classes",
+        "processes": str(processes),
     }
 
 
@@ -36,8 +40,15 @@ def must_be_same_run(saved: Mapping[str, str], now: Mapping[str, str], *, place:
     Raises:
         RecipeError: naming the entries that differ.
         DataError: if images or classes have come, gone or changed their order.
+        UsageError: if another number of processes trains now.
     """
     must_be_same_recipe(json.loads(saved["recipe"]), json.loads(now["recipe"]), place=place)
+    before, after = saved.get("processes", "1"), now.get("processes", "1")
+    if before != after:
+        raise UsageError(
+            f"{place}: was trained by {before} process(es) together, and now there are {after}; resume it with as "
+            "many, or start a new run, from its weights with --from."
+        )
     if saved["data"] != now["data"]:
         raise DataError(
             f"{place}: was trained on other data ({saved['counts']}; now {now['counts']}), so it cannot be resumed; "

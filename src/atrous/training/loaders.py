@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from atrous.errors import DataError
-from atrous.training.stream import Augmented, Stream, collate, quiet_worker
+from atrous.training.stream import Augmented, Stream, collate, collate_step, quiet_worker
 from atrous.types import IGNORE_INDEX, Sample
 
 __all__ = ["choose_workers", "measure_normalization", "train_loader", "val_loader"]
@@ -44,11 +45,11 @@ def train_loader(
     workers: int,
     pin: bool,
 ) -> DataLoader[Any]:
-    """Batches of augmented draws, as the stream says."""
+    """For each step the list of its batches of augmented draws, as the stream says."""
     return DataLoader(
         Augmented(dataset, transform, stream.seed),
         batch_sampler=stream,  # type: ignore[arg-type]
-        collate_fn=collate,
+        collate_fn=partial(collate_step, batch_size=stream.batch_size),
         num_workers=workers,
         persistent_workers=workers > 0,
         worker_init_fn=quiet_worker if workers else None,
@@ -56,11 +57,18 @@ def train_loader(
     )
 
 
-def val_loader(dataset: Dataset[Sample], *, size: int, workers: int, pin: bool) -> DataLoader[Any]:
-    """Whole images, one by one, in order."""
+def val_loader(
+    dataset: Dataset[Sample], *, size: int, workers: int, pin: bool, rank: int = 0, processes: int = 1
+) -> DataLoader[Any]:
+    """Whole images, one by one, in order; of several processes, each reads every so many.
+
+    All read equally many, because a model that is spread over processes runs in all of them at once: the last images
+    may be read by two, and `TrainingModule` counts each only once.
+    """
+    mine = [min(index + rank, size - 1) for index in range(0, size, processes)]
     return DataLoader(
         Augmented(dataset, None, 0),
-        batch_sampler=[[(index, index)] for index in range(size)],
+        batch_sampler=[[(index, index)] for index in mine],
         collate_fn=collate,
         num_workers=workers,
         persistent_workers=workers > 0,

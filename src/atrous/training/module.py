@@ -1,7 +1,10 @@
 """The training and validation step, as Lightning drives them."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
@@ -9,10 +12,19 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from atrous.errors import AtrousError
+from atrous.models import DenseModel
+from atrous.training.averaging import WeightAverage, measure_statistics
+from atrous.training.distributed import World, average_gradients, from_leader, sum_over_processes
 from atrous.training.state import RunState
 from atrous.training.stream import mix
 
-__all__ = ["LARGEST", "TrainingModule", "pieces"]
+if TYPE_CHECKING:
+    from atrous.training.adversary import Adversary
+
+Schedules = Callable[[int], Callable[[int], float]]
+"""From the length of a run to the multiplier of its learning rates by step."""
+
+__all__ = ["LARGEST", "Schedules", "TrainingModule", "pieces"]
 
 LARGEST = 2048
 """Validation images with a longer side are validated in pieces of this size."""
@@ -21,15 +33,20 @@ LARGEST = 2048
 class TrainingModule(pl.LightningModule):
     """A model, its task and its optimiser.
 
-    Learning rates are set, and torch is seeded, at the start of each step from the number of the step alone.
+    Learning rates are set, and torch is seeded, at the start of each step from the number of the step alone. What the
+    engine calls a batch is all that one optimiser step sees: a list of batches whose gradients are averaged.
 
     Args:
         model: image to outputs.
         task: losses, scores and metrics.
         optimizer: holds the model's parameters; its rates now are those at multiplier 1.
-        multiplier: of the learning rates, by step.
+        schedule: the multiplier of the learning rates by step, for a run of so many steps.
         seed: of the run.
         state: where the run stands; its `step` is counted here.
+        clip: largest norm of the gradient, or None.
+        average: weights that follow the model's and are validated in their place, or None.
+        statistics: images on which an even average has its normalisations measured anew.
+        adversary: a network that learns to tell masks from outputs, or None.
     """
 
     def __init__(
@@ -38,22 +55,44 @@ class TrainingModule(pl.LightningModule):
         task: Any,
         *,
         optimizer: Optimizer,
-        multiplier: Callable[[int], float],
+        schedule: Schedules,
         seed: int,
         state: RunState,
+        clip: float | None = None,
+        average: WeightAverage | None = None,
+        statistics: Callable[[], Iterable[Tensor]] = tuple,
+        adversary: "Adversary | None" = None,
+        world: World = World(),  # noqa: B008 (a plain tuple)
     ) -> None:
         super().__init__()
-        self.model, self.task, self.seed, self.state = model, task, seed, state
-        self.multiplier = multiplier
+        self.automatic_optimization = False
+        self.model, self.task, self.seed, self.state, self.clip = model, task, seed, state, clip
+        self.schedule, self.average, self.adversary, self.world = schedule, average, adversary, world
+        self.statistics = statistics
         self.metric = task.metrics()
+        self.spread: Callable[[Any], None] | None = None
         self._optimizer = optimizer
         self._rates = [group["lr"] for group in optimizer.param_groups]
         self._validation: list[tuple[Tensor, int]] = []
+        self._shown = ExitStack()
+        self._began = 0.0
+        self._measured = 0
 
     @property
     def rate(self) -> float:
         """Learning rate of the first group at the step now being taken, or last taken."""
         return float(self._optimizer.param_groups[0]["lr"])
+
+    def on_fit_start(self) -> None:
+        """Bring along what the engine does not know of."""
+        if self.adversary is not None:
+            self.adversary.to(self.device)
+
+    def configure_model(self) -> None:
+        """Spread the model over the processes where that was asked for."""
+        if self.spread is not None:
+            self.spread(self.device_mesh["data_parallel"])
+            self.spread = None
 
     def configure_optimizers(self) -> Optimizer:
         """The optimiser that was handed in: its state may come from a checkpoint."""
@@ -63,47 +102,97 @@ class TrainingModule(pl.LightningModule):
         """Raise what a loader worker could not, and lay images out as convolutions like them."""
         if isinstance(batch, AtrousError):
             raise batch
+        if isinstance(batch, list):
+            return [self.transfer_batch_to_device(part, device, dataloader_idx) for part in batch]
         batch = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
         batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last)
         return batch
 
-    def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: list[dict[str, Tensor]], batch_idx: int) -> None:
         """Make the step a function of its number: learning rates and random numbers."""
-        factor = self.multiplier(self.state.step)
+        state = self.state
+        self._expect()
+        factor = self.schedule(state.max_steps)(state.step)
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
-        torch.manual_seed(mix(self.seed, self.state.step))
+        if self.adversary is not None:
+            self.adversary.set_step(state.step, state.max_steps)
+        torch.manual_seed(mix(self.seed, state.step, self.world.rank))
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """The loss, and its parts by name."""
-        parts = self.task.losses(self.model(batch["image"]), batch)
-        loss = torch.stack(list(parts.values())).sum() if len(parts) > 1 else next(iter(parts.values()))
-        return {"loss": loss, **{f"part_{name}": part.detach() for name, part in parts.items()}}
+    def training_step(self, batches: list[dict[str, Tensor]], batch_idx: int) -> dict[str, Tensor]:
+        """One optimiser step: the loss, and its parts by name, as means over the batches."""
+        optimizer: Any = self.optimizers()
+        optimizer.zero_grad()
+        progress = torch.tensor(min(self.state.step / max(self.state.max_steps, 1), 1.0))
+        result: dict[str, Tensor] = {}
+        learns = self.adversary is None or self.adversary.trains_segmenter
+        for batch in batches:
+            outputs = self.model(batch["image"])
+            parts = self.task.losses(outputs, batch | {"progress": progress})
+            if self.adversary is not None:
+                parts |= self.adversary.segmenter_losses(outputs, batch, self._seen(batch))
+            loss = torch.stack(list(parts.values())).sum() if len(parts) > 1 else next(iter(parts.values()))
+            if learns:
+                self.manual_backward(loss / len(batches) if len(batches) > 1 else loss)
+            for name, part in {"loss": loss, **{f"part_{name}": part for name, part in parts.items()}}.items():
+                result[name] = result.get(name, 0) + part.detach() / len(batches)
+        if learns:
+            optimizer.step()
+        if self.adversary is not None:
+            result |= self.adversary.update(outputs, batch, self._seen(batch), backward=self._adversary_backward)
+        self.state.step += 1  # from here on the run stands one step further
+        self._expect()
+        if self.average is not None:
+            self.average.update(self.state.step)
+        return result
 
-    def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip by the norm. Lightning's own refuses fused optimisers, which is needed only where losses are scaled."""
-        if gradient_clip_val is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
+    def _seen(self, batch: dict[str, Tensor]) -> Tensor:
+        """The image as the network sees it."""
+        return self.model.normalize(batch["image"]) if isinstance(self.model, DenseModel) else batch["image"]
 
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Count the steps: from here on the run stands one step further."""
-        super().optimizer_step(*args, **kwargs)
-        self.state.step += 1
+    def _adversary_backward(self, loss: Tensor) -> None:
+        assert self.adversary is not None
+        torch.autograd.backward(loss)  # unscaled at any precision: the scaling for float16 is the segmenter's
+        average_gradients(list(self.adversary.parameters()))
+
+    def _expect(self) -> None:
+        if self.state.budget is not None:
+            self.state.expect(from_leader(self.state.elapsed()))
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """The weights that are validated and kept in the place of the trained ones: the average, once there is one."""
+        if self.average is None or not self.average.begun:
+            yield
+            return
+        with self.average.applied():
+            if self.average.decay is None and self._measured != self.average.count:
+                measure_statistics(self.model, self.statistics())
+                self._measured = self.average.count
+            yield
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Clip by the norm; here gradients that were scaled for float16 are their own size again."""
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
 
     def on_validation_epoch_start(self) -> None:
-        """Begin a validation."""
+        """Begin a validation, of the averaged weights where there are some."""
+        self._began = time.perf_counter()
+        self._shown.enter_context(self.kept())
         self.metric.reset()
         self._validation.clear()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """One whole image, or its pieces where it is very large."""
+        # The last images of an uneven set are read by two processes, because all must run the model equally often.
+        counts = (
+            batch_idx * self.world.processes + self.world.rank == int(batch["index"][0]) or self.world.processes == 1
+        )
         for part in pieces(batch, LARGEST):
             outputs = self.model(part["image"])
+            if not counts:
+                continue
             self.metric.update(self.task.scores(outputs).argmax(1), part["mask"])
             labelled = int((part["mask"] != self.task.ignore_index).sum())
             if labelled:  # the mean over no pixel is not a number
@@ -113,6 +202,8 @@ class TrainingModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Leave the scores in the state."""
         self.state.scores = {**self.summarize(), "val_loss": self._mean_loss()}
+        self._shown.close()
+        self.state.validation_seconds = time.perf_counter() - self._began
 
     def summarize(self) -> dict[str, float]:
         """Scores over all pixels of the data set, by their names in the log."""
@@ -123,8 +214,13 @@ class TrainingModule(pl.LightningModule):
         return {f"val_{name}": float(summary[name]) for name in ("mean_iou", "pixel_accuracy")}
 
     def _mean_loss(self) -> float:
-        pixels = sum(count for _, count in self._validation)
-        return sum(float(loss) * count for loss, count in self._validation) / pixels if pixels else float("nan")
+        total, pixels = sum_over_processes(
+            [
+                math.fsum(float(loss) * count for loss, count in self._validation),
+                float(sum(count for _, count in self._validation)),
+            ]
+        )
+        return total / pixels if pixels else float("nan")
 
 
 def pieces(batch: dict[str, Tensor], size: int) -> Sequence[dict[str, Tensor]]:

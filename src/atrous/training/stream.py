@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from atrous.errors import AtrousError, UsageError
 from atrous.types import Sample
 
-__all__ = ["Augmented", "Stream", "collate", "mix", "quiet_worker"]
+__all__ = ["Augmented", "Stream", "collate", "collate_step", "mix", "quiet_worker"]
 
 Draw = tuple[int, int]
 """Number of the draw in the run, and the image that it takes."""
@@ -25,28 +25,46 @@ Draw = tuple[int, int]
 _ORDER, _AUGMENT, _STEP = 1, 2, 3  # so that draw 7, epoch 7 and step 7 share no random numbers
 
 
-def mix(seed: int, step: int) -> int:
-    """A 63-bit seed for everything random inside a training step, such as dropout.
+def mix(seed: int, step: int, rank: int = 0) -> int:
+    """A 63-bit seed for everything random inside a training step of a process, such as dropout.
 
     Example:
         >>> mix(0, 1) != mix(0, 2) and mix(0, 1) == mix(0, 1)
         True
     """
-    return int(np.random.SeedSequence([seed, _STEP, step]).generate_state(1, np.uint64)[0] >> 1)
+    entropy = [seed, _STEP, step, rank] if rank else [seed, _STEP, step]
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 
 
 class Stream:
     """A batch sampler that goes on from where the run stands.
 
+    A step takes `batch_size * accumulate * processes` draws. Of each batch that all processes share, every one takes
+    its own piece, so that two processes see together what one with the doubled batch sees.
+
     Args:
         size: images in the data set.
-        batch_size: draws per step.
+        batch_size: draws per batch of one process.
         seed: of the run.
         segment: called at the start of each iteration: the steps to draw for.
+        accumulate: batches per step.
+        rank: of this process.
+        processes: that train together.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int, segment: Callable[[], range]) -> None:
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        seed: int,
+        segment: Callable[[], range],
+        *,
+        accumulate: int = 1,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
         self.size, self.batch_size, self.seed, self.segment = size, batch_size, seed, segment
+        self.accumulate, self.rank, self.processes = accumulate, rank, processes
         self._order = lru_cache(maxsize=2)(self._permutation)
 
     def __iter__(self) -> Iterator[list[Draw]]:
@@ -54,8 +72,10 @@ class Stream:
             yield self.batch(step)
 
     def batch(self, step: int) -> list[Draw]:
-        """The draws of one step."""
-        draws = range(step * self.batch_size, (step + 1) * self.batch_size)
+        """The draws of one step for this process, batch after batch."""
+        shared = self.batch_size * self.processes
+        first = step * self.accumulate * shared + self.rank * self.batch_size
+        draws = [first + part * shared + place for part in range(self.accumulate) for place in range(self.batch_size)]
         return [(draw, int(self._order(draw // self.size)[draw % self.size])) for draw in draws]
 
     def _permutation(self, epoch: int) -> np.ndarray:
@@ -102,6 +122,17 @@ def collate(samples: list[Sample | AtrousError]) -> dict[str, Tensor] | AtrousEr
         )
     shared = [key for key in good[0] if all(key in sample for sample in good)]  # not every image has instances
     return {key: torch.stack([torch.as_tensor(sample[key]) for sample in good]) for key in shared}
+
+
+def collate_step(samples: list[Sample | AtrousError], *, batch_size: int) -> list[dict[str, Tensor]] | AtrousError:
+    """The batches of one step, or the first error."""
+    batches = []
+    for begin in range(0, len(samples), batch_size):
+        batch = collate(samples[begin : begin + batch_size])
+        if isinstance(batch, AtrousError):
+            return batch
+        batches.append(batch)
+    return batches
 
 
 def quiet_worker(_: int) -> None:

@@ -1,0 +1,68 @@
+"""How far a budget of time reaches: the pace of a run, measured before it begins."""
+
+import copy
+import time
+
+import torch
+
+from atrous.errors import AtrousError
+from atrous.inference.devices import choose_device, choose_precision
+from atrous.training.engine import Plan
+from atrous.training.stream import Augmented, collate
+
+__all__ = ["plan_for_budget"]
+
+STEPS = 3
+"""Steps that are timed; the first warms up and does not count."""
+VALIDATIONS = 10
+"""About so many validations in a run with a budget."""
+SHARE = 0.2
+"""Of the time, at most this much for validations."""
+
+
+def plan_for_budget(plan: Plan) -> None:
+    """Set the expected length and the interval of validations of a run whose state has a budget.
+
+    A copy of the model takes a few steps, and looks at one validation image; the model itself, the optimizer and all
+    random numbers stay as they are. It is a first guess: the engine corrects the length at every step.
+
+    Args:
+        plan: its state is changed.
+    """
+    state = plan.state
+    if state.budget is None:
+        return
+    pace, validation = _measure(plan)
+    state.max_steps = max(int(state.budget / pace), 1)
+    state.validation_seconds = validation
+    interval = max(state.max_steps / VALIDATIONS, validation / (SHARE * pace))
+    state.validate_every = max(round(interval), 1)
+
+
+def _measure(plan: Plan) -> tuple[float, float]:
+    """Seconds of a step, and of a whole validation."""
+    device = choose_device(plan.options.device)
+    precision = choose_precision(plan.options.precision, device)
+    model = copy.deepcopy(plan.model).to(device).train()
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    samples, stream = Augmented(plan.train, plan.transform, plan.seed), plan.stream()
+    times = []
+    with torch.random.fork_rng(devices=[]), torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        for _ in range(STEPS):
+            begin = time.perf_counter()
+            batch = collate([samples[draw] for draw in stream.batch(0)[: plan.batch_size]])
+            if isinstance(batch, AtrousError):
+                raise batch
+            batch = {key: value.to(device) for key, value in batch.items()}
+            loss = torch.stack(list(plan.task.losses(model(batch["image"]), batch).values())).sum()
+            torch.autograd.backward(loss)
+            float(loss.detach())  # wait for the device
+            times.append(time.perf_counter() - begin)
+        begin = time.perf_counter()
+        if plan.val is not None:
+            with torch.no_grad():
+                model.eval()
+                image = torch.as_tensor(plan.val[0]["image"])[None].to(device)
+                float(model(image)["out"].float().mean())
+        validation = (time.perf_counter() - begin) * plan.val_size
+    return sum(times[1:]) / (STEPS - 1) * plan.options.accumulate, validation
