@@ -9,15 +9,15 @@ As in the paper
       two poolings of 2x2; no normalisation.
     - One output through a sigmoid: the probability that the maps are ground truth. A port with two outputs and a
       softmax has 4,609 parameters more in `large_fov`.
-    - `two_branch`, made for Stanford Background: 5x5 convolutions of the maps (64) and of the image (16, 64) apart,
-      concatenated to 128, then 3x3 convolutions with poolings between them.
-    - On the segmenter's own grid: 8 pixels per cell, the usual stride of `read_adversary`.
+    - `two_branch`, made for Stanford Background: convolutions of the maps (64) and of the image (16, 64) apart,
+      concatenated to 128, then a common network.
 
-Where the paper is silent
+Where the paper is silent, or was not at hand
     - The logits are averaged over all places and then squashed, as in the port.
     - Weights start Gaussian with variance 2 / incoming connections, those of the last layer with a deviation of 0.01,
       so that every judgement starts at one half.
-    - The poolings of `two_branch` stand after 128 and after 256 channels.
+    - `two_branch` has 5x5 convolutions in its branches, as ports have, and its poolings after 128 and 256 channels.
+    - One cell is 8 x 8 pixels, the usual stride of `read_adversary` and that of a dilated segmenter's scores.
 
 Different from the paper
     - A port pads its 1x1 convolutions, so that the map grows by 2 at each; here they leave it as it is.
