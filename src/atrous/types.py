@@ -20,7 +20,11 @@ Outputs = dict[str, Tensor]
 
 
 class Sample(TypedDict, total=False):
-    """One image and whatever the task supervises; a batch is the same with a leading B."""
+    """One image and whatever the task supervises; a batch is the same with a leading B.
+
+    `progress`, which a batch of training may have, is the share of the run that is done, 0..1: losses whose weight
+    changes over the run read it.
+    """
 
     image: Float[Tensor, "*B C H W"]
     mask: Int[Tensor, "*B H W"]
@@ -29,6 +33,7 @@ class Sample(TypedDict, total=False):
     keypoints: Float[Tensor, "*B P 2"]
     visible: Bool[Tensor, "*B P"]
     index: Int[Tensor, "*B"]
+    progress: Float[Tensor, ""]
 
 
 class Level(NamedTuple):

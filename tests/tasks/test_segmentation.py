@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from atrous.errors import DataError, RecipeError, UsageError
-from atrous.losses import cross_entropy, dice_loss, median_frequency
+from atrous.losses import LOSSES, boundary_loss, cross_entropy, dice_loss, enet, median_frequency
 from atrous.tables import Place, read_section
 from atrous.tasks import TASKS, Segmentation
 from atrous.tasks.segmentation import _shrink
 
 PLACE = Place("unet.yaml", ("task",), {("task", "loss"): "unet.yaml line 5"})
+AUXILIARY = Place("unet.yaml", ("task",), {("task", "aux_loss"): "unet.yaml line 5"})
 FREQUENCIES = {"pixels": [11, 3, 2], "totals": [16, 8, 8]}
 
 
@@ -71,6 +72,82 @@ def test_aux_weights_by_name(outputs, mask):
         Segmentation(3, aux_weight={"aax": 1.0}).losses(outputs, {"mask": mask})
 
 
+def test_an_auxiliary_weight_for_the_main_output():
+    with pytest.raises(RecipeError) as caught:
+        Segmentation(3, aux_weight={"out": 2.0, "aux": 0.4}, place=PLACE)
+    assert str(caught.value) == (
+        "unet.yaml, task.aux_weight.out: 'out' is the main output and no auxiliary one; remove it here, and "
+        "weigh its losses by `weight` in loss."
+    )
+
+
+def test_deep_supervision_weighs_every_output_by_its_name(outputs, mask):
+    deep = {**outputs, "side": outputs["aux"][..., ::2, ::2], "mute": outputs["aux"]}
+    weights = {"aux": 0.4, "side": 1.5, "mute": 0.0, "absent": 9.0}
+    losses = Segmentation(3, loss=["cross_entropy", "dice"], aux_weight=weights).losses(deep, {"mask": mask})
+    assert set(losses) == {
+        f"{output}{name}" for output in ("", "aux.", "side.") for name in ("cross_entropy", "dice")
+    }  # fmt: skip
+    expected = 1.5 * cross_entropy(deep["side"], _shrink(mask, (2, 3)))
+    torch.testing.assert_close(losses["side.cross_entropy"], expected)
+
+
+def test_auxiliary_outputs_may_have_a_loss_of_their_own(outputs, mask):
+    section = {"name": "cross_entropy", "weights": "enet"}
+    task = Segmentation(3, loss="dice", aux_loss=section, frequencies=FREQUENCIES)
+    losses = task.losses(outputs, {"mask": mask})
+    assert set(losses) == {"dice", "aux.cross_entropy"}
+    torch.testing.assert_close(losses["dice"], dice_loss(outputs["out"], mask))
+    expected = 0.4 * cross_entropy(outputs["aux"], mask[:, 1::2, 1::2], weights=enet(FREQUENCIES["pixels"]))
+    torch.testing.assert_close(losses["aux.cross_entropy"], expected)
+    assert Segmentation(3, loss="dice", aux_loss=section).needs_frequencies
+    with pytest.raises(RecipeError, match=r"^unet\.yaml line 5, task\.aux_loss\.name: there is no loss 'dicee'"):
+        Segmentation(3, aux_loss="dicee", place=AUXILIARY)
+    with pytest.raises(RecipeError, match=r"^unet\.yaml line 5, task\.aux_loss: name at least one loss"):
+        Segmentation(3, aux_loss=[], place=AUXILIARY)
+
+
+def test_weight_maps_reach_the_losses_that_take_them_on_their_grid(outputs, mask):
+    weight = torch.rand(2, 8, 12, generator=torch.Generator().manual_seed(2))
+    names = ["cross_entropy", "focal", "binary_cross_entropy", "binary_focal", "dice"]
+    batch = {"mask": mask, "weight": weight}
+    losses = Segmentation(3, loss=names, aux_weight=1.0).losses(outputs, batch)
+    small, light = mask[:, 1::2, 1::2], weight[:, 1::2, 1::2]
+    for name in names[:-1]:
+        expected = LOSSES[name](outputs["out"], mask, pixel_weights=weight)
+        torch.testing.assert_close(losses[name], expected)
+        assert expected != LOSSES[name](outputs["out"], mask)
+        torch.testing.assert_close(losses[f"aux.{name}"], LOSSES[name](outputs["aux"], small, pixel_weights=light))
+    torch.testing.assert_close(losses["dice"], dice_loss(outputs["out"], mask))
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.25, 1.0])
+def test_weights_that_change_over_the_run(outputs, mask, progress):
+    task = Segmentation(3, loss=["dice", {"name": "boundary", "weight": [0.2, 1]}], aux_weight=0.5)
+    batch = {"mask": mask, "progress": torch.tensor(progress)}
+    losses = task.losses(outputs, batch)
+    factor = 0.2 + 0.8 * progress
+    torch.testing.assert_close(losses["dice"], dice_loss(outputs["out"], mask))
+    torch.testing.assert_close(losses["boundary"], factor * boundary_loss(outputs["out"], mask))
+    expected = 0.5 * factor * boundary_loss(outputs["aux"], mask[:, 1::2, 1::2])
+    torch.testing.assert_close(losses["aux.boundary"], expected)
+
+
+def test_without_a_progress_the_weight_is_that_of_the_end(outputs, mask):
+    task = Segmentation(3, loss={"name": "dice", "weight": [0, 1]}, aux_weight=0.0)
+    assert task.losses(outputs, {"mask": mask})["dice"] == dice_loss(outputs["out"], mask)
+    assert task.losses(outputs, {"mask": mask, "progress": torch.tensor(0.0)})["dice"] == 0
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_trains_every_output(outputs, mask, name):
+    leaves = {key: value.clone().requires_grad_() for key, value in outputs.items()}
+    losses = Segmentation(3, loss=name).losses(leaves, {"mask": mask})
+    sum(losses.values()).backward()
+    assert list(losses) == [name, f"aux.{name}"]
+    assert all(leaf.grad.any() and leaf.grad.isfinite().all() for leaf in leaves.values())
+
+
 def test_class_weights_from_a_list_and_from_frequencies(outputs, mask):
     plain = {"out": outputs["out"]}
     listed = Segmentation(3, loss={"name": "cross_entropy", "weights": [1, 2, 0.5]})
@@ -86,41 +163,6 @@ def test_class_weights_from_a_list_and_from_frequencies(outputs, mask):
     ready = Segmentation(3, loss=section, frequencies=FREQUENCIES)
     expected = cross_entropy(outputs["out"], mask, weights=median_frequency(**FREQUENCIES))
     assert ready.losses(plain, {"mask": mask})["cross_entropy"] == expected
-
-
-@pytest.mark.parametrize(
-    ("loss", "text"),
-    [
-        ("crossentropy", "unet.yaml line 5, task.loss.name: there is no loss 'crossentropy'. "
-                         "Did you mean 'cross_entropy'?"),
-        ({"name": "dice", "smoth": 1}, "unet.yaml line 5, task.loss.smoth: dice_loss takes no argument 'smoth'. "
-                                       "Did you mean 'smooth'?"),
-        ({"name": "dice", "weights": [1, 1, 1]}, "unet.yaml line 5, task.loss.weights: dice_loss takes no argument "
-                                                 "'weights'. Choose from: smooth."),
-        ({"name": "dice", "weight": "2"}, "unet.yaml line 5, task.loss.weight: got '2' (str), but the weight of a loss "
-                                          "must be float."),
-        ({"name": "dice", "ignore_index": 0}, "unet.yaml line 5, task.loss.ignore_index: dice_loss is handed "
-                                              "'ignore_index' by atrous itself; remove it here."),
-        (["dice", "dice"], "unet.yaml line 5, task.loss: name at least one loss, and each one once; "
-                           "got ['dice', 'dice']."),
-        ([], "unet.yaml line 5, task.loss: name at least one loss, and each one once; got []."),
-        ({"weights": [1, 1, 1]}, "unet.yaml line 5, task.loss: the loss needs a name. "
-                                 "Choose from: cross_entropy, dice."),
-        ({"name": "cross_entropy", "weights": "median_freq"},
-         "unet.yaml line 5, task.loss.weights: there is no class weighting 'median_freq'. "
-         "Did you mean 'median_frequency'?"),
-        ({"name": "cross_entropy", "weights": [1, 2]},
-         "unet.yaml line 5, task.loss.weights: got [1, 2] (list), but weights are one number >= 0 for each of the "
-         "3 classes, or one of median_frequency, enet, enet_encoder."),
-        ({"name": "cross_entropy", "weights": ["a", 2, 3]},
-         "unet.yaml line 5, task.loss.weights.0: got 'a' (str), but weights (unless the name of a rule) must be "
-         "a list of float."),
-    ],
-)  # fmt: skip
-def test_wrong_losses_are_named_with_their_line(loss, text):
-    with pytest.raises(RecipeError) as caught:
-        Segmentation(3, loss=loss, place=PLACE)
-    assert str(caught.value) == text
 
 
 def test_a_recipes_section_brings_its_place_along():

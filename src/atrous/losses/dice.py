@@ -1,12 +1,36 @@
-"""The soft Dice overlap of every class, over the whole batch."""
+"""Soft Dice overlaps of every class, over the whole batch: plain, with squares, weighted by size, and of sigmoids."""
+
+from typing import Annotated, NamedTuple
 
 import torch
-from jaxtyping import Float, Integer
+from annotated_types import Ge
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
+from atrous.losses.base import Target, map_probabilities, softmax_probabilities
 from atrous.types import IGNORE_INDEX
 
-__all__ = ["dice_loss"]
+__all__ = ["Overlap", "binary_dice_loss", "dice_loss", "dice_loss_squared", "generalized_dice_loss", "mean_of_present"]
+
+
+class Overlap(NamedTuple):
+    """How a soft map and the truth overlap, per class, summed over the batch.
+
+    Attributes:
+        both: sum of the probabilities where the class is true.
+        predicted: sum of all its probabilities.
+        pixels: how often it is true.
+    """
+
+    both: Float[Tensor, " K"]
+    predicted: Float[Tensor, " K"]
+    pixels: Integer[Tensor, " K"]
+
+    @classmethod
+    def of(cls, probability: Float[Tensor, "B K H W"], truth: Bool[Tensor, "B K H W"]) -> "Overlap":
+        """Sums over images and pixels."""
+        axes = (0, 2, 3)
+        return cls(torch.where(truth, probability, 0.0).sum(axes), probability.sum(axes), truth.sum(axes))
 
 
 def dice_loss(
@@ -14,7 +38,7 @@ def dice_loss(
     mask: Integer[Tensor, "B H W"],
     *,
     ignore_index: int = IGNORE_INDEX,
-    smooth: float = 0.0,
+    smooth: Annotated[float, Ge(0)] = 0.0,
 ) -> Float[Tensor, ""]:
     r"""One minus the soft Dice overlap, averaged over the classes that are in the mask.
 
@@ -27,13 +51,15 @@ def dice_loss(
         logits: unnormalised scores of any floating type; their softmax `p` is computed in float32 at least.
         mask: class of every pixel, 0 to K - 1, or `ignore_index`.
         ignore_index: pixels of this value count neither in `p` nor in `t`.
-        smooth: added to both sides of every fraction; softens classes of few pixels.
+        smooth: added to both sides of every fraction; softens classes of few pixels. Twice the value is what
+            segmentation_models_pytorch, which adds to (I + s) / (I + FP/2 + FN/2 + s), calls s.
 
     Returns:
         The loss, 0..1; 0 with a zero gradient if no pixel is labelled.
 
     Reference:
-        Milletari et al., V-Net, 3DV 2016, https://arxiv.org/abs/1606.04797, there with squares below the line.
+        Milletari et al., V-Net, 3DV 2016, https://arxiv.org/abs/1606.04797, there with squares below the line:
+        `dice_loss_squared`.
 
     Example:
         >>> logits = torch.tensor([[9.0, -9.0], [-9.0, 9.0]])[None, :, None]   # sure of class 0, then of class 1
@@ -42,15 +68,121 @@ def dice_loss(
         >>> dice_loss(logits, torch.tensor([[[0, 0]]]))    # class 0: 2 * 1 / (1 + 2); class 1 is not in the mask
         tensor(0.3333)
     """
-    labelled = (mask != ignore_index)[:, None]
-    exact = torch.promote_types(logits.dtype, torch.float32)
-    probability = torch.where(labelled, logits.softmax(1, dtype=exact), 0.0)
-    classes = torch.arange(logits.shape[1], device=logits.device)[:, None, None]
-    truth = (mask[:, None] == classes) & labelled
-    overlap = torch.where(truth, probability, 0.0).sum((0, 2, 3))
-    pixels = truth.sum((0, 2, 3))
+    return _dice(Overlap.of(*softmax_probabilities(logits, mask, ignore_index)), smooth)
+
+
+def dice_loss_squared(
+    logits: Float[Tensor, "B K H W"],
+    mask: Integer[Tensor, "B H W"],
+    *,
+    ignore_index: int = IGNORE_INDEX,
+    smooth: Annotated[float, Ge(0)] = 0.0,
+) -> Float[Tensor, ""]:
+    r"""V-Net's Dice loss, with squares below the line; else as `dice_loss`.
+
+    .. math:: 1 - \frac{1}{|C|} \sum_{k \in C}
+              \frac{2 \sum_i p_{ik} t_{ik} + s}{\sum_i p_{ik}^2 + \sum_i t_{ik}^2 + s}
+
+    A probability of 1/2 costs less below the line than in `dice_loss`, so that a network may stay unsure for longer.
+
+    Args:
+        logits: unnormalised scores of any floating type; their softmax `p` is computed in float32 at least.
+        mask: class of every pixel, 0 to K - 1, or `ignore_index`.
+        ignore_index: pixels of this value count neither in `p` nor in `t`.
+        smooth: added to both sides of every fraction.
+
+    Returns:
+        The loss, 0..1; 0 with a zero gradient if no pixel is labelled.
+
+    Reference:
+        Milletari et al., V-Net, 3DV 2016, https://arxiv.org/abs/1606.04797; there of the one foreground.
+
+    Example:
+        >>> logits = torch.zeros(1, 2, 1, 2)                                  # 1/2 everywhere
+        >>> dice_loss_squared(logits, torch.tensor([[[0, 1]]]))               # 1 - 2 * .5 / (2 * .25 + 1)
+        tensor(0.3333)
+        >>> dice_loss(logits, torch.tensor([[[0, 1]]]))                       # 1 - 2 * .5 / (2 * .5 + 1)
+        tensor(0.5000)
+    """
+    probability, truth = softmax_probabilities(logits, mask, ignore_index)
+    overlap = Overlap.of(probability, truth)
+    return _dice(overlap._replace(predicted=probability.square().sum((0, 2, 3))), smooth)
+
+
+def generalized_dice_loss(
+    logits: Float[Tensor, "B K H W"], mask: Integer[Tensor, "B H W"], *, ignore_index: int = IGNORE_INDEX
+) -> Float[Tensor, ""]:
+    r"""One minus a single Dice overlap of all classes, in which each counts by the inverse square of its size.
+
+    .. math:: 1 - 2 \frac{\sum_k w_k \sum_i p_{ik} t_{ik}}{\sum_k w_k \sum_i (p_{ik} + t_{ik})}, \quad
+              w_k = \Big(\sum_i t_{ik}\Big)^{-2}
+
+    A class that is not in the mask would weigh infinitely; it takes the largest weight of those that are, so that
+    predicting it anywhere still costs something.
+
+    Args:
+        logits: unnormalised scores of any floating type; their softmax `p` is computed in float32 at least.
+        mask: class of every pixel, 0 to K - 1, or `ignore_index`.
+        ignore_index: pixels of this value count neither in `p` nor in `t`.
+
+    Returns:
+        The loss, 0..1; 0 with a zero gradient if no pixel is labelled.
+
+    Reference:
+        Sudre et al., DLMIA 2017, https://arxiv.org/abs/1707.03237.
+
+    Example:
+        >>> logits = torch.zeros(1, 2, 1, 4)                                  # 1/2 everywhere
+        >>> generalized_dice_loss(logits, torch.tensor([[[0, 0, 0, 1]]]))
+        tensor(0.6250)
+        >>> 1 - 2 * (1 / 9 * 1.5 + 1 * 0.5) / (1 / 9 * (2 + 3) + 1 * (2 + 1))
+        0.625
+    """
+    both, predicted, pixels = Overlap.of(*softmax_probabilities(logits, mask, ignore_index))
+    inverse = torch.where(pixels > 0, 1 / pixels.clamp(min=1).to(both), 0.0)
+    largest = inverse.max()
+    # Scaled so that the largest is 1: the square of a large class's inverse is no number for float32.
+    weights = torch.where(pixels > 0, inverse / torch.where(largest > 0, largest, 1.0), 1.0).square()
+    below = (weights * (predicted + pixels)).sum()
+    ratio = 2 * (weights * both).sum() / torch.where(largest > 0, below, 1.0)
+    return torch.where(largest > 0, 1 - ratio, 0.0)
+
+
+def binary_dice_loss(
+    logits: Float[Tensor, "B K H W"],
+    target: Target,
+    *,
+    ignore_index: int = IGNORE_INDEX,
+    smooth: Annotated[float, Ge(0)] = 0.0,
+) -> Float[Tensor, ""]:
+    """`dice_loss` of K independent maps: sigmoids instead of a softmax.
+
+    Args:
+        logits: unnormalised scores of any floating type; their sigmoid is computed in float32 at least.
+        target: 0 or 1 for every map (B, K, H, W), or the class of every pixel (B, H, W): see `one_versus_rest`.
+        ignore_index: entries or pixels of this value count for nothing.
+        smooth: added to both sides of every fraction.
+
+    Returns:
+        The loss, 0..1, averaged over the maps that are true anywhere; 0 with a zero gradient if nothing is labelled.
+
+    Example:
+        >>> logits = torch.tensor([[[[0.0, 9.0]], [[0.0, -9.0]]]])            # two maps of two pixels
+        >>> target = torch.tensor([[[[0, 1]], [[1, 255]]]])
+        >>> binary_dice_loss(logits, target)        # 1 - 2 * 1 / (1.5 + 1) = .2, and 1 - 2 * .5 / (.5 + 1) = .3333
+        tensor(0.2667)
+    """
+    return _dice(Overlap.of(*map_probabilities(logits, target, ignore_index)), smooth)
+
+
+def mean_of_present(losses: Float[Tensor, " K"], pixels: Integer[Tensor, " K"]) -> Float[Tensor, ""]:
+    """The mean over the classes that are true anywhere; 0 where none is."""
     present = pixels > 0
+    return torch.where(present, losses, 0.0).sum() / present.sum().clamp(min=1)
+
+
+def _dice(overlap: Overlap, smooth: float) -> Float[Tensor, ""]:
+    both, predicted, pixels = overlap
     # An absent class divides by 1 and not by what may be 0, so that no NaN reaches the gradient.
-    below = torch.where(present, probability.sum((0, 2, 3)) + pixels + smooth, 1.0)
-    loss = torch.where(present, 1 - (2 * overlap + smooth) / below, 0.0)
-    return loss.sum() / present.sum().clamp(min=1)
+    below = torch.where(pixels > 0, predicted + pixels + smooth, 1.0)
+    return mean_of_present(1 - (2 * both + smooth) / below, pixels)

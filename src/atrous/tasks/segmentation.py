@@ -1,19 +1,17 @@
 """Every pixel belongs to exactly one class."""
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Integer, Shaped
 from torch import Tensor
 
 from atrous.errors import DataError, RecipeError, UsageError, did_you_mean
-from atrous.losses import CLASS_WEIGHTS, LOSSES, ClassFrequencies
-from atrous.tables import Place, check_value, describe_value, lookup, read_section
+from atrous.losses import ClassFrequencies
+from atrous.tables import Place
+from atrous.tasks.terms import LossSection, read_terms
 from atrous.types import IGNORE_INDEX, Outputs, Prediction, Sample
 
 if TYPE_CHECKING:
@@ -25,30 +23,23 @@ _HERE = Place("task")
 _BAND = 1 << 22  # scores that are decided at once: bounds the 8-byte class numbers of a large image to a few megabytes
 
 
-@dataclass(frozen=True)
-class _Term:
-    """One summand of the loss."""
-
-    name: str
-    weight: float
-    function: Callable[..., Tensor]
-    weighting: str | None  # name in CLASS_WEIGHTS that still waits for frequencies
-
-
 class Segmentation:
     """Semantic segmentation: softmax over K exclusive classes, with unlabelled pixels left out.
 
     Args:
         num_classes: K.
         loss: a name in `LOSSES`, or {"name": ..., "weight": ..., its arguments}, or a list of these, which are added
-            up. A loss that takes `weights` accepts a list of K numbers or a name in `CLASS_WEIGHTS`.
+            up. A loss that takes `weights` accepts a list of K numbers or a name in `CLASS_WEIGHTS`. The weight may be
+            [from, to]: then it changes evenly over the run with the batch's `progress`, and is `to` where the batch
+            has none, as in validation.
+        aux_loss: what the auxiliary outputs are trained by, in the same words; `loss` where None.
         aux_weight: factor of every auxiliary output's losses, or output name to factor.
         ignore_index: class of the pixels that count for nothing.
         frequencies: how often the classes occur in the training images, for `weights` by name.
         place: where the section stands, for messages.
 
     Raises:
-        RecipeError: if `loss` or `aux_weight` names something unknown or has a value that does not fit.
+        RecipeError: if `loss`, `aux_loss` or `aux_weight` names something unknown or has a value that does not fit.
 
     Example:
         >>> task = Segmentation(2, loss=["cross_entropy", {"name": "dice", "weight": 0.5}])
@@ -64,7 +55,8 @@ class Segmentation:
         self,
         num_classes: int,
         *,
-        loss: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] = "cross_entropy",
+        loss: LossSection = "cross_entropy",
+        aux_loss: LossSection | None = None,
         aux_weight: float | Mapping[str, float] = 0.4,
         ignore_index: int = IGNORE_INDEX,
         frequencies: ClassFrequencies | None = None,
@@ -74,45 +66,55 @@ class Segmentation:
         self.ignore_index = ignore_index
         self.aux_weight = aux_weight
         self._place = place
-        sections = [loss] if isinstance(loss, str | Mapping) else list(loss)
-        places = [place / "loss"] if isinstance(loss, str | Mapping) else [place / "loss" / i for i in range(len(loss))]
-        self._terms = [self._read_term(*pair, frequencies) for pair in zip(sections, places, strict=True)]
-        names = [term.name for term in self._terms]
-        if not names or len(set(names)) < len(names):
-            raise RecipeError(f"{place / 'loss'}: name at least one loss, and each one once; got {names}.")
+        self._terms = read_terms(loss, num_classes, frequencies, place / "loss")
+        self._aux_terms = self._terms
+        if aux_loss is not None:
+            self._aux_terms = read_terms(aux_loss, num_classes, frequencies, place / "aux_loss")
+        if isinstance(aux_weight, Mapping) and "out" in aux_weight:
+            raise RecipeError(
+                f"{place / 'aux_weight' / 'out'}: 'out' is the main output and no auxiliary one; remove it here, and "
+                "weigh its losses by `weight` in loss."
+            )
 
     @property
     def needs_frequencies(self) -> bool:
         """Whether a loss waits for class frequencies of the training images."""
-        return any(term.weighting for term in self._terms)
+        return any(term.weighting for term in [*self._terms, *self._aux_terms])
 
     def losses(self, outputs: Outputs, batch: Sample) -> dict[str, Tensor]:
         """Weighted losses of every output, as "cross_entropy" and "aux.cross_entropy".
 
-        The mask is shrunk to each output's grid by the nearest pixel; predictions are not enlarged.
+        The mask is shrunk to each output's grid by the nearest pixel, and so is the map `weight` of a batch that has
+        one, for the losses that take `pixel_weights`; predictions are not enlarged.
 
         Raises:
             DataError: if the mask has a value that is no class (looked for on the CPU only; elsewhere it would cost a
                 synchronisation).
             UsageError: if a loss still waits for class frequencies.
         """
-        mask = batch["mask"]
+        mask, pixel_weights, progress = batch["mask"], batch.get("weight"), batch.get("progress")
         self._check_labels(mask, batch.get("index"))
         result: dict[str, Tensor] = {}
         for output, logits in outputs.items():
-            factor = 1.0 if output == "out" else self._aux_factor(output)
+            main = output == "out"
+            factor = 1.0 if main else self._aux_factor(output)
             if factor == 0:
                 continue
-            target = _shrink(mask, logits.shape[-2:])
-            for term in self._terms:
+            grid = logits.shape[-2:]
+            target = _shrink(mask, grid)
+            for term in self._terms if main else self._aux_terms:
                 if term.weighting:
                     raise UsageError(
                         f"{self._place}: loss {term.name!r} weighs classes by {term.weighting!r} and needs the class "
                         "frequencies of the training images; pass frequencies= to the task."
                     )
-                name = term.name if output == "out" else f"{output}.{term.name}"
-                value = term.function(logits, target, ignore_index=self.ignore_index)
-                result[name] = value if factor * term.weight == 1 else factor * term.weight * value
+                extra = {}
+                if term.weighs_pixels and pixel_weights is not None:
+                    extra["pixel_weights"] = _shrink(pixel_weights, grid)
+                value = term.function(logits, target, ignore_index=self.ignore_index, **extra)
+                weight = factor * term.factor(progress)
+                unweighted = isinstance(weight, float) and weight == 1
+                result[term.name if main else f"{output}.{term.name}"] = value if unweighted else weight * value
         return result
 
     def scores(self, outputs: Outputs) -> Float[Tensor, "B K H W"]:
@@ -136,47 +138,6 @@ class Segmentation:
         from atrous.metrics import ConfusionMatrix
 
         return ConfusionMatrix(self.num_classes, ignore_index=self.ignore_index)
-
-    def _read_term(self, section: Any, place: Place, frequencies: ClassFrequencies | None) -> _Term:
-        if isinstance(section, str):
-            section = {"name": section}
-        if not isinstance(section, Mapping) or "name" not in section:  # let the table complain
-            read_section(LOSSES, section, kind="loss", place=place)
-        weight = check_value(section.get("weight", 1.0), float, what="the weight of a loss", place=place / "weight")
-        function = lookup(LOSSES, section["name"], kind="loss", place=place / "name")
-        takes_weights = "weights" in inspect.signature(function).parameters
-        # `weight` is the task's; `weights` is resolved here, because a recipe cannot hold a tensor.
-        rest = {
-            key: value for key, value in section.items() if key != "weight" and not (key == "weights" and takes_weights)
-        }
-        _, arguments = read_section(LOSSES, rest, kind="loss", place=place, given=("logits", "mask", "ignore_index"))
-        weighting = None
-        if takes_weights and section.get("weights") is not None:
-            weights = self._read_weights(section["weights"], place / "weights", frequencies)
-            if isinstance(weights, str):
-                weighting = weights
-            else:
-                arguments["weights"] = weights
-        return _Term(section["name"], weight, partial(function, **arguments), weighting)
-
-    def _read_weights(self, value: Any, place: Place, frequencies: ClassFrequencies | None) -> Tensor | str:
-        """A tensor, or the name of the rule where the frequencies are still to come."""
-        if isinstance(value, str):
-            rule = lookup(CLASS_WEIGHTS, value, kind="class weighting", place=place)
-            if frequencies is None:
-                return value
-            if len(frequencies["pixels"]) != self.num_classes:
-                raise UsageError(
-                    f"{place}: frequencies of {len(frequencies['pixels'])} classes for {self.num_classes} classes."
-                )
-            return rule(frequencies)
-        numbers = check_value(value, list[float], what="weights (unless the name of a rule)", place=place)
-        if len(numbers) != self.num_classes or min(numbers) < 0:
-            raise RecipeError(
-                f"{place}: got {describe_value(value)}, but weights are one number >= 0 for each of the "
-                f"{self.num_classes} classes, or one of {', '.join(CLASS_WEIGHTS)}."
-            )
-        return torch.tensor(numbers)
 
     def _aux_factor(self, output: str) -> float:
         if not isinstance(self.aux_weight, Mapping):
@@ -205,8 +166,8 @@ class Segmentation:
         )
 
 
-def _shrink(mask: Integer[Tensor, "B H W"], size: Sequence[int]) -> Integer[Tensor, "B h w"]:
-    """The mask on another grid: of each cell the pixel nearest to its centre, in exact integers."""
+def _shrink(mask: Shaped[Tensor, "B H W"], size: Sequence[int]) -> Shaped[Tensor, "B h w"]:
+    """The mask, or a map of weights, on another grid: of each cell the pixel nearest to its centre, exactly."""
     for axis, target in zip((1, 2), size, strict=True):
         source = mask.shape[axis]
         if source != target:
