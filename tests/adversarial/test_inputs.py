@@ -11,11 +11,11 @@ from atrous.adversarial.inputs import (
     one_hot,
     product,
     scaling,
-    shrink,
     soft_maps,
     soften,
     times_image,
 )
+from atrous.layers import shrink
 
 MASK = torch.tensor([[[0, 1, 255], [2, 255, 1]]])
 LABELLED = (MASK != 255)[:, None]

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from atrous.errors import DataError, RecipeError, UsageError
+from atrous.layers import shrink
 from atrous.losses import LOSSES, boundary_loss, cross_entropy, dice_loss, enet, median_frequency
 from atrous.tables import Place, read_section
 from atrous.tasks import TASKS, Segmentation
-from atrous.tasks.segmentation import _shrink
 
 PLACE = Place("unet.yaml", ("task",), {("task", "loss"): "unet.yaml line 5"})
 AUXILIARY = Place("unet.yaml", ("task",), {("task", "aux_loss"): "unet.yaml line 5"})
@@ -51,7 +51,7 @@ def test_losses_are_weighted_and_auxiliary_outputs_see_the_mask_on_their_grid(ou
 @pytest.mark.parametrize(("source", "target"), [(8, 3), (9, 3), (7, 4), (250, 32), (3, 8), (5, 5)])
 def test_each_cell_takes_the_pixel_nearest_to_its_centre(source, target):
     mask = torch.arange(source)[None, :, None].expand(1, source, 4).contiguous()
-    shrunk = _shrink(mask, (target, 4))
+    shrunk = shrink(mask, (target, 4))
     centres = (np.arange(target) + 0.5) * source / target
     nearest = shrunk[0, :, 0].numpy()
     assert shrunk.shape == (1, target, 4)
@@ -88,7 +88,7 @@ def test_deep_supervision_weighs_every_output_by_its_name(outputs, mask):
     assert set(losses) == {
         f"{output}{name}" for output in ("", "aux.", "side.") for name in ("cross_entropy", "dice")
     }  # fmt: skip
-    expected = 1.5 * cross_entropy(deep["side"], _shrink(mask, (2, 3)))
+    expected = 1.5 * cross_entropy(deep["side"], shrink(mask, (2, 3)))
     torch.testing.assert_close(losses["side.cross_entropy"], expected)
 
 

@@ -3,7 +3,7 @@
 Ignored pixels are zero in every map of both sides, so that they tell nothing and learn nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -23,7 +23,6 @@ __all__ = [
     "one_hot",
     "product",
     "scaling",
-    "shrink",
     "soft_maps",
     "soften",
     "times_image",
@@ -150,21 +149,6 @@ def beside_image(maps: Float[Tensor, "B K H W"], image: Float[Tensor, "B C H W"]
         tensor([1., 1., 7.])
     """
     return torch.cat([maps, image], 1)
-
-
-def shrink(mask: Integer[Tensor, "B H W"], size: Sequence[int]) -> Integer[Tensor, "B h w"]:
-    """The mask on another grid: of each cell the pixel nearest to its centre, in exact integers.
-
-    Example:
-        >>> shrink(torch.tensor([[[0, 1, 2, 3, 4, 5]]]), (1, 2))
-        tensor([[[1, 4]]])
-    """
-    for axis, target in zip((1, 2), size, strict=True):
-        source = mask.shape[axis]
-        if source != target:
-            centres = torch.arange(target, device=mask.device)
-            mask = mask.index_select(axis, (2 * centres + 1) * source // (2 * target))
-    return mask
 
 
 INPUTS: dict[str, Callable[..., InputForm]] = {

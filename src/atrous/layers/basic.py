@@ -4,12 +4,14 @@ Padding to a size and cropping back happen here and nowhere else, so that one se
 on the right and at the bottom, crop with a negative pad. A slice of `h, w` would be frozen when the model is exported.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-__all__ = ["BatchNorm", "conv_bn_relu", "fit", "mirror", "resize", "unfit"]
+__all__ = ["BatchNorm", "conv_bn_relu", "fit", "mirror", "resize", "shrink", "unfit"]
 
 
 def fit(x: Float[Tensor, "B C H W"], multiple: int, extra: int = 0) -> Float[Tensor, "B C H2 W2"]:
@@ -75,6 +77,21 @@ def resize(
     if tuple(x.shape[-2:]) == tuple(size):
         return x
     return F.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
+
+
+def shrink(mask: Shaped[Tensor, "B H W"], size: Sequence[int]) -> Shaped[Tensor, "B h w"]:
+    """A mask, or a map of weights, on another grid: of each cell the pixel nearest to its centre, in exact integers.
+
+    Example:
+        >>> shrink(torch.tensor([[[0, 1, 2, 3, 4, 5]]]), (1, 2))
+        tensor([[[1, 4]]])
+    """
+    for axis, target in zip((1, 2), size, strict=True):
+        source = mask.shape[axis]
+        if source != target:
+            centres = torch.arange(target, device=mask.device)
+            mask = mask.index_select(axis, (2 * centres + 1) * source // (2 * target))
+    return mask
 
 
 class BatchNorm(nn.BatchNorm2d):

@@ -12,7 +12,7 @@ As in the paper (and NVIDIA's code)
 
 Different from the paper
     - The loss of the smaller scale alone (`low`) is taken at that scale, that of the larger (`high`) at the image's;
-      the authors interpolate both to the image. The paper's main loss is another (RMI).
+      the authors interpolate both to the image.
     - The image at a scale is rounded up to whole pixels and padded to multiples of 32 (below 1: 64), and its maps are
       cropped; the padding takes part in OCR's regions. The authors stretch the maps.
     - Convolutions of the attention start Gaussian after He; the authors begin from a model trained on Mapillary.

@@ -1,14 +1,15 @@
 """Every pixel belongs to exactly one class."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float, Integer, Shaped
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 from atrous.errors import DataError, RecipeError, UsageError, did_you_mean
+from atrous.layers import shrink
 from atrous.losses import ClassFrequencies
 from atrous.tables import Place
 from atrous.tasks.terms import LossSection, read_terms
@@ -101,7 +102,7 @@ class Segmentation:
             if factor == 0:
                 continue
             grid = logits.shape[-2:]
-            target = _shrink(mask, grid)
+            target = shrink(mask, grid)
             for term in self._terms if main else self._aux_terms:
                 if term.weighting:
                     raise UsageError(
@@ -110,7 +111,7 @@ class Segmentation:
                     )
                 extra = {}
                 if term.weighs_pixels and pixel_weights is not None:
-                    extra["pixel_weights"] = _shrink(pixel_weights, grid)
+                    extra["pixel_weights"] = shrink(pixel_weights, grid)
                 value = term.function(logits, target, ignore_index=self.ignore_index, **extra)
                 weight = factor * term.factor(progress)
                 unweighted = isinstance(weight, float) and weight == 1
@@ -164,13 +165,3 @@ class Segmentation:
             f"the masks of a batch{where} hold {wrong}, but the {self.num_classes} classes are 0 to "
             f"{self.num_classes - 1}, and {self.ignore_index} is ignored; run `atrous check` on the data."
         )
-
-
-def _shrink(mask: Shaped[Tensor, "B H W"], size: Sequence[int]) -> Shaped[Tensor, "B h w"]:
-    """The mask, or a map of weights, on another grid: of each cell the pixel nearest to its centre, exactly."""
-    for axis, target in zip((1, 2), size, strict=True):
-        source = mask.shape[axis]
-        if source != target:
-            centres = torch.arange(target, device=mask.device)
-            mask = mask.index_select(axis, (2 * centres + 1) * source // (2 * target))
-    return mask

@@ -20,9 +20,9 @@ from torch.optim import Optimizer
 
 from atrous.adversarial import DISCRIMINATORS, INPUTS, SEGMENTER_LOSSES, USUAL, mean_probability
 from atrous.adversarial.base import Discriminator
-from atrous.adversarial.inputs import InputForm, one_hot, shrink, soft_maps
+from atrous.adversarial.inputs import InputForm, one_hot, soft_maps
 from atrous.errors import RecipeError, did_you_mean
-from atrous.layers import resize
+from atrous.layers import resize, shrink
 from atrous.optim import OPTIMIZERS, SCHEDULES
 from atrous.tables import Place, check_arguments, lookup, read_section
 from atrous.types import IGNORE_INDEX, Outputs

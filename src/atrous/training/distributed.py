@@ -2,8 +2,8 @@
 
     torchrun --nproc-per-node 2 --no-python atrous train DATA --recipe unet -o RUN
 
-Each takes its own piece of every batch; gradients are averaged (ddp), or the model itself is spread (fsdp). The batch of
-a step is then `data.batch_size` times the number of processes. Rank 0 alone writes.
+Each takes its own piece of every batch; gradients are averaged (ddp), or the model itself is spread (fsdp). The batch
+of a step is then `data.batch_size` times the number of processes. Rank 0 alone writes.
 """
 
 import os
