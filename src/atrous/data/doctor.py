@@ -5,7 +5,8 @@ every image, by which copies are found).
 
 The summary of a report holds:
 
-- `root`, `complete` (False if it was stopped, or only a part was asked for), `splits` and `read`: pairs per split;
+- `root`, `layout` (as what the folder was read, see `datasets`), `complete` (False if it was stopped, or only a part
+  was asked for), `splits` and `read`: pairs per split;
 - `sizes`: `min`, `median`, `max` as [height, width], by area, and `distinct`; `kinds` and `channels` with counts;
   `kind` and `num_channels`: what the folder is read as;
 - `classes`: of the training images, a list of `name`, `values`, `color`, `pixels`, `totals` (labelled pixels of the
@@ -26,9 +27,11 @@ from typing import Any
 import numpy as np
 
 from atrous.data.classes import Classes, to_hex
+from atrous.data.derived import DerivedPlanes
 from atrous.data.examine import Facts, Moments, examine
 from atrous.data.findings import CheckReport, Finding, error, warning
 from atrous.data.folder import Contents, Folder, examine_folder, header_findings, spread
+from atrous.data.io import ImageFile
 from atrous.data.splits import Pair
 
 __all__ = ["CheckReport", "Finding", "check_folder", "quick_check"]
@@ -40,6 +43,7 @@ def check_folder(
     val_fraction: float = 0.2,
     seed: int = 0,
     classes: str | Path | Classes | None = None,
+    layout: str | None = None,
     progress: Callable[[int, int], None] | None = None,
     stop: threading.Event | None = None,
 ) -> CheckReport:
@@ -50,6 +54,7 @@ def check_folder(
         val_fraction: as in `open_folder`.
         seed: as in `open_folder`.
         classes: as in `open_folder`.
+        layout: as in `open_folder`.
         progress: is told (pairs done, pairs in all), from the calling thread.
         stop: when it is set, the report holds what was read until then.
 
@@ -57,9 +62,9 @@ def check_folder(
         DataError: if there is no such folder, or nothing in it that looks like a data set.
     """
     if isinstance(path, Folder):
-        contents = Contents(path.root, path.splits, path.classes, path.channels, path.kind, ())
+        contents = _contents(path)
     else:
-        contents = examine_folder(path, val_fraction=val_fraction, seed=seed, classes=classes)
+        contents = examine_folder(path, val_fraction=val_fraction, seed=seed, classes=classes, layout=layout)
     work = [(split, pair) for split, pairs in contents.splits.items() for pair in pairs]
     tally = _Tally(contents)
     for done, facts in enumerate(_examine_all(work, contents, stop), start=1):
@@ -81,10 +86,7 @@ def quick_check(folder: str | Path | Folder, *, pairs: int = 16, headers: int = 
     Raises:
         DataError: as `check_folder`.
     """
-    if isinstance(folder, Folder):
-        contents = Contents(folder.root, folder.splits, folder.classes, folder.channels, folder.kind, ())
-    else:
-        contents = examine_folder(folder)
+    contents = _contents(folder) if isinstance(folder, Folder) else examine_folder(folder)
     # Every split gets its share, training first: classes and moments are those of training images.
     work = [("train", pair) for pair in spread(contents.splits["train"], max(pairs - pairs // 4, 1))]
     work += [("val", pair) for pair in spread(contents.splits["val"], pairs // 4)]
@@ -94,6 +96,11 @@ def quick_check(folder: str | Path | Folder, *, pairs: int = 16, headers: int = 
     for facts in _examine_all(work, contents, None):
         tally.add(facts)
     return tally.report()
+
+
+def _contents(folder: Folder) -> Contents:
+    """An open folder as one that may have errors."""
+    return Contents(folder.root, folder.splits, folder.classes, folder.channels, folder.kind, (), folder.layout)
 
 
 def _examine_all(work: Sequence[tuple[str, Pair]], contents: Contents, stop: threading.Event | None) -> Iterator[Facts]:
@@ -126,7 +133,7 @@ class _Tally:
         self.images = {split: np.zeros(classes, np.int64) for split in contents.splits}
         self.totals = np.zeros(classes, np.int64)
         self.moments: Moments | None = None
-        self.digests: dict[bytes, tuple[str, Path]] = {}
+        self.digests: dict[bytes, tuple[str, ImageFile]] = {}
 
     def add(self, facts: Facts) -> None:
         """Add one pair."""
@@ -166,6 +173,7 @@ class _Tally:
         counts = {split: len(pairs) for split, pairs in contents.splits.items()}
         summary: dict[str, Any] = {
             "root": str(contents.root),
+            "layout": contents.layout,
             "complete": all(self.read[split] == count for split, count in counts.items()),
             "splits": counts,
             "read": {split: self.read[split] for split in counts},
@@ -240,14 +248,15 @@ def _folder_findings(contents: Contents, summary: dict[str, Any], images: dict[s
             "no_labels", root, "has no labelled pixel in its training images", "Label some, or look at 'ignore'."
         )
         return
+    multilabel = any(isinstance(pair.mask, DerivedPlanes) for pair in contents.pairs)
     elsewhere = {split: seen for split, seen in images.items() if split != "train"}
     for number, row in enumerate(rows):
         if row["pixels"] == 0:
             yield _unseen(root, row["name"], [split for split, seen in elsewhere.items() if seen[number]])
-        elif row["pixels"] == sum(other["pixels"] for other in rows):
+        elif row["pixels"] == sum(other["pixels"] for other in rows) and not multilabel:
             message = f"has one class alone in its training images, {row['name']!r}: there is nothing to learn"
             yield error("one_class", root, message, "Add images with other classes, or look at classes.yaml.")
-        elif row["share"] > 0.99:
+        elif row["share"] > 0.99 and not multilabel:
             message = f"{100 * row['share']:.2f} % of the labelled training pixels are {row['name']!r}"
             fix = "Add images of the others, or weigh the loss (cross_entropy with weights: median_frequency)."
             yield warning("imbalance", root, message, fix)

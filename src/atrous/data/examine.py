@@ -117,13 +117,25 @@ def _count(raster: Raster | None, classes: Classes, facts: Facts) -> None:
     if mask is None or raster is None:
         return
     if raster.valid is not None:
-        mask[~raster.valid] = IGNORE_INDEX
-    rows = max(_BLOCK // mask.shape[1], 1)
-    blocks = (mask[top : top + rows] for top in range(0, len(mask), rows))
-    total = sum(cv2.calcHist([block], [0], None, [256], [0, 256]).ravel().astype(np.int64) for block in blocks)
-    counts = np.asarray(total)
-    facts.counts = np.append(counts[: len(classes)], counts[IGNORE_INDEX])
-    if not facts.counts[:-1].any():
+        mask[..., ~raster.valid] = IGNORE_INDEX
+    if mask.ndim == 3:  # classes that may overlap: each plane counts for itself
+        ignored = int((mask == IGNORE_INDEX).any(axis=0).sum())
+        facts.counts = np.array([*(int(np.count_nonzero(plane == 1)) for plane in mask), ignored], np.int64)
+        known = not (mask == IGNORE_INDEX).all()
+    else:
+        facts.counts = _histogram(mask, len(classes))
+        known = bool(facts.counts[:-1].any())
+    if not known:
         file = facts.pair.mask or facts.pair.instances
         fix = "Label something in it, or take the pair out."
         facts.findings.append(warning("all_ignored", file, "has no labelled pixel: all are ignored", fix))
+
+
+def _histogram(mask: np.ndarray, classes: int) -> np.ndarray:
+    """Pixels of each class, and of the ignored ones at the end."""
+    rows = max(_BLOCK // mask.shape[1], 1)
+    counts = np.zeros(256, np.int64)
+    for top in range(0, len(mask), rows):
+        block = cv2.calcHist([mask[top : top + rows]], [0], None, [256], [0, 256])
+        counts += block.ravel().astype(np.int64)
+    return np.append(counts[:classes], counts[IGNORE_INDEX])

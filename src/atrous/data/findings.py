@@ -125,7 +125,8 @@ def raise_first(errors: tuple[Finding, ...], root: str) -> None:
 def _describe(summary: dict[str, Any]) -> Iterator[str]:
     """What is there, line by line."""
     splits = ", ".join(f"{count} {name}" for name, count in summary.get("splits", {}).items())
-    yield f"{summary.get('root', '')}: {splits or 'no images'}"
+    layout = f" (layout: {summary['layout']})" if summary.get("layout", "folder") != "folder" else ""
+    yield f"{summary.get('root', '')}: {splits or 'no images'}{layout}"
     if sizes := summary.get("sizes"):
         small, middle, large = (f"{h} x {w}" for h, w in (sizes["min"], sizes["median"], sizes["max"]))
         many = f"{small} to {large}, median {middle}, {sizes['distinct']} sizes"

@@ -12,9 +12,7 @@ one bit is 0 and 1, palette indices are indices.
 has it; in integers, where it is often 0 and an honest number too, where all channels have it.
 """
 
-import os
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +20,34 @@ from typing import NamedTuple
 
 import numpy as np
 
+from atrous.data.arrays import array_header, array_window, is_array
+from atrous.data.derived import Derived, DerivedImage, DerivedMask, DerivedPlanes
 from atrous.data.findings import Finding, FindingError, error
 from atrous.data.formats import PNG, Header, Stored, decode_other, decode_png, other_header, png_header, png_palette
-from atrous.data.tiff import decode_tiff, tiff_header
+from atrous.data.tiff import decode_tiff, tiff_header, tiff_window
+from atrous.data.write import write_image
 from atrous.errors import DataError
 
-__all__ = ["SUFFIXES", "ImageInfo", "Raster", "read_image", "read_info", "read_mask", "read_palette", "write_image"]
+__all__ = [
+    "SUFFIXES",
+    "ImageFile",
+    "ImageInfo",
+    "MaskFile",
+    "Raster",
+    "read_image",
+    "read_info",
+    "read_mask",
+    "read_mask_window",
+    "read_palette",
+    "read_window",
+    "write_image",
+]
+
+ImageFile = Path | DerivedImage
+"""Where an image is: a file (a Zarr array is a folder), or what it is put together from."""
+
+MaskFile = Path | DerivedMask
+"""Where a mask is."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 """Files that are taken for images."""
@@ -62,28 +82,26 @@ class Raster:
     valid: np.ndarray | None = None
 
 
-def read_info(path: str | Path) -> ImageInfo:
+def read_info(path: str | ImageFile) -> ImageInfo:
     """Read the header of an image, not its pixels.
 
     Raises:
         DataError: if the file is missing, damaged, a stack of images, or of a type that is not read.
     """
-    path = Path(path)
+    path = path if isinstance(path, Derived) else Path(path)
     with _reading(path):
-        start = _start(path)
-        read = png_header if start.startswith(PNG) else tiff_header if start.startswith(_TIFF) else other_header
-        header: Header = read(path)
+        header = path.header() if isinstance(path, Derived) else _header(path)
     height, width = header.height, header.width
     if header.orientation >= 5:
         height, width = width, height
     return ImageInfo(height, width, header.channels, _kind(header.dtype, path), header.alpha)
 
 
-def read_image(path: str | Path, *, channels: int | None = None) -> Raster:
+def read_image(path: str | ImageFile, *, channels: int | None = None) -> Raster:
     """Read an image.
 
     Args:
-        path: a PNG, JPEG, TIFF, BMP, GIF or WebP file.
+        path: a PNG, JPEG, TIFF, BMP, GIF or WebP file, a NumPy file, a Zarr folder, or a derived image.
         channels: how many are needed. None drops a constant alpha and keeps one that varies; a number that counts the
             alpha keeps it even where it is constant, as in one image of a set in which it varies elsewhere.
 
@@ -91,8 +109,56 @@ def read_image(path: str | Path, *, channels: int | None = None) -> Raster:
         DataError: if the file is missing, damaged, a stack of images, of a type that is not read, or has another
             number of channels.
     """
-    path = Path(path)
-    stored = _decode(path, indices=False)
+    path = path if isinstance(path, Derived) else Path(path)
+    return _raster(path, _decode(path, indices=False), channels)
+
+
+def read_window(path: str | ImageFile, rows: slice, columns: slice, *, channels: int | None = None) -> Raster:
+    """Read some rows and columns of an image: of a tiled TIFF, a Zarr array or a NumPy file, only what they touch.
+
+    Any other file is decoded as a whole and cut. Where the file has to be decoded by its tiles, invalid pixels take the
+    mean of the window, not of the image.
+
+    Args:
+        path: as in `read_image`.
+        rows: start and stop within the image.
+        columns: start and stop within the image.
+        channels: as in `read_image`.
+
+    Raises:
+        DataError: as `read_image`, or if the window is not within the image.
+    """
+    path = path if isinstance(path, Derived) else Path(path)
+    stored = None if isinstance(path, Derived) else _stored_window(path, rows, columns, indices=False)
+    if stored is None:
+        whole = read_image(path, channels=channels)
+        valid = None if whole.valid is None else whole.valid[rows, columns]
+        raster = Raster(np.ascontiguousarray(whole.array[rows, columns]), valid)
+    else:
+        raster = _raster(path, stored, channels)
+    _check_window(path, rows, columns, raster.array)
+    return raster
+
+
+def read_mask_window(path: str | MaskFile, rows: slice, columns: slice) -> np.ndarray:
+    """Some rows and columns of a mask, as `read_mask` gives it; of (K, H, W) planes, of each plane.
+
+    Raises:
+        DataError: as `read_mask`, or if the window is not within the mask.
+    """
+    path = path if isinstance(path, Derived) else Path(path)
+    stored = None if isinstance(path, Derived) else _stored_window(path, rows, columns, indices=True)
+    if stored is not None:
+        raw = _mask(path, stored)
+    else:
+        whole = read_mask(path)
+        raw = whole[:, rows, columns] if isinstance(path, DerivedPlanes) else whole[rows, columns]
+    _check_window(path, rows, columns, raw[0] if isinstance(path, DerivedPlanes) else raw)
+    return raw
+
+
+def _raster(path: ImageFile, stored: Stored, channels: int | None) -> Raster:
+    """What `read_image` promises of what a file stores."""
     _kind(stored.array.dtype, path)
     array, valid = stored.array, stored.valid
     if stored.alpha and array.shape[2] != channels and (array[..., -1] == array[0, 0, -1]).all():
@@ -111,18 +177,24 @@ def read_image(path: str | Path, *, channels: int | None = None) -> Raster:
     return Raster(_fill(array, valid), valid)
 
 
-def read_mask(path: str | Path) -> np.ndarray:
+def read_mask(path: str | MaskFile) -> np.ndarray:
     """Read a mask as it was stored: classes, colours or instance numbers, not yet understood.
 
     Returns:
         (H, W) integers (of a palette image, its indices; of a 1, 2 or 4-bit image, the bits as stored), or (H, W, 3)
-        uint8 colours. An alpha channel is left out.
+        uint8 colours. An alpha channel is left out. Of `DerivedPlanes`, (K, H, W).
 
     Raises:
         DataError: if the file cannot be read, holds fractions, or has a channel count that no mask has.
     """
-    path = Path(path)
-    stored = _decode(path, indices=True)
+    if isinstance(path, Derived):
+        with _reading(path):
+            return path.read()
+    return _mask(Path(path), _decode(Path(path), indices=True))
+
+
+def _mask(path: MaskFile, stored: Stored) -> np.ndarray:
+    """What `read_mask` promises of what a file stores."""
     array = stored.array[..., :-1] if stored.alpha else stored.array
     if array.shape[2] not in (1, 3) or (array.shape[2] == 3 and array.dtype != np.uint8):
         message = f"is no mask: it has {array.shape[2]} channels of {array.dtype}"
@@ -132,62 +204,61 @@ def read_mask(path: str | Path) -> np.ndarray:
     return np.ascontiguousarray(_turn(array, stored.orientation))
 
 
-def read_palette(path: str | Path) -> list[tuple[int, int, int]] | None:
+def read_palette(path: str | MaskFile) -> list[tuple[int, int, int]] | None:
     """The colours of a palette PNG, or None for any other file.
 
     Raises:
         DataError: if the file is missing or damaged.
     """
+    if isinstance(path, Derived) or Path(path).is_dir():
+        return None
     with _reading(Path(path)):
         return png_palette(Path(path))
 
 
-def write_image(path: str | Path, array: np.ndarray, *, palette: Sequence[tuple[int, int, int]] | None = None) -> None:
-    """Write a PNG or TIFF under its final name only when it is whole.
-
-    Args:
-        path: ends in .png, .tif or .tiff; the folder must exist.
-        array: (H, W) or (H, W, C); PNG takes uint8 and uint16 of 1, 3 or 4 channels, TIFF any numbers and channels.
-        palette: colours of the values 0, 1, ... of an (H, W) uint8 array, up to 256.
-
-    Raises:
-        DataError: if the format cannot hold the array, or the disk refuses it.
-    """
-    path, array = Path(path), np.asarray(array)
-    array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
-    suffix = path.suffix.lower()
-    if suffix not in (".png", ".tif", ".tiff"):
-        raise DataError(f"{path}: images are written as .png, .tif or .tiff, not {suffix!r}. Change the suffix.")
-    png_holds = array.dtype in (np.uint8, np.uint16) and (array.ndim == 2 or array.shape[2] in (3, 4))
-    if suffix == ".png" and not png_holds:
-        shape = "x".join(map(str, array.shape))
-        raise DataError(f"{path}: PNG does not hold a {shape} array of {array.dtype}. Write a .tif instead.")
-    if palette is not None and (array.ndim != 2 or array.dtype != np.uint8):
-        raise DataError(f"{path}: a palette goes with (H, W) uint8, not {array.shape} {array.dtype}. Leave it out.")
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
-    try:
-        _write_png(beside, array, palette) if suffix == ".png" else _write_tiff(beside, array, palette)
-        beside.replace(path)
-    except OSError as problem:
-        fix = "Free space there, or choose another folder."
-        raise DataError(f"{path}: cannot be written ({problem.strerror or problem}). {fix}") from None
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def wrong_channels(path: Path, came: int, needed: int) -> Finding:
+def wrong_channels(path: ImageFile, came: int, needed: int) -> Finding:
     """The finding about an image whose channel count is not that of the others."""
     message = f"has {came} channel{'s' if came > 1 else ''}, and {needed} {'are' if needed > 1 else 'is'} needed"
     return error("mixed_channels", path, message, "Convert it, or take it out.")
 
 
-def _decode(path: Path, *, indices: bool) -> Stored:
+def _header(path: Path) -> Header:
+    """The header of a file by its content."""
+    if is_array(path):
+        return array_header(path)
+    start = _start(path)
+    if start.startswith(PNG):
+        return png_header(path)
+    return tiff_header(path) if start.startswith(_TIFF) else other_header(path)
+
+
+def _decode(path: ImageFile, *, indices: bool) -> Stored:
     """The stored image, any failure told as a DataError."""
     with _reading(path):
+        if isinstance(path, Derived):
+            return path.decode()
+        if is_array(path):
+            return array_window(path)
         start = _start(path)
         if start.startswith(PNG):
             return decode_png(path, indices=indices)
         return decode_tiff(path, indices=indices) if start.startswith(_TIFF) else decode_other(path, indices=indices)
+
+
+def _stored_window(path: Path, rows: slice, columns: slice, *, indices: bool) -> Stored | None:
+    """A window as its file stores it, or None where the file must be read as a whole."""
+    with _reading(path):
+        if is_array(path):
+            return array_window(path, rows, columns)
+        return tiff_window(path, rows, columns, indices=indices) if _start(path).startswith(_TIFF) else None
+
+
+def _check_window(path: ImageFile | MaskFile, rows: slice, columns: slice, window: np.ndarray) -> None:
+    """Raise unless the window came back whole."""
+    wanted = (rows.stop - rows.start, columns.stop - columns.start)
+    if window.shape[:2] != wanted or min(wanted) < 1 or min(rows.start, columns.start) < 0:
+        where = f"rows {rows.start} to {rows.stop} and columns {columns.start} to {columns.stop}"
+        raise FindingError(error("size_mismatch", path, f"does not hold {where}", "Name a window within the image."))
 
 
 def _start(path: Path) -> bytes:
@@ -197,7 +268,7 @@ def _start(path: Path) -> bytes:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _reading(path: ImageFile | MaskFile) -> Iterator[None]:
     """Turn whatever a decoder raises into one line that names the file."""
     try:
         yield
@@ -215,7 +286,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise FindingError(error("unreadable", path, f"cannot be read as an image: {text.rstrip('.')}", fix)) from None
 
 
-def _kind(dtype: np.dtype, path: Path) -> str:
+def _kind(dtype: np.dtype, path: ImageFile) -> str:
     """The kind of numbers in which an image of this type is read."""
     if dtype.kind not in "buif":
         fix = "Write magnitude and phase as two channels of float32."
@@ -249,7 +320,7 @@ def _fill(array: np.ndarray, valid: np.ndarray) -> np.ndarray:
     return array
 
 
-def _integers(array: np.ndarray, path: Path) -> np.ndarray:
+def _integers(array: np.ndarray, path: MaskFile) -> np.ndarray:
     """A mask's values; floats that are whole numbers are taken as such."""
     if array.dtype.kind in "ui":
         return array
@@ -267,32 +338,3 @@ def _turn(array: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         array = array[:, ::-1]
     return array[::-1] if orientation in (3, 4, 7, 8) else array
-
-
-def _write_png(path: Path, array: np.ndarray, palette: Sequence[tuple[int, int, int]] | None) -> None:
-    if palette is not None:
-        from PIL import Image
-
-        image = Image.fromarray(array)
-        image.putpalette([number for color in palette for number in color])
-        image.save(path, format="PNG")
-        return
-    import cv2
-
-    codes = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
-    turned = array if array.ndim == 2 else cv2.cvtColor(np.ascontiguousarray(array), codes[array.shape[2]])
-    path.write_bytes(cv2.imencode(".png", turned)[1].data)
-
-
-def _write_tiff(path: Path, array: np.ndarray, palette: Sequence[tuple[int, int, int]] | None) -> None:
-    import tifffile
-
-    if palette is not None:
-        colors = np.zeros((256, 3), np.uint16)
-        colors[: len(palette)] = np.asarray(palette, np.uint16) * 257
-        tifffile.imwrite(path, array, photometric="palette", colormap=colors.T, compression="zlib")
-        return
-    rgb = array.ndim == 3 and array.shape[2] == 3 and array.dtype in (np.uint8, np.uint16)
-    planar = {"planarconfig": "contig"} if array.ndim == 3 else {}
-    photometric = "rgb" if rgb else "minisblack"
-    tifffile.imwrite(path, array, photometric=photometric, compression="zlib", **planar)

@@ -16,6 +16,8 @@ class DataOptions:
         augment: transforms of a training crop in order, each a section such as `{name: horizontal_flip}`.
         workers: loader processes; "auto" follows the machine.
         val_fraction: share of the images kept for validation where the folder has no split of its own, 0 to 1.
+        fold: [i, k] keeps the i-th of k blocks of images for validation, whatever the folder's splits, see
+            `data.splits.take_fold`; `atrous train --folds k` sets it for each of its runs.
     """
 
     crop: int | tuple[int, int] | None = 256
@@ -23,3 +25,4 @@ class DataOptions:
     augment: list[Any] = field(default_factory=list)
     workers: int | Literal["auto"] = "auto"
     val_fraction: float = 0.2
+    fold: tuple[int, int] | None = None

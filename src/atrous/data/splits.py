@@ -11,22 +11,26 @@ Three layouts, tried in this order:
 Without a validation split, a share of the training images is set aside: each name is hashed together with the seed, and
 the smallest hashes are validation. Adding files moves almost no image from one side to the other.
 
+For cross-validation the training and validation images together are cut into folds, see `take_fold`.
+
 A mask has the name of its image, in any format, or that name and an ending such as `_mask`. With a folder `instances/`
 and no masks, an object's pixels are foreground.
 """
 
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from atrous.data.findings import Finding, FindingError, error, warning
-from atrous.data.io import SUFFIXES
-from atrous.errors import did_you_mean
+from atrous.data.io import SUFFIXES, ImageFile, MaskFile
+from atrous.errors import DataError, did_you_mean
 
-__all__ = ["Pair", "find_pairs", "list_images"]
+__all__ = ["Pair", "find_pairs", "fold_bounds", "list_images", "take_fold"]
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "JPEGImages")
 MASK_FOLDERS = ("masks", "mask", "labels", "annotations", "gt", "SegmentationClass")
@@ -47,9 +51,9 @@ class Pair(NamedTuple):
     """
 
     name: str
-    image: Path
-    mask: Path | None
-    instances: Path | None = None
+    image: ImageFile
+    mask: MaskFile | None
+    instances: MaskFile | None = None
 
 
 def list_images(path: str | Path) -> list[Path]:
@@ -94,6 +98,51 @@ def find_pairs(
         finder.findings.extend(_empty(root, splits, val_fraction))
     finder.findings.extend(_shared_files(splits))
     return {name: tuple(pairs) for name, pairs in splits.items()}, tuple(finder.findings)
+
+
+def take_fold(splits: dict[str, tuple[Pair, ...]], fold: tuple[int, int], root: Path) -> dict[str, tuple[Pair, ...]]:
+    """Divide training and validation images anew: one of k folds is validation, the others are training.
+
+    The images are put in the order of their names, numbers in names by their value, and cut into k blocks. Neighbouring
+    names are often neighbouring frames of a film, slices of a volume or tiles of one picture, which are so alike that
+    whoever trains on one has seen the other: in blocks at most the ends of a fold have such neighbours, while dealt out
+    by chance every image would. Name images so that like stands beside like.
+
+    Args:
+        splits: as found; `test` stays what it is.
+        fold: its number from 1 on, and k.
+        root: of the data, for messages.
+
+    Raises:
+        DataError: if there is no such fold, or fewer images than folds.
+    """
+    number, count = fold
+    pairs = sorted((*splits["train"], *splits["val"]), key=lambda pair: (_natural(pair.name), str(pair.image)))
+    if count < 2 or not 1 <= number <= count:
+        raise DataError(f"fold {number} of {count}: there are at least 2 folds, and they are counted from 1.")
+    if len(pairs) < count:
+        raise DataError(
+            f"{root}: has {len(pairs)} labelled images outside test, too few for {count} folds; take at most one fold "
+            "per image."
+        )
+    begin, end = fold_bounds(len(pairs), count)[number - 1]
+    return {**splits, "train": (*pairs[:begin], *pairs[end:]), "val": tuple(pairs[begin:end])}
+
+
+def fold_bounds(size: int, count: int) -> list[tuple[int, int]]:
+    """Where each of `count` blocks of `size` things begins and ends; their lengths differ by one at most.
+
+    Example:
+        >>> fold_bounds(8, 3)
+        [(0, 2), (2, 5), (5, 8)]
+    """
+    cuts = [size * number // count for number in range(count + 1)]
+    return list(pairwise(cuts))
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """A key by which frame_9 stands before frame_10."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.findall(r"\d+|\D+", name)]
 
 
 class _Finder:
@@ -315,7 +364,7 @@ def _short_names(pairs: list[Pair]) -> list[Pair]:
 
 def _shared_files(splits: dict[str, list[Pair]]) -> list[Finding]:
     """Images that stand in two splits, or twice in one."""
-    seen: dict[Path, str] = {}
+    seen: dict[ImageFile, str] = {}
     findings = []
     for split, pairs in splits.items():
         for path, count in Counter(pair.image for pair in pairs).items():

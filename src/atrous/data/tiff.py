@@ -1,4 +1,4 @@
-"""TIFF as stored: one image of any depth and channel count, its overviews left aside."""
+"""TIFF as stored: one image of any depth and channel count, its overviews left aside; a page of a stack; a window."""
 
 import logging
 from functools import cache
@@ -11,7 +11,7 @@ import numpy as np
 from atrous.data.findings import FindingError, error
 from atrous.data.formats import Header, Stored
 
-__all__ = ["decode_tiff", "tiff_header"]
+__all__ = ["count_pages", "decode_page", "decode_tiff", "page_header", "tiff_header", "tiff_window"]
 
 _ORIENTATION, _NODATA, _EXTRA = 274, 42113, 338
 _MINISWHITE, _PALETTE = 0, 3
@@ -47,10 +47,106 @@ def decode_tiff(path: Path, *, indices: bool) -> Stored:
         inverted, orientation = page.photometric == _MINISWHITE and not indices, _tag(page, _ORIENTATION, 1)
         nodata = _tag(page, _NODATA, None)
         extra = _alpha(page, dict(zip(axes, image.shape, strict=True)).get("S", 1))
+    array, step = _plain(_channels_last(array, axes), palette, inverted)
+    return Stored(array, alpha=extra, orientation=orientation, nodata=_number(nodata), valid=valid, step=step)
+
+
+def count_pages(path: Path) -> int:
+    """How many images of the first one's size a TIFF holds; the channels of one image count as one."""
+    with _tifffile().TiffFile(path) as tif:
+        series = tif.series[0]
+        if series.axes == "CYX":
+            return 1
+        return max(int(np.prod(series.shape)) // max(int(np.prod(tif.pages[0].shape)), 1), 1)
+
+
+def page_header(path: Path, page: int) -> Header:
+    """Read the header of one page of a stack."""
+    with _tifffile().TiffFile(path) as tif:
+        first = tif.pages[0]
+        _within(page, tif)
+        channels = 3 if first.photometric == _PALETTE else dict(zip(first.axes, first.shape, strict=True)).get("S", 1)
+        dtype = np.dtype(np.uint8) if first.photometric == _PALETTE else np.dtype(first.dtype)
+        return Header(first.imagelength, first.imagewidth, channels, dtype, _alpha(first, channels), 1)
+
+
+def decode_page(path: Path, page: int, *, indices: bool) -> Stored:
+    """Decode one page of a stack; with `indices`, a palette image gives its indices instead of its colours."""
+    with _tifffile().TiffFile(path) as tif:
+        first = tif.pages[0]
+        _within(page, tif)
+        if page < len(tif.pages):
+            array, alpha = tif.pages[page].asarray(), _alpha(first, first.shape[-1])
+        else:  # ImageJ writes one header for a stack of more than 4 GB
+            array = tif.series[0].asarray().reshape(-1, *first.shape)[page]
+            alpha = False
+        palette = first.colormap if first.photometric == _PALETTE and not indices else None
+        inverted, axes = first.photometric == _MINISWHITE and not indices, first.axes
+    array, step = _plain(_channels_last(array, axes), palette, inverted)
+    return Stored(array, alpha=alpha and axes == "YXS", step=step)
+
+
+def tiff_window(path: Path, rows: slice, columns: slice, *, indices: bool) -> Stored | None:
+    """Decode the tiles that a window touches and no others.
+
+    Returns:
+        The window; None where the file is turned, has a mask or a palette of colours, or holds one bit per pixel, so
+        that it must be read as a whole.
+
+    Raises:
+        FindingError: if it is a stack of images.
+    """
+    with _tifffile().TiffFile(path) as tif:
+        image, axes = _image(tif, path)
+        page = tif.pages[0]
+        palette, white = page.photometric == _PALETTE, page.photometric == _MINISWHITE
+        turned = _tag(page, _ORIENTATION, 1) != 1
+        masked = any(other.keyframe.is_mask for other in tif.pages[1:])
+        if turned or masked or np.dtype(image.dtype) == bool or ((palette or white) and not indices):
+            return None
+        nodata, channels = _tag(page, _NODATA, None), dict(zip(axes, image.shape, strict=True)).get("S", 1)
+        alpha = _alpha(page, channels)
+        pages = [page] if image is page else list(image.pages)
+        if axes == "CYX" and len(pages) != image.shape[0]:
+            return None  # ImageJ writes one header for many pages
+        parts = [_read_segments(tif, part, rows, columns) for part in pages]
+    return Stored(np.concatenate(parts, axis=2), alpha=alpha, nodata=_number(nodata))
+
+
+def _read_segments(tif: Any, page: Any, rows: slice, columns: slice) -> np.ndarray:
+    """(h, w, C) of a page from the tiles or strips that a window touches; what lies outside of the page is cut off."""
+    key = page.keyframe
+    height, width, samples = key.imagelength, key.imagewidth, key.samplesperpixel
+    tall, wide = (key.tilelength, key.tilewidth) if key.is_tiled else (min(key.rowsperstrip, height), width)
+    top, left = max(rows.start, 0), max(columns.start, 0)
+    bottom, right = min(rows.stop, height), min(columns.stop, width)
+    down, across = -(-height // tall), -(-width // wide)
+    planes = samples if key.planarconfig == 2 else 1
+    window = np.full((planes, max(bottom - top, 0), max(right - left, 0), samples // planes), key.nodata, key.dtype)
+    for plane in range(planes):
+        for i in range(top // tall, -(-bottom // tall)):
+            for j in range(left // wide, -(-right // wide)):
+                index = (plane * down + i) * across + j
+                tif.filehandle.seek(page.dataoffsets[index])
+                data = tif.filehandle.read(page.databytecounts[index]) or None  # an empty tile holds nodata
+                tile, (_, _, y, x, _), _ = key.decode(data, index, jpegtables=key.jpegtables)
+                if tile is None:
+                    continue
+                part = tile[0, max(top - y, 0) : bottom - y, max(left - x, 0) : right - x]
+                start = (max(y - top, 0), max(x - left, 0))
+                window[plane, start[0] : start[0] + part.shape[0], start[1] : start[1] + part.shape[1]] = part
+    return np.concatenate(list(window), axis=2)
+
+
+def _channels_last(array: np.ndarray, axes: str) -> np.ndarray:
+    """(H, W, C), whatever the order in the file."""
     if axes == "YX":
-        array = array[..., None]
-    elif axes != "YXS":
-        array = np.moveaxis(array, 0, -1)  # (C, H, W) -> (H, W, C)
+        return array[..., None]
+    return array if axes == "YXS" else np.moveaxis(array, 0, -1)  # (C, H, W) -> (H, W, C)
+
+
+def _plain(array: np.ndarray, palette: Any, inverted: bool) -> tuple[np.ndarray, int]:
+    """Pixels with their palette applied, bits as 0 and 255, and "0 is white" turned; and the step of grey levels."""
     if palette is not None:
         array = (np.asarray(palette).T >> 8).astype(np.uint8)[array[..., 0]]
     step = 1
@@ -58,8 +154,19 @@ def decode_tiff(path: Path, *, indices: bool) -> Stored:
         array, step = array.astype(np.uint8) * 255, 255
     if inverted and array.dtype in (np.uint8, np.uint16):
         array = np.iinfo(array.dtype).max - array
-    number = None if nodata is None or not str(nodata).strip("\0 ") else float(str(nodata).strip("\0 "))
-    return Stored(array, alpha=extra, orientation=orientation, nodata=number, valid=valid, step=step)
+    return array, step
+
+
+def _within(page: int, tif: Any) -> None:
+    """Raise unless the stack has this page."""
+    count = max(int(np.prod(tif.series[0].shape)) // max(int(np.prod(tif.pages[0].shape)), 1), len(tif.pages))
+    if not 0 <= page < count:
+        raise ValueError(f"it has {count} pages, and page {page} is needed")
+
+
+def _number(nodata: Any) -> float | None:
+    """What GDAL's tag says, if it says a number."""
+    return None if nodata is None or not str(nodata).strip("\0 ") else float(str(nodata).strip("\0 "))
 
 
 @cache

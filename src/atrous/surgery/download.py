@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 
 from atrous.errors import ModelError
 
-__all__ = ["cache_folder", "fetch"]
+__all__ = ["cache_folder", "fetch", "fill"]
 
 CHUNK = 1 << 18  # bytes between two words about the progress
 ATTEMPTS = 5  # connections that may break off in a row without a byte more
@@ -60,7 +60,7 @@ def fetch(
             _check(target, wanted, address)
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
-        _download(address, part, resumable=bool(wanted), progress=progress)
+        fill(address, part, resumable=bool(wanted), progress=progress)
         _check(part, wanted, address)
         part.replace(target)
     except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
@@ -96,8 +96,11 @@ def _check(path: Path, wanted: str, address: str) -> None:
         )
 
 
-def _download(address: str, part: Path, *, resumable: bool, progress: Progress | None) -> None:
-    """Fill the file, in as many connections as it takes as long as each brings something."""
+def fill(address: str, part: Path, *, resumable: bool, progress: Progress | None) -> None:
+    """Fill a file from an address, in as many connections as it takes as long as each brings something.
+
+    What the network raises is left to the caller. A file that is not `resumable` is begun anew.
+    """
     if not resumable:  # without a hash nobody would notice that the file there has changed meanwhile
         part.unlink(missing_ok=True)
     idle = 0

@@ -1,0 +1,202 @@
+"""Decoded samples kept for the next epoch, in memory that loader workers share or in a file.
+
+All samples lie one after the other in one array of bytes, at places that their headers tell beforehand, each behind a
+byte that says whether it has been filled. Whoever meets an empty one decodes it and fills it; two workers that do so at
+once write the same bytes.
+"""
+
+import hashlib
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from atrous.data.contents import Folder
+from atrous.data.derived import Derived, DerivedPlanes
+from atrous.data.io import read_info
+from atrous.data.splits import Pair
+from atrous.errors import DataError
+
+__all__ = ["Cached", "SampleCache", "cache_file"]
+
+_VERSION = 1
+_SHARED = Path("/dev/shm")
+
+
+class Cached(NamedTuple):
+    """A decoded sample: image (H, W, C); mask (H, W) or (K, H, W) uint8 and objects (H, W) int32, where there are such.
+
+    They are views of the cache: do not write to them.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray | None
+    instances: np.ndarray | None
+
+
+class _Place(NamedTuple):
+    """Where a sample lies, and the shapes of its parts."""
+
+    start: int
+    shapes: tuple[tuple[int, ...] | None, ...]
+
+
+class SampleCache:
+    """Room for the decoded samples of some pairs.
+
+    Args:
+        folder: tells channels, kind and classes.
+        pairs: of one split.
+        file: where it is kept on the disk; None keeps it in shared memory.
+
+    Raises:
+        DataError: if an image's header cannot be read, or there is not enough room; the text says how much it takes.
+    """
+
+    def __init__(self, folder: Folder, pairs: tuple[Pair, ...], file: Path | None) -> None:
+        self.types: tuple[np.dtype, ...] = (np.dtype(folder.kind), np.dtype(np.uint8), np.dtype(np.int32))
+        with ThreadPoolExecutor(2) as pool:
+            infos = list(pool.map(lambda pair: read_info(pair.image), pairs))
+        self.places: list[_Place] = []
+        start = _aligned(len(pairs))  # a byte for each sample stands before them all
+        for pair, info in zip(pairs, infos, strict=True):
+            size = (info.height, info.width)
+            planes = isinstance(pair.mask, DerivedPlanes)
+            mask = (len(folder.classes), *size) if planes else size
+            labelled = pair.mask is not None or pair.instances is not None
+            shapes = ((*size, folder.channels), mask if labelled else None, size if pair.instances else None)
+            self.places.append(_Place(start, shapes))
+            start += sum(_bytes(shape, kind) for shape, kind in zip(shapes, self.types, strict=True))
+        self.total, self.file = start, file
+        self.shared: torch.Tensor | None = None
+        self._mapped: np.ndarray | None = None
+        if file is None:
+            _check_memory(self.total)
+            self.shared = torch.zeros(self.total, dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
+        else:
+            _reserve(file, self.total)
+
+    @property
+    def array(self) -> np.ndarray:
+        """All bytes; a file is mapped when it is first asked for, in every process for itself."""
+        if self.shared is not None:
+            return self.shared.numpy()
+        if self._mapped is None:
+            assert self.file is not None
+            self._mapped = np.memmap(self.file, np.uint8, "r+", shape=(self.total,))
+        return self._mapped
+
+    def get(self, index: int) -> Cached | None:
+        """A sample, or None if nobody has filled it."""
+        return Cached(*self._parts(index)) if self.array[index] else None  # type: ignore[arg-type]
+
+    def put(self, index: int, image: np.ndarray, mask: np.ndarray | None, instances: np.ndarray | None) -> None:
+        """Fill a sample. One whose shapes are not those of the headers is left out."""
+        parts = self._parts(index)
+        given = (image, mask, instances)
+        if any((p is None) != (g is None) or (p is not None and g is not None and p.shape != g.shape)
+               for p, g in zip(parts, given, strict=True)):  # fmt: skip
+            return
+        for part, array in zip(parts, given, strict=True):
+            if part is not None and array is not None:
+                part[...] = array
+        self.array[index] = 1
+
+    def _parts(self, index: int) -> list[np.ndarray | None]:
+        start, shapes = self.places[index]
+        parts: list[np.ndarray | None] = []
+        for shape, kind in zip(shapes, self.types, strict=True):
+            length = _bytes(shape, kind)
+            whole = self.array[start : start + length].view(kind)
+            parts.append(None if shape is None else whole[: int(np.prod(shape))].reshape(shape))
+            start += length
+        return parts
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_mapped": None}
+
+
+def cache_file(folder: Folder, pairs: tuple[Pair, ...], where: Path) -> Path:
+    """The file of some pairs: its name changes when a file or the classes do."""
+    digest = hashlib.sha256(f"{_VERSION} {folder.kind} {folder.channels} {folder.classes}".encode())
+    for pair in pairs:
+        for file in (pair.image, pair.mask, pair.instances):
+            digest.update(f"{file}\n".encode())
+            if file is not None and not isinstance(file, Derived) and file.exists():
+                stat = file.stat()
+                digest.update(f"{stat.st_size} {stat.st_mtime_ns}\n".encode())
+            elif isinstance(file, Derived):
+                digest.update(_stamp(file).encode())
+    return where / f"{folder.root.name}-{digest.hexdigest()[:16]}.samples"
+
+
+def _stamp(file: Derived) -> str:
+    """Sizes and times of the files that a derived image or mask is made of: those among its attributes."""
+    found = []
+    for value in vars(file).values():
+        for path in value if isinstance(value, tuple) else (value,):
+            if isinstance(path, Derived):
+                found.append(_stamp(path))
+            elif isinstance(path, Path) and path.exists():
+                newest = max((p.stat() for p in (path, *(path.iterdir() if path.is_dir() else ()))), key=_changed)
+                found.append(f"{newest.st_size} {newest.st_mtime_ns}")
+    return " ".join(found)
+
+
+def _changed(stat: os.stat_result) -> int:
+    return stat.st_mtime_ns
+
+
+def _bytes(shape: tuple[int, ...] | None, kind: np.dtype) -> int:
+    return 0 if shape is None else _aligned(int(np.prod(shape)) * kind.itemsize)
+
+
+def _aligned(count: int) -> int:
+    """Bytes up to where a number of any type may begin."""
+    return -(-count // 8) * 8
+
+
+def _check_memory(total: int) -> None:
+    """Raise unless the machine has the room: a shared page that cannot be had kills the process without a word."""
+    free = [shutil.disk_usage(_SHARED).free] if _SHARED.is_dir() else []
+    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        free.append(_available() or os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    if free and total > 0.9 * min(free):
+        raise DataError(
+            f"data.cache: the decoded images take {total / 1e9:.2f} GB of shared memory, and {min(free) / 1e9:.2f} GB "
+            "are free; set data.cache=disk, or leave it out."
+        )
+
+
+def _available() -> int | None:
+    """Memory that can be had without swapping, where the system tells."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
+
+
+def _reserve(file: Path, total: int) -> None:
+    """A file of this length, its bytes 0 where it is new."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.is_file() and file.stat().st_size == total:
+            return
+        if total > shutil.disk_usage(file.parent).free:
+            free = shutil.disk_usage(file.parent).free / 1e9
+            raise DataError(
+                f"data.cache: the decoded images take {total / 1e9:.2f} GB, and {free:.2f} GB are free at "
+                f"{file.parent}; set ATROUS_CACHE to a folder on a larger disk, or leave data.cache out."
+            )
+        beside = file.with_name(f".{file.name}.{os.getpid()}.part")
+        with beside.open("wb") as stream:
+            stream.truncate(total)
+        beside.replace(file)
+    except OSError as problem:
+        fix = "set ATROUS_CACHE to a folder that can be written"
+        raise DataError(f"{file}: cannot be written ({problem.strerror or problem}); {fix}.") from problem

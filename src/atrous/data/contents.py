@@ -1,0 +1,61 @@
+"""What a data folder holds: as it can be used, and as far as it could be understood."""
+
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+from atrous.data.classes import Classes
+from atrous.data.derived import DerivedPlanes
+from atrous.data.findings import Finding
+from atrous.data.splits import Pair
+
+__all__ = ["Contents", "Folder"]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A data folder that can be used.
+
+    Attributes:
+        root: the folder.
+        splits: pairs of `train`, `val`, and `test` if there is one.
+        classes: what the masks' values mean.
+        channels: of every image.
+        kind: of every image's numbers, one of `types.KINDS`.
+        layout: as what it was read: a key of `DATASETS`, or "folder".
+    """
+
+    root: Path
+    splits: dict[str, tuple[Pair, ...]]
+    classes: Classes
+    channels: int
+    kind: str
+    layout: str = "folder"
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """All pairs, split after split."""
+        return tuple(chain.from_iterable(self.splits.values()))
+
+    @property
+    def multilabel(self) -> bool:
+        """Classes may overlap: masks are (K, H, W) planes."""
+        return any(isinstance(pair.mask, DerivedPlanes) for pair in self.pairs)
+
+
+class Contents(NamedTuple):
+    """A data folder as far as it could be understood: what is not known is None, and the findings say why."""
+
+    root: Path
+    splits: dict[str, tuple[Pair, ...]]
+    classes: Classes | None
+    channels: int | None
+    kind: str | None
+    findings: tuple[Finding, ...]
+    layout: str = "folder"
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """All pairs, split after split."""
+        return tuple(chain.from_iterable(self.splits.values()))

@@ -1,0 +1,172 @@
+"""A data folder as annotations: COCO's JSON, or labelme's.
+
+Where there are instance maps, each object is an annotation; elsewhere each connected region of a class is one. The
+class "background" is what is left over, and is not written; where no class is called so, all are. Ignored pixels are
+the label `__ignore__`, so that reading gives the masks again.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from atrous.data.contents import Folder
+from atrous.data.convert.base import place_image
+from atrous.data.drawn import BACKGROUND_LABELS, IGNORE_LABEL
+from atrous.data.findings import FindingError, error
+from atrous.data.io import read_info
+from atrous.data.polygons import Part, bridge, simplify, trace
+from atrous.data.reading import read_labels
+from atrous.data.rle import counts_to_text, mask_to_counts
+from atrous.data.splits import Pair
+from atrous.types import IGNORE_INDEX
+
+__all__ = ["write_coco", "write_labelme"]
+
+Progress = Callable[[int], None]
+
+
+class _Object(NamedTuple):
+    """One object: its label, its pixels within a box, and where the box begins."""
+
+    label: str
+    top: int
+    left: int
+    pixels: np.ndarray
+
+    def parts(self, tolerance: float) -> list[Part]:
+        """Its outlines on the plane of the image."""
+        offset = np.array([self.left, self.top])
+        return [simplify(tuple(ring + offset for ring in part), tolerance) for part in trace(self.pixels)]
+
+
+def write_coco(folder: Folder, out: Path, *, tolerance: float = 0.0, progress: Progress | None = None) -> int:
+    """Write annotations/instances_SPLIT.json and images/.
+
+    An object with holes is written as run lengths, because COCO's polygons have none; any other as polygons.
+
+    Args:
+        folder: masks of classes that do not overlap.
+        out: an empty folder that exists.
+        tolerance: how far a simplified outline may be from the true one, in pixels; 0 keeps every corner.
+        progress: is told the images done.
+
+    Returns:
+        The images written.
+    """
+    names = [name for name in folder.classes.names if name not in BACKGROUND_LABELS]
+    ids = {name: number for number, name in enumerate((*names, IGNORE_LABEL), start=1)}
+    done = 0
+    (out / "images").mkdir()
+    (out / "annotations").mkdir()
+    for split, pairs in ((split, pairs) for split, pairs in folder.splits.items() if pairs):
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        for pair in pairs:
+            done += 1
+            file = place_image(pair.image, out / "images", pair.name)
+            objects, size = _objects(pair, folder)
+            row = {"id": done, "file_name": file.relative_to(out / "images").as_posix()}
+            images.append({**row, "height": size[0], "width": size[1]})
+            for one in objects:
+                number = len(annotations) + 1
+                annotations.append({"id": number, "image_id": done, "category_id": ids[one.label],
+                                    **_coco(one, size, tolerance)})  # fmt: skip
+            if progress is not None:
+                progress(done)
+        used = {row["category_id"] for row in annotations}
+        rows = [{"id": n, "name": name} for name, n in ids.items() if name != IGNORE_LABEL or n in used]
+        text = json.dumps({"images": images, "annotations": annotations, "categories": rows})
+        (out / "annotations" / f"instances_{split}.json").write_text(text, encoding="utf-8")
+    return done
+
+
+def write_labelme(folder: Folder, out: Path, *, tolerance: float = 0.0, progress: Progress | None = None) -> int:
+    """Write every image with a JSON of its polygons beside it; the arguments are those of `write_coco`.
+
+    A hole is joined to its outline by a line walked there and back, and the parts of an object share a group_id.
+    """
+    done = 0
+    for pair in folder.pairs:
+        file = place_image(pair.image, out, pair.name)
+        objects, size = _objects(pair, folder)
+        shapes = []
+        for number, one in enumerate(objects, start=1):
+            for part in one.parts(tolerance):
+                points = [[float(x), float(y)] for x, y in bridge(part)]
+                shapes.append({"label": one.label, "points": points, "group_id": number, "shape_type": "polygon",
+                               "flags": {}})  # fmt: skip
+        table: dict[str, Any] = {"version": "5.4.1", "flags": {}, "shapes": shapes, "imagePath": file.name}
+        table |= {"imageData": None, "imageHeight": size[0], "imageWidth": size[1]}
+        file.with_suffix(".json").write_text(json.dumps(table), encoding="utf-8")
+        done += 1
+        if progress is not None:
+            progress(done)
+    return done
+
+
+def _coco(one: _Object, size: tuple[int, int], tolerance: float) -> dict[str, Any]:
+    """Outline, area and box of one object."""
+    parts = one.parts(tolerance)
+    rows, columns = np.flatnonzero(one.pixels.any(1)), np.flatnonzero(one.pixels.any(0))
+    box = [one.left + int(columns[0]), one.top + int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1]
+    outline: Any = [np.asarray(part[0], float).ravel().tolist() for part in parts]
+    if any(len(part) > 1 for part in parts):
+        whole = np.zeros(size, bool)
+        whole[one.top : one.top + one.pixels.shape[0], one.left : one.left + one.pixels.shape[1]] = one.pixels
+        outline = {"size": list(size), "counts": counts_to_text(mask_to_counts(whole))}
+    return {"segmentation": outline, "area": int(one.pixels.sum()), "bbox": box, "iscrowd": 0}
+
+
+def _objects(pair: Pair, folder: Folder) -> tuple[list[_Object], tuple[int, int]]:
+    """The objects of an image, and its size."""
+    mask, instances = read_labels(pair, folder.classes, None)
+    if mask is None:
+        info = read_info(pair.image)
+        return [], (info.height, info.width)
+    if mask.ndim == 3:
+        message = "has classes that overlap, which one label per pixel cannot hold"
+        raise FindingError(error("mask_type", pair.mask, message, "Write one class at a time."))
+    return list(_regions(mask, instances, folder.classes.names)), (mask.shape[0], mask.shape[1])
+
+
+def _regions(mask: np.ndarray, instances: np.ndarray | None, names: tuple[str, ...]) -> Iterator[_Object]:
+    """Objects from the instance map, and what it leaves of the mask by connected regions."""
+    taken = np.zeros(mask.shape, bool)
+    if instances is not None:
+        numbers, index = np.unique(instances, return_inverse=True)
+        compact = index.reshape(instances.shape).astype(np.int32)
+        for _, (top, start, pixels) in _boxes(compact, skip=int((numbers == 0).sum())):
+            area = (slice(top, top + pixels.shape[0]), slice(start, start + pixels.shape[1]))
+            number = int(np.bincount(mask[area][pixels]).argmax())  # its class, where most of it lies
+            if number < len(names) and names[number] not in BACKGROUND_LABELS:
+                inside = pixels & (mask[area] == number)
+                taken[area] |= inside
+                yield _Object(names[number], top, start, inside)
+    for number in np.unique(mask).tolist():
+        label = IGNORE_LABEL if number == IGNORE_INDEX else names[number]
+        if label in BACKGROUND_LABELS:
+            continue
+        rest = ((mask == number) & ~taken).astype(np.uint8)
+        _, regions = cv2.connectedComponents(rest, connectivity=8, ltype=cv2.CV_32S)
+        for _, (top, start, pixels) in _boxes(regions, skip=1):
+            yield _Object(label, top, start, pixels)
+
+
+def _boxes(labels: np.ndarray, *, skip: int) -> Iterator[tuple[int, tuple[int, int, np.ndarray]]]:
+    """The pixels of every number from `skip` on within its bounding box."""
+    order = np.argsort(labels, axis=None, kind="stable")
+    values = labels.ravel()[order]
+    starts = np.searchsorted(values, np.arange(skip, int(values[-1]) + 2 if values.size else skip))
+    for number, (begin, end) in enumerate(pairwise(starts), start=skip):
+        if begin == end:
+            continue
+        rows, columns = np.divmod(order[begin:end], labels.shape[1])
+        top, left = int(rows.min()), int(columns.min())
+        pixels = np.zeros((int(rows.max()) - top + 1, int(columns.max()) - left + 1), bool)
+        pixels[rows - top, columns - left] = True
+        yield number, (top, left, pixels)

@@ -1,0 +1,135 @@
+"""A split of a data folder as a torch data set."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from atrous.data.cache import SampleCache, cache_file
+from atrous.data.contents import Folder
+from atrous.data.io import Raster, read_info
+from atrous.data.reading import read_pair, read_pair_window
+from atrous.errors import DataError
+from atrous.types import Sample
+
+__all__ = ["FolderDataset"]
+
+LARGE = 1 << 26
+"""Numbers of an image, pixels times channels, above which `draw` reads a region of it only."""
+
+
+class FolderDataset(Dataset[Sample]):
+    """The pairs of one split, read when asked for. It may be pickled, and shared between threads.
+
+    An item holds `image` (C, H, W), the image's own numbers; `mask` (H, W), 255 where ignored, unless a test image has
+    none, or (K, H, W) of floats where classes may overlap: 1, 0, or 255; `instances` (H, W), where there is such a map;
+    and `index`, its position in `names`.
+
+    Args:
+        folder: an open folder.
+        split: one of its splits.
+        cache: "memory" keeps decoded samples in memory that loader workers share, "disk" in a file in the user's cache
+            folder (ATROUS_CACHE), which later runs use too; "none" decodes anew.
+        region: (height, width) that `draw` reads of a large image; None reads it as a whole.
+
+    Raises:
+        DataError: if there is no such split, or not enough room for the cache.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        split: str,
+        *,
+        cache: Literal["none", "memory", "disk"] = "none",
+        region: tuple[int, int] | None = None,
+    ) -> None:
+        if split not in folder.splits:
+            have = ", ".join(folder.splits)
+            raise DataError(f"{folder.root}: there is no split {split!r}. Choose from: {have}.")
+        if cache not in ("none", "memory", "disk"):
+            raise DataError(f"data.cache: {cache!r} is not one of none, memory, disk.")
+        self.folder = folder
+        self.split = split
+        self.pairs = folder.splits[split]
+        self.region = region
+        self._cache: SampleCache | None = None
+        if cache != "none" and self.pairs:
+            from atrous.surgery.download import cache_folder
+
+            file = cache_file(folder, self.pairs, cache_folder() / "samples") if cache == "disk" else None
+            self._cache = SampleCache(folder, self.pairs, file)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each item."""
+        return tuple(pair.name for pair in self.pairs)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) of an image, from its header."""
+        info = read_info(self.pairs[index].image)
+        return info.height, info.width
+
+    def __getitem__(self, index: int) -> Sample:
+        image, mask, instances = self._read(index)
+        return _sample(index, image, mask, instances)
+
+    def window(self, index: int, rows: slice, columns: slice) -> Sample:
+        """Some rows and columns of an item. Of tiled TIFF, Zarr and NumPy files only what they touch is read.
+
+        Raises:
+            DataError: if the image does not hold them, or a file cannot be read.
+        """
+        if self._cache is not None:
+            image, mask, instances = self._read(index)
+            window = (..., rows, columns)
+            mask, instances = (None if part is None else part[window] for part in (mask, instances))
+            return _sample(index, image[rows, columns], mask, instances)
+        raster, mask, instances = read_pair_window(self.pairs[index], self.folder, rows, columns)
+        return _sample(index, raster.array, mask, instances)
+
+    def draw(self, index: int, rng: np.random.Generator) -> Sample:
+        """An item to augment: as a whole, or of a large image a region anywhere in it, each place as likely.
+
+        A number is drawn for each side whatever the image, so that what follows does not depend on its size.
+        """
+        places = rng.random(2)
+        if self.region is None:
+            return self[index]
+        size = self.size(index)
+        if size[0] * size[1] * self.folder.channels <= LARGE:
+            return self[index]
+        sides = []
+        for length, side, place in zip(size, self.region, places, strict=True):
+            start = int(place * (max(length - side, 0) + 1))
+            sides.append(slice(start, min(start + side, length)))
+        return self.window(index, sides[0], sides[1])
+
+    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Image, mask and objects, from the cache where they are there."""
+        cached = self._cache.get(index) if self._cache is not None else None
+        if cached is not None:
+            return cached
+        raster: Raster
+        raster, mask, instances = read_pair(self.pairs[index], self.folder)
+        if self._cache is not None:
+            self._cache.put(index, raster.array, mask, instances)
+        return raster.array, mask, instances
+
+
+def _sample(index: int, image: np.ndarray, mask: np.ndarray | None, instances: np.ndarray | None) -> Sample:
+    """Arrays as the tensors of a sample; each a copy, so that the cache stays what it is."""
+    # (H, W, C) -> (C, H, W)
+    pixels = torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0), dtype=np.float32))
+    if np.shares_memory(pixels.numpy(), image):
+        pixels = pixels.clone()
+    sample: Sample = {"image": pixels, "index": torch.tensor(index)}
+    if mask is not None:
+        sample["mask"] = torch.from_numpy(mask.astype(np.int64 if mask.ndim == 2 else np.float32))
+    if instances is not None:
+        sample["instances"] = torch.from_numpy(instances.astype(np.int64))
+    return sample

@@ -1,0 +1,345 @@
+"""Layouts without a name of their own data: mmsegmentation's, stacks, one mask per class, arrays.
+
+- mmsegmentation: img_dir/{train,val}/ and ann_dir/{train,val}/; a mask may end in _labelTrainIds or the like.
+- stacks: images/NAME.tif of several pages with masks/NAME.tif or instances/NAME.tif of as many; the images may also
+  stand beside these folders. Every page is an image; the end of each stack is validation.
+- class_folders: masks/CLASS/NAME.png, 0 where the class is not; classes may overlap. An image that a class has no file
+  for shows none of it.
+- arrays: NumPy files and Zarr arrays as images, masks or instance maps, and masks of (K, H, W) as `.npy`, Zarr or TIFF,
+  one plane per class, which may overlap.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from atrous.data.arrays import open_array
+from atrous.data.classes import Classes, default_colors
+from atrous.data.datasets.base import (
+    Dataset,
+    Division,
+    Found,
+    PageImage,
+    PageMask,
+    class_table,
+    complete,
+    divide,
+    files,
+    first_folder,
+    folders,
+    has_files,
+    hold_out,
+    no_partner,
+    pair_folders,
+    partner,
+)
+from atrous.data.derived import DerivedPlanes
+from atrous.data.findings import Finding, FindingError, error
+from atrous.data.io import SUFFIXES, MaskFile, read_mask
+from atrous.data.splits import IMAGE_FOLDERS, INSTANCE_FOLDERS, MASK_FOLDERS, SPLIT_NAMES, Pair
+from atrous.data.tiff import count_pages
+from atrous.types import IGNORE_INDEX
+
+__all__ = ["ARRAYS", "CLASS_FOLDERS", "MMSEG", "STACKS", "ClassFiles", "PlaneFile"]
+
+_TIFF = (".tif", ".tiff")
+_ARRAYS = (".npy", ".zarr")
+_MMSEG_ENDINGS = (("_leftImg8bit", "_gtFine_labelTrainIds"), ("", "_labelTrainIds"), ("", "_manual1"), ("", "_sem"))
+_LOOKS = 8
+
+
+class _Side(NamedTuple):
+    """The folders of one split."""
+
+    split: str
+    images: Path
+    masks: Path | None
+    instances: Path | None
+
+
+def _sides(root: Path) -> Iterator[_Side]:
+    """train/images, images/train, or images for all."""
+    images, masks, instances = (first_folder(root, *names) for names in (IMAGE_FOLDERS, MASK_FOLDERS, INSTANCE_FOLDERS))
+    divided = False
+    for split, names in SPLIT_NAMES.items():
+        outer = first_folder(root, *names)
+        if outer is not None and (inner := first_folder(outer, *IMAGE_FOLDERS)):
+            yield _Side(split, inner, first_folder(outer, *MASK_FOLDERS), first_folder(outer, *INSTANCE_FOLDERS))
+        elif images is not None and (inner := first_folder(images, *names)):
+            sides = [side and first_folder(side, *names) for side in (masks, instances)]
+            yield _Side(split, inner, sides[0], sides[1])
+        else:
+            continue
+        divided = True
+    if not divided and (masks or instances):
+        yield _Side("train", images or root, masks, instances)
+
+
+def _fits_mmseg(root: Path) -> bool:
+    return (root / "img_dir" / "train").is_dir() and (root / "ann_dir" / "train").is_dir()
+
+
+def _read_mmseg(root: Path, division: Division) -> Found:
+    findings: list[Finding] = []
+    splits: dict[str, list[Pair]] = {}
+    for split in ("train", "val", "test"):
+        images, masks = root / "img_dir" / split, root / "ann_dir" / split
+        if images.is_dir():
+            splits[split], problems = pair_folders(images, masks, endings=_MMSEG_ENDINGS, required=split != "test")
+            findings += problems
+    return Found(complete(splits, division), tuple(findings))
+
+
+def _fits_stacks(root: Path) -> bool:
+    for side in _sides(root):
+        if not has_files(side.images, _TIFF):
+            continue
+        for name, path in list(files(side.images, _TIFF).items())[:_LOOKS]:
+            labels = [partner(name, files(folder, _TIFF)) for folder in side[2:] if folder]
+            if any(label and _pages(label) > 1 for label in labels) and _pages(path) > 1:
+                return True
+    return False
+
+
+def _pages(path: Path) -> int:
+    """The pages of a TIFF; 0 if it cannot be read."""
+    try:
+        return count_pages(path)
+    except Exception:  # the decoder raises what it likes; reading will tell
+        return 0
+
+
+def _read_stacks(root: Path, division: Division) -> Found:
+    findings: list[Finding] = []
+    splits: dict[str, list[Pair]] = {}
+    sides = list(_sides(root))
+    for side in sides:
+        labels = [files(folder) if folder else {} for folder in side[2:]]
+        train, val = splits.setdefault(side.split, []), splits.setdefault("val", [])
+        single: list[Pair] = []
+        for name, path in files(side.images).items():
+            mask, objects = (partner(name, index) for index in labels)
+            if mask is None and (objects is None or side.masks is not None) and side.split != "test":
+                findings.append(no_partner(path, side.masks or side.instances or root, f"{name}.*"))
+                continue
+            pages = _stack(name, path, mask, objects, findings)
+            if len(pages) == 1:
+                single += pages
+            elif len(sides) > 1:
+                train += pages
+            else:
+                parts = hold_out(pages, division)
+                train += parts["train"]
+                val += parts["val"]
+        parts = divide(single, division) if len(sides) == 1 else {"train": tuple(single), "val": ()}
+        train += parts["train"]
+        val += parts["val"]
+    if not splits.get("val"):
+        splits.pop("val", None)
+    return Found(complete(splits, division, by=hold_out), tuple(findings))
+
+
+def _stack(name: str, path: Path, mask: Path | None, objects: Path | None, findings: list[Finding]) -> list[Pair]:
+    """One pair per page."""
+    count = _pages(path) if path.suffix.lower() in _TIFF else 1
+    if count <= 1:
+        return [Pair(name, path, mask, objects)]
+    for label in (mask, objects):
+        if label is not None and _pages(label) != count:
+            message = f"holds {_pages(label)} pages, and its image {path.name} holds {count}"
+            findings.append(error("size_mismatch", label, message, "Export both again."))
+            return []
+    return [
+        Pair(
+            f"{name}_{page:04}",
+            PageImage(path, page),
+            None if mask is None else PageMask(mask, page),
+            None if objects is None else PageMask(objects, page),
+        )
+        for page in range(count)
+    ]
+
+
+@dataclass(frozen=True)
+class ClassFiles(DerivedPlanes):
+    """One mask file per class; None where an image shows none of it."""
+
+    files: tuple[Path | None, ...]
+
+    @property
+    def place(self) -> Path:
+        """The first file there is."""
+        return next(file for file in self.files if file is not None)
+
+    def read(self) -> np.ndarray:
+        """(K, H, W): 1 where the file is not 0."""
+        planes: list[np.ndarray | None] = []
+        for file in self.files:
+            raw = None if file is None else read_mask(file)
+            planes.append(None if raw is None else ((raw if raw.ndim == 2 else raw.max(axis=2)) > 0).astype(np.uint8))
+        sizes = {plane.shape for plane in planes if plane is not None}
+        if len(sizes) > 1:
+            message = "differs in size from the files of other classes"
+            raise FindingError(error("size_mismatch", self.place, message, "Export them at the size of the image."))
+        (size,) = sizes
+        return np.stack([np.zeros(size, np.uint8) if plane is None else plane for plane in planes])
+
+
+def _class_names(masks: Path | None, images: Path) -> list[str]:
+    """The classes that a folder of masks has folders for; none if it is laid out otherwise."""
+    if masks is None or has_files(masks) or folders(images):
+        return []
+    stems = set(files(images))
+    inner = {one.name: files(one) for one in folders(masks)}
+    fits = bool(stems) and all(any(partner(name, index) for name in stems) for index in inner.values())
+    return list(inner) if fits else []
+
+
+def _fits_class_folders(root: Path) -> bool:
+    # One folder alone may as well be where somebody keeps the masks: it is a class only where the layout is named.
+    return any(len(_class_names(side.masks, side.images)) > 1 for side in _sides(root))
+
+
+def _read_class_folders(root: Path, division: Division) -> Found:
+    findings: list[Finding] = []
+    splits: dict[str, list[Pair]] = {}
+    sides = [side for side in _sides(root) if side.masks is not None]
+    names = sorted({name for side in sides for name in _class_names(side.masks, side.images)})
+    for side in sides:
+        assert side.masks is not None
+        indices = [files(side.masks / name) for name in names]
+        splits[side.split] = []
+        for name, image in files(side.images).items():
+            parts = tuple(partner(name, index) for index in indices)
+            if any(parts):
+                splits[side.split].append(Pair(name, image, ClassFiles(parts)))
+            elif side.split == "test":
+                splits[side.split].append(Pair(name, image, None))
+            else:
+                findings.append(no_partner(image, side.masks, f"CLASS/{name}.png"))
+    return Found(complete(splits, division), tuple(findings), _overlapping(names))
+
+
+def _overlapping(names: list[str]) -> Classes:
+    return class_table(names, default_colors(names))
+
+
+@dataclass(frozen=True)
+class PlaneFile(DerivedPlanes):
+    """A file of (K, H, W): one plane per class."""
+
+    file: Path
+
+    @property
+    def place(self) -> Path:
+        """The file."""
+        return self.file
+
+    def shape(self) -> tuple[int, ...]:
+        """Of the array, without reading it; of a TIFF with colours, only height and width."""
+        if self.file.suffix.lower() in _TIFF:
+            import tifffile
+
+            with tifffile.TiffFile(self.file) as tif:
+                return tuple(tif.series[0].shape[: 2 if tif.series[0].axes.endswith("S") else None])
+        return tuple(open_array(self.file).shape)
+
+    def read(self) -> np.ndarray:
+        """(K, H, W): 1, 0, or 255."""
+        if self.file.suffix.lower() in _TIFF:
+            import tifffile
+
+            raw = tifffile.imread(self.file, series=0)
+        else:
+            raw = np.asarray(open_array(self.file))
+        if raw.ndim != 3:
+            message = f"has {raw.ndim} dimensions, and (classes, height, width) are needed"
+            raise FindingError(error("mask_type", self.file, message, "Write one plane per class."))
+        if raw.dtype.kind == "f":
+            raw = np.where(np.isnan(raw), IGNORE_INDEX, raw)
+        if raw.dtype.kind not in "buif" or (raw != np.rint(raw)).any() or raw.min() < 0 or raw.max() > IGNORE_INDEX:
+            message = f"holds {raw.dtype} values that are not 0, 1 or 255"
+            raise FindingError(error("mask_type", self.file, message, "Write the planes as 0 and 1."))
+        whole = raw.astype(np.uint8)
+        return (whole > 0).astype(np.uint8) if set(np.unique(whole).tolist()) == {0, IGNORE_INDEX} else whole
+
+
+def _entries(folder: Path | None) -> dict[str, Path]:
+    """Images, NumPy files and Zarr folders by name."""
+    if folder is None:
+        return {}
+    zarrs = {path.stem: path for path in folders(folder) if path.suffix.lower() == ".zarr"}
+    found = {**files(folder, (*SUFFIXES, ".npy")), **zarrs}
+    return {name: found[name] for name in sorted(found)}
+
+
+def _is_planes(image: Path, mask: Path) -> bool:
+    """Whether a mask holds one plane per class; the image tells a plane from a page."""
+    if mask.suffix.lower() in _TIFF:
+        return len(PlaneFile(mask).shape()) == 3 and not (image.suffix.lower() in _TIFF and _pages(image) > 1)
+    return mask.suffix.lower() in _ARRAYS and len(PlaneFile(mask).shape()) == 3
+
+
+def _has_planes(image: Path, mask: Path) -> bool:
+    """As `_is_planes`, and False where the file cannot be read."""
+    try:
+        return _is_planes(image, mask)
+    except Exception:  # the decoder raises what it likes; reading will tell
+        return False
+
+
+def _fits_arrays(root: Path) -> bool:
+    for side in _sides(root):
+        suffixes = [(side.images if side.images != root else None, _ARRAYS), (side.masks, (*_ARRAYS, *_TIFF))]
+        if not any(has_files(*pair) for pair in (*suffixes, (side.instances, _ARRAYS))):
+            continue
+        images, masks = _entries(side.images if side.images != root else None), _entries(side.masks)
+        for name, image in list(images.items())[:_LOOKS]:
+            mask = partner(name, masks)
+            objects = partner(name, _entries(side.instances))
+            if any(path is not None and path.suffix.lower() in _ARRAYS for path in (image, mask, objects)):
+                return True
+            if mask is not None and mask.suffix.lower() in _TIFF and _has_planes(image, mask):
+                return True
+    return False
+
+
+def _read_arrays(root: Path, division: Division) -> Found:
+    findings: list[Finding] = []
+    splits: dict[str, list[Pair]] = {}
+    planes: set[int] = set()
+    for side in _sides(root):
+        masks, objects = _entries(side.masks), _entries(side.instances)
+        splits[side.split] = []
+        for name, image in _entries(side.images).items():
+            file, instances = partner(name, masks), partner(name, objects)
+            if file is None and (instances is None or side.masks is not None) and side.split != "test":
+                findings.append(no_partner(image, side.masks or side.instances or root, f"{name}.*"))
+                continue
+            mask: MaskFile | None = file
+            try:
+                if file is not None and _is_planes(image, file):
+                    mask = PlaneFile(file)
+                    planes.add(mask.shape()[0])
+            except Exception as problem:  # the decoders raise what they like
+                text = " ".join(str(problem).split()) or type(problem).__name__
+                findings.append(error("unreadable", file, f"cannot be read as a mask: {text}", "Write it again."))
+                continue
+            splits[side.split].append(Pair(name, image, mask, instances))
+    if len(planes) > 1:
+        counts = " and ".join(map(str, sorted(planes)))
+        fix = "Give every mask one plane per class, empty ones too."
+        findings.append(error("mask_type", root, f"has masks of {counts} planes", fix))
+    names = [f"class {number}" for number in range(min(planes, default=0))]
+    return Found(complete(splits, division), tuple(findings), _overlapping(names) if names else None)
+
+
+MMSEG = Dataset("mmsegmentation's layout", "img_dir/train/ and ann_dir/train/", _fits_mmseg, _read_mmseg)
+STACKS = Dataset("stacks of images", "images/NAME.tif and masks/NAME.tif of as many pages", _fits_stacks, _read_stacks)
+CLASS_FOLDERS = Dataset(
+    "one mask per class", "images/NAME.png and masks/CLASS/NAME.png", _fits_class_folders, _read_class_folders
+)
+ARRAYS = Dataset("arrays", "images/NAME.zarr or .npy, and masks/ of (H, W) or (K, H, W)", _fits_arrays, _read_arrays)

@@ -1,0 +1,123 @@
+"""One pair of a data folder, read: the image, its classes and its objects, whole or a window of them."""
+
+import numpy as np
+
+from atrous.data.classes import Classes
+from atrous.data.contents import Folder
+from atrous.data.derived import DerivedPlanes
+from atrous.data.findings import Finding, FindingError, error
+from atrous.data.io import ImageFile, MaskFile, Raster, read_image, read_mask, read_mask_window, read_window
+from atrous.data.splits import Pair
+from atrous.types import IGNORE_INDEX
+
+__all__ = ["read_labels", "read_pair", "read_pair_window", "wrong_kind"]
+
+
+def read_pair(pair: Pair, folder: Folder) -> tuple[Raster, np.ndarray | None, np.ndarray | None]:
+    """Read an image and what is known of it.
+
+    Returns:
+        The image; classes (H, W) uint8, 255 where ignored or where the image has no valid number, None if there is no
+        mask; object numbers (H, W) or None. Where classes may overlap, the mask is (K, H, W): 1, 0, or 255.
+
+    Raises:
+        DataError: if a file cannot be read, sizes differ, or the image or mask is not of the folder's kind.
+    """
+    raster = read_image(pair.image, channels=folder.channels)
+    _check_kind(pair, raster, folder)
+    mask, instances = read_labels(pair, folder.classes, _size(raster))
+    return raster, _without_invalid(mask, raster), instances
+
+
+def read_pair_window(
+    pair: Pair, folder: Folder, rows: slice, columns: slice
+) -> tuple[Raster, np.ndarray | None, np.ndarray | None]:
+    """Read a window of an image and of what is known of it, as `read_pair` does; see `read_window`.
+
+    Raises:
+        DataError: as `read_pair`, or if image or mask do not hold the window.
+    """
+    raster = read_window(pair.image, rows, columns, channels=folder.channels)
+    _check_kind(pair, raster, folder)
+    raw = None if pair.mask is None else read_mask_window(pair.mask, rows, columns)
+    objects = None if pair.instances is None else read_mask_window(pair.instances, rows, columns)
+    mask, instances = _understand(pair, folder.classes, _size(raster), raw, objects)
+    return raster, _without_invalid(mask, raster), instances
+
+
+def read_labels(
+    pair: Pair, classes: Classes, size: tuple[int, int] | None
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Read the mask and the instance map of an image of this (height, width), if it is known; see `read_pair`."""
+    instances = None if pair.instances is None else read_mask(pair.instances)
+    raw = None if pair.mask is None else read_mask(pair.mask)
+    return _understand(pair, classes, size, raw, instances)
+
+
+def _understand(
+    pair: Pair,
+    classes: Classes,
+    size: tuple[int, int] | None,
+    raw: np.ndarray | None,
+    instances: np.ndarray | None,
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Classes and object numbers from what the files of a pair hold."""
+    if pair.instances is not None and instances is not None:
+        if instances.ndim == 3:
+            message = "is no instance map: it has 3 channels"
+            raise FindingError(error("mask_type", pair.instances, message, "Store one object number per pixel."))
+        _same_size(pair.image, size, pair.instances, instances.shape)
+    if pair.mask is not None and raw is not None:
+        if isinstance(pair.mask, DerivedPlanes):
+            _same_size(pair.image, size, pair.mask, raw.shape[1:])
+            return _planes(pair.mask, classes, raw), instances
+        _same_size(pair.image, size, pair.mask, raw.shape)
+        return classes.encode(raw, file=str(pair.mask)), instances
+    if instances is not None:
+        return classes.encode((instances > 0).astype(np.uint8), file=str(pair.instances)), instances
+    return None, None
+
+
+def _planes(mask: DerivedPlanes, classes: Classes, raw: np.ndarray) -> np.ndarray:
+    """(K, H, W) planes, one for each class of the table."""
+    if len(raw) != len(classes):
+        message = f"has {len(raw)} planes, and there are {len(classes)} classes"
+        raise FindingError(error("mask_type", mask, message, "Store one plane per class, or correct classes.yaml."))
+    if bad := sorted(set(np.unique(raw).tolist()) - {0, 1, IGNORE_INDEX}):
+        message = f"holds the value {bad[0]}, and a plane holds 1 where its class is, 0 where not, 255 where unknown"
+        raise FindingError(error("out_of_range_label", mask, message, "Write the planes as 0 and 1."))
+    return raw.astype(np.uint8)
+
+
+def _without_invalid(mask: np.ndarray | None, raster: Raster) -> np.ndarray | None:
+    """The mask with 255 where the image has no valid number."""
+    if mask is not None and raster.valid is not None:
+        mask[..., ~raster.valid] = IGNORE_INDEX
+    return mask
+
+
+def _size(raster: Raster) -> tuple[int, int]:
+    return (raster.array.shape[0], raster.array.shape[1])
+
+
+def _check_kind(pair: Pair, raster: Raster, folder: Folder) -> None:
+    """Raise unless the image's numbers are of the folder's kind."""
+    if raster.array.dtype.name != folder.kind:
+        raise FindingError(wrong_kind(pair.image, raster.array.dtype.name, folder.kind))
+
+
+def wrong_kind(path: ImageFile, came: str, needed: str) -> Finding:
+    """The finding about an image whose numbers are not of the others' kind."""
+    message = f"holds {came} numbers, and the others hold {needed}"
+    return error("mixed_kinds", path, message, f"Convert it to {needed}, or take it out.")
+
+
+def _same_size(image: ImageFile, size: tuple[int, int] | None, mask: MaskFile, came: tuple[int, ...]) -> None:
+    """Raise a finding unless image and mask have one size."""
+    if size is None or came[:2] == size:
+        return
+    message = f"has {came[0]} x {came[1]} pixels (height x width), and its image {image} has {size[0]} x {size[1]}"
+    fix = "Export the mask at the size of its image."
+    if came[:2] == size[::-1]:
+        fix = "The camera's orientation (EXIF) turns the image: draw the mask on the turned image, or remove the tag."
+    raise FindingError(error("size_mismatch", mask, message, fix))

@@ -1,0 +1,143 @@
+"""Annotations of labelling tools to a data folder, and a data folder to annotations, as one call."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from atrous.errors import UsageError, did_you_mean
+
+__all__ = ["Conversion", "convert", "write_annotations"]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was written.
+
+    Attributes:
+        out: the folder.
+        title: the format that was read, or written.
+        images: how many.
+        classes: their names in the order of their numbers.
+        notes: what was left out, and how often.
+    """
+
+    out: Path
+    title: str
+    images: int
+    classes: tuple[str, ...]
+    notes: dict[str, int]
+
+    def __str__(self) -> str:
+        lines = [f"{self.out}: {self.images} images, {len(self.classes)} classes: {', '.join(self.classes)}"]
+        lines += [f"left out: {count} {what}" for what, count in self.notes.items()]
+        return "\n".join(lines)
+
+
+def convert(
+    source: str | Path,
+    out: str | Path,
+    *,
+    format: str | None = None,
+    images: str | Path | None = None,
+    classes: str | Path | None = None,
+    ignore: Sequence[str] = (),
+    progress: Callable[[int], None] | None = None,
+) -> Conversion:
+    """Convert the annotations of labelme, CVAT, Label Studio or COCO to a data folder.
+
+    Args:
+        source: a file or a folder.
+        out: a folder that is not there yet, or is empty; gets images/, masks/, classes.yaml, and instances/ where
+            single objects were drawn.
+        format: a key of `FORMATS`; None looks at the source.
+        images: the folder of the annotated images, where they are not beside the annotations.
+        classes: a classes.yaml with the names and their order; None takes "background" and the labels.
+        ignore: labels that count for nothing.
+        progress: is told the images done.
+
+    Returns:
+        What was written; `str()` of it is the text that `atrous convert` prints.
+
+    Raises:
+        DataError: if something in the source is wrong; the text names the file and the key. Nothing is left behind.
+        UsageError: if `out` holds something, or there is no such folder of images.
+    """
+    from atrous.data.class_table import load_classes
+    from atrous.data.convert import choose_format, write_folder
+
+    if images is not None and not Path(images).is_dir():
+        raise UsageError(f"{images}: there is no such folder of images.")
+    source, out = Path(source), Path(out)
+    chosen = choose_format(source, format)
+    with _filling(out) as beside:
+        annotations = chosen.read(source, Path(images) if images is not None else None)
+        table = load_classes(classes) if classes is not None else None
+        count, names = write_folder(annotations, beside, classes=table, ignore=ignore, progress=progress)
+        if not count:
+            raise UsageError(f"{source}: holds no annotated image ({chosen.title}); annotate some and export again.")
+    return Conversion(out, chosen.title, count, names, annotations.notes)
+
+
+def write_annotations(
+    data: str | Path,
+    out: str | Path,
+    *,
+    to: str,
+    layout: str | None = None,
+    classes: str | Path | None = None,
+    tolerance: float = 0.0,
+    progress: Callable[[int], None] | None = None,
+) -> Conversion:
+    """Write the masks of a data folder as annotations that labelling tools open.
+
+    Args:
+        data: a data folder.
+        out: as in `convert`; the images are copied into it.
+        to: "coco" or "labelme".
+        layout: a key of `DATASETS`; None looks at the folder.
+        classes: a classes.yaml to use instead of the folder's own.
+        tolerance: how far a simplified polygon may be from the outline of its mask, in pixels; 0 keeps every corner.
+        progress: is told the images done.
+
+    Raises:
+        DataError: if the data folder is wrong, or its classes overlap.
+        UsageError: if `out` holds something, or there is no such format.
+    """
+    from atrous.data import open_folder
+    from atrous.data.convert import TARGETS
+
+    if to not in TARGETS:
+        raise UsageError(f"there is no format {to!r} to write. {did_you_mean(to, (*TARGETS, 'folder'))}")
+    if not 0 <= tolerance <= 100:
+        raise UsageError(f"tolerance is in pixels, 0 to 100, not {tolerance:g}. Take 0 or 1.")
+    out = Path(out)
+    folder = open_folder(data, classes=classes, val_fraction=0, layout=layout)
+    with _filling(out) as beside:
+        count = TARGETS[to](folder, beside, tolerance=tolerance, progress=progress)
+    return Conversion(out, to, count, folder.classes.names, {})
+
+
+@contextmanager
+def _filling(out: Path) -> Iterator[Path]:
+    """A folder beside the final place, which is renamed when all went well and removed when not.
+
+    Raises:
+        UsageError: if the place holds something, or the disk refuses.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out}: is there already and not empty; choose another place with -o.")
+    beside = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        beside.mkdir(parents=True)
+        yield beside
+        if out.is_dir():
+            out.rmdir()
+        beside.replace(out)
+    except OSError as problem:
+        why = problem.strerror or problem
+        raise UsageError(f"{out}: cannot be written ({why}); choose another place with -o.") from problem
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
