@@ -1,4 +1,8 @@
-"""How good classes are: one confusion matrix over the whole data set, the measures read from it, and boundaries."""
+"""How good classes are: one confusion matrix over the whole data set, the measures read from it, and boundaries.
+
+And how good divisions are: regions between membranes, and single objects. Those compare label maps (0 is none), and
+each says how its images are put together: `METRICS` holds what a confusion matrix tells.
+"""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -14,6 +18,33 @@ from atrous.metrics.confusion import (
     pixel_accuracy,
     summarize,
 )
+from atrous.metrics.labels import contingency
+from atrous.metrics.matching import (
+    average_precision,
+    match_objects,
+    mean_average_precision,
+    overlaps,
+    panoptic_quality,
+)
+from atrous.metrics.membrane import cells, membrane_scores, pixel_scores, thinned_cells
+from atrous.metrics.rand import (
+    foreground_overlaps,
+    information_scores,
+    pair_sums,
+    rand_scores,
+    scores_of_entropies,
+    scores_of_pairs,
+)
+from atrous.metrics.rand_variants import (
+    adapted_rand_error,
+    border_mask,
+    cremi_rand_error,
+    cremi_score,
+    rand_error,
+    variation_of_information,
+)
+from atrous.metrics.seg import det_score, detection_counts, object_jaccards, seg_score
+from atrous.metrics.warping import warping_error
 
 if TYPE_CHECKING:
     from atrous.metrics.state import ConfusionMatrix
@@ -21,18 +52,45 @@ if TYPE_CHECKING:
 __all__ = [
     "METRICS",
     "ConfusionMatrix",
+    "adapted_rand_error",
+    "average_precision",
+    "border_mask",
     "boundary_f1",
     "boundary_tolerance",
+    "cells",
     "class_accuracy",
     "class_boundary_f1",
     "class_iou",
     "confusion_matrix",
+    "contingency",
+    "cremi_rand_error",
+    "cremi_score",
+    "det_score",
+    "detection_counts",
+    "foreground_overlaps",
     "frequency_weighted_iou",
+    "information_scores",
+    "match_objects",
     "mean_accuracy",
+    "mean_average_precision",
     "mean_boundary_f1",
     "mean_iou",
+    "membrane_scores",
+    "object_jaccards",
+    "overlaps",
+    "pair_sums",
+    "panoptic_quality",
     "pixel_accuracy",
+    "pixel_scores",
+    "rand_error",
+    "rand_scores",
+    "scores_of_entropies",
+    "scores_of_pairs",
+    "seg_score",
     "summarize",
+    "thinned_cells",
+    "variation_of_information",
+    "warping_error",
 ]
 
 METRICS: dict[str, Callable[..., float]] = {
