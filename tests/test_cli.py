@@ -12,7 +12,9 @@ import typer
 from atrous import cli, workflows
 from atrous.errors import DataError
 
-COMMANDS = ["check", "demo", "evaluate", "models", "predict", "report", "sample", "train", "tune-crf"]
+COMMANDS = [
+    "check", "demo", "ensemble", "evaluate", "find-lr", "models", "predict", "report", "sample", "train", "tune-crf",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -27,7 +29,8 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
         return stand_in
 
-    for name in ("sample", "check", "train", "evaluate", "predict", "report", "demo", "tune_crf"):
+    jobs = ("sample", "check", "train", "evaluate", "predict", "report", "demo", "tune_crf", "find_lr", "ensemble")
+    for name in jobs:
         monkeypatch.setattr(workflows, name, record(name))
     return seen
 
@@ -70,8 +73,9 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
 
 def test_train_hands_on_overrides(handed: dict[str, Any]) -> None:
     line = "train data model.encoder=resnet34 --recipe unet training.max_steps=5 -o runs/a --resume --from b"
-    assert cli.main([*line.split(), "--classes", "c"]) == 0
+    assert cli.main([*line.split(), "--classes", "c", "--budget", "10m", "--folds", "5"]) == 0
     assert handed["args"] == (Path("data"),)
+    assert (handed["budget"], handed["folds"]) == ("10m", 5)
     assert handed["overrides"] == ["model.encoder=resnet34", "training.max_steps=5"]
     assert handed["recipe"] == "unet"
     assert handed["out"] == Path("runs/a")
@@ -83,6 +87,22 @@ def test_train_hands_on_overrides(handed: dict[str, Any]) -> None:
 def test_train_needs_nothing_but_data(handed: dict[str, Any]) -> None:
     assert cli.main(["train", "data"]) == 0
     assert (handed["recipe"], handed["out"], handed["overrides"]) == (None, None, [])
+    assert (handed["budget"], handed["folds"]) == (None, None)
+
+
+def test_find_lr_and_ensemble_hand_on(handed: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    line = "find-lr data model.encoder=resnet34 -r unet -o c.svg --steps 50 --classes c"
+    assert cli.main(line.split()) == 0
+    assert (handed["args"], handed["recipe"], handed["steps"]) == ((Path("data"),), "unet", 50)
+    assert (handed["overrides"], handed["out"], handed["classes"]) == (
+        ["model.encoder=resnet34"],
+        Path("c.svg"),
+        Path("c"),
+    )
+    assert capsys.readouterr().out == "done\n\nwritten: c.svg\n"
+    assert cli.main(["ensemble", "runs/a", "runs/b", "-o", "both"]) == 0
+    assert handed["args"] == (["runs/a", "runs/b"], Path("both"))
+    assert capsys.readouterr().out == "bundle: done\n"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from atrous.bundle import load_bundle
 from atrous.data.made import make_scenes
 from atrous.models import MODELS, create_model
 from atrous.recipe import list_recipes, load_recipe
+from atrous.workflows.prepare import check_sections, open_inputs
+from atrous.workflows.stages import check_stages, split_stages
 from atrous.workflows.train import train
 
 SMALL = ["training.max_steps=1", "training.validate_every=1", "data.crop=32", "data.batch_size=2", "data.workers=0"]
@@ -22,15 +25,30 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def in_small(name: str) -> list[str]:
-    """The paper's setting runs on the network of its scaled-down twin."""
-    twin = f"{load_recipe(name).section('model')['name']}_small"
-    return [f"model={json.dumps(load_recipe(twin).section('model'))}"] if twin in list_recipes() else []
+    """The paper's setting runs on the network of its scaled-down twin, stage by stage, a step each."""
+    recipe = load_recipe(name)
+    twin = f"{recipe.section('model')['name']}_small"
+    if twin not in list_recipes():
+        return []
+    model = load_recipe(twin).section("model")
+    overrides = [f"model={json.dumps(model)}"]
+    for number, stage in enumerate(recipe.section("stages", [])):
+        if "max_steps" in stage.get("training", {}):
+            overrides.append(f"stages.{number}.training.max_steps=1")
+        named = stage.get("model", {}).get("name", model["name"])
+        if named != model["name"]:  # on the same encoder as the twin, or what is inside of it
+            overrides.append(f"stages.{number}.model={json.dumps({**model.get('network', model), 'name': named})}")
+    return overrides
 
 
 @pytest.mark.parametrize("name", list_recipes())
-def test_a_recipe_takes_a_step(name: str, scenes: Path, tmp_path: Path):
+def test_a_recipe_takes_a_step(name: str, scenes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     run = train(scenes, recipe=name, out=tmp_path / "run", overrides=[*SMALL, *in_small(name)], evaluate=False)
-    assert run.steps == 1
+    stages = load_recipe(name).section("stages", [])
+    assert [part.name for part in run.stages] == [f"{n}-{stage['name']}" for n, stage in enumerate(stages, start=1)]
+    assert [part.steps for part in run.stages] == [1] * len(stages)
+    assert capfd.readouterr().err.count("took over") == max(0, len(stages) - 1)
+    assert run.steps == max(1, len(stages))
     assert (tmp_path / "run" / "log.csv").read_text().splitlines()[-1].startswith("1,")
     bundle = load_bundle(run.bundle)
     assert bundle.channels == 3
@@ -39,10 +57,24 @@ def test_a_recipe_takes_a_step(name: str, scenes: Path, tmp_path: Path):
 
 def build(name: str) -> torch.nn.Module:
     """The recipe's own network, without numbers."""
-    section = {**load_recipe(name).section("model")}
-    accepted = {"pretrained": False} if "pretrained" in section else {}
     with torch.device("meta"):
-        return create_model(**{**section, **accepted}, num_classes=6)
+        return create_model(**untrained(load_recipe(name).section("model")), num_classes=6)
+
+
+def untrained(value: Any) -> Any:
+    """A section without the wish for weights that would have to be fetched."""
+    if isinstance(value, dict):
+        return {key: False if key == "pretrained" else untrained(inner) for key, inner in value.items()}
+    return [untrained(inner) for inner in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("name", [name for name in list_recipes() if load_recipe(name).section("stages")])
+def test_the_stages_of_a_paper_follow_on_each_other(name: str, scenes: Path, tmp_path: Path):
+    """At full size, without numbers; every name and argument of every stage."""
+    stages = split_stages(load_recipe(name))
+    for stage in stages:
+        check_sections(stage.recipe)
+    check_stages(stages, open_inputs(scenes, stages[0].recipe, tmp_path, None))
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -5,18 +5,20 @@ import sys
 
 import pytest
 
-JOBS = ["check", "demo", "evaluate", "lineage", "predict", "report", "sample", "train"]
+JOBS = ["check", "demo", "ensemble", "evaluate", "find_lr", "lineage", "predict", "report", "sample", "train"]
 
 
 @pytest.mark.parametrize(
     "before",
     ["", "import atrous.workflows.evaluate", "from atrous.workflows.report import report",
-     "import atrous.workflows.train, atrous.workflows.demo, atrous.workflows.predict"],
+     "import atrous.workflows.train, atrous.workflows.demo, atrous.workflows.predict",
+     "import atrous.workflows.find_lr, atrous.workflows.folds"],
 )  # fmt: skip
 def test_names_are_functions(before: str) -> None:
     code = f"{before}\nimport atrous, atrous.workflows as w\n"
     code += f"assert all(type(getattr(w, name)).__name__ == 'function' for name in {JOBS})\n"
     code += "assert w.evaluate is atrous.evaluate and w.Evaluation and w.Outputs and w.ImageResult\n"
+    code += "assert w.Run and w.Part and w.RateSearch\n"
     code += "assert w.Tuning and type(w.tune_crf).__name__ == 'function'\n"
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -18,6 +18,8 @@ class DataOptions:
         val_fraction: share of the images kept for validation where the folder has no split of its own, 0 to 1.
         fold: [i, k] keeps the i-th of k blocks of images for validation, whatever the folder's splits, see
             `data.splits.take_fold`; `atrous train --folds k` sets it for each of its runs.
+        layout: a name in `DATASETS` where the folder's own shape does not say which it is; null recognises it.
+        cache: "memory" keeps decoded images in memory that all workers share, "disk" in a file for later runs too.
     """
 
     crop: int | tuple[int, int] | None = 256
@@ -26,3 +28,5 @@ class DataOptions:
     workers: int | Literal["auto"] = "auto"
     val_fraction: float = 0.2
     fold: tuple[int, int] | None = None
+    layout: str | None = None
+    cache: Literal["none", "memory", "disk"] = "none"

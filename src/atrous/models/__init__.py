@@ -18,6 +18,7 @@ from atrous.models.deeplabv3plus import deeplabv3plus, deeplabv3plus_smp
 from atrous.models.dilated_unet import dilated_unet
 from atrous.models.dilation import dilation
 from atrous.models.enet import enet
+from atrous.models.ensemble import ensemble
 from atrous.models.fcn import fcn
 from atrous.models.fcn2015 import fcn8s, fcn8s_atonce, fcn16s, fcn32s
 from atrous.models.fcn_alexnet import fcn_alexnet
@@ -59,6 +60,7 @@ MODELS: dict[str, Callable[..., DenseModel]] = {
     "segnet_basic": segnet_basic,
     "segnet_bayesian": segnet_bayesian,
     "deconvnet": deconvnet,
+    "ensemble": ensemble,
     "unet2015": unet2015,
     "unet": unet,
     "dilated_unet": dilated_unet,
@@ -98,7 +100,7 @@ def create_model(name: str, *, num_classes: int, **arguments: Any) -> DenseModel
         name: a key of `MODELS`; see `list_models`.
         num_classes: maps in `out`, the background included.
         **arguments: the builder's own; unknown names and values that do not fit are refused. A `network` inside a model
-            is a name, a section `{name: ..., its arguments}` or a model.
+            is a name, a section `{name: ..., its arguments}` or a model; `members` is a list of such.
 
     Returns:
         The model, untrained, its `spec` set. The spec holds every argument, the defaults too, so that a bundle outlives
@@ -112,8 +114,12 @@ def create_model(name: str, *, num_classes: int, **arguments: Any) -> DenseModel
     checked = check_arguments(builder, {"num_classes": num_classes, **arguments}, place=place, error=ModelError)
     call = inspect.signature(builder).bind(**checked)
     call.apply_defaults()
+    shared = {key: call.arguments[key] for key in _SHARED if key in call.arguments}
     if "network" in call.arguments:  # a model in a model: builders do not know each other
-        call.arguments["network"] = _network(call.arguments, place / "network")
+        call.arguments["network"] = _network(call.arguments["network"], shared, place / "network")
+    if "members" in call.arguments:
+        sections = enumerate(call.arguments["members"])
+        call.arguments["members"] = [_network(each, shared, place / "members" / i) for i, each in sections]
     model = builder(*call.args, **call.kwargs)
     model.spec = ModelSpec(name, {key: _plain(key, value) for key, value in call.arguments.items()})
     return model
@@ -143,10 +149,8 @@ def paper(name: str) -> Paper | None:
     return papers.get(name)
 
 
-def _network(arguments: Mapping[str, Any], place: Place) -> DenseModel:
+def _network(section: Any, shared: Mapping[str, Any], place: Place) -> DenseModel:
     """The model that another one is built around, from its section; with the same classes and channels."""
-    section = arguments["network"]
-    shared = {key: arguments[key] for key in _SHARED}
     if isinstance(section, DenseModel):
         if not hasattr(section, "spec"):
             raise ModelError(f"{place}: this model was not made by create_model, so no bundle could name it.")

@@ -36,6 +36,7 @@ class Panel:
         predicted: (H, W) decided classes, or None.
         mean_iou: mean IoU over the classes of this image alone, or None.
         unrefined: (H, W) classes decided without the refinement, or None where there is none.
+        weight: (H, W) how much each pixel counts in training, or None where all count alike.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Panel:
     predicted: np.ndarray | None = None
     mean_iou: float | None = None
     unrefined: np.ndarray | None = None
+    weight: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class ReportContent:
         data_facts: (label, value) of the data set.
         shares: share of the labelled training pixels, 0..1, for every class.
         examples: images with their truth.
+        seen: crops as the network got them in training, augmented, in the order of its first steps.
         findings: what the check found: `severity`, `file`, `message`, `fix`; None where there was no check.
         log: rows of log.csv, see `learning_curves`.
         evaluation: `split`, `matrix` (true, predicted) and `summary` of an evaluation, or None.
@@ -79,6 +82,7 @@ class ReportContent:
     data_facts: Sequence[Fact] = ()
     shares: Sequence[float] = ()
     examples: Sequence[Panel] = ()
+    seen: Sequence[Panel] = ()
     findings: Sequence[Mapping[str, str]] | None = None
     log: Sequence[Mapping[str, Any]] = ()
     evaluation: Mapping[str, Any] | None = None
@@ -130,6 +134,7 @@ def _render(content: ReportContent, side: int) -> str:
         figures=learning_curves(content.log),
         legend=[(name, _hex(color)) for name, color in zip(content.class_names, content.colors, strict=True)],
         examples=[_example(panel, content.colors, side) for panel in content.examples],
+        seen=[_example(panel, content.colors, side) for panel in content.seen],
         best=[_compared(panel, content.colors, side) for panel in content.best],
         worst=[_compared(panel, content.colors, side) for panel in content.worst],
         refined=[_before_and_after(panel, content.colors, side) for panel in content.refined],
@@ -152,6 +157,9 @@ def _example(panel: Panel, colors: Sequence[pictures.Color], side: int) -> dict[
     if panel.truth is not None:
         truth = pictures.shrink(panel.truth, side, labels=True)
         views.append(("image with its mask", pictures.data_uri(pictures.overlay(image, truth, colors))))
+    if panel.weight is not None:
+        weight = panel.weight[..., None]
+        views.append(("weight", pictures.data_uri(pictures.shrink(pictures.to_display(weight), side))))
     return {"name": panel.name, "views": views}
 
 

@@ -14,7 +14,17 @@ import torch.distributed as dist
 from torch import nn
 from torch.optim import Optimizer
 
-__all__ = ["World", "average_gradients", "from_leader", "full_state", "shard", "sum_over_processes", "world"]
+__all__ = [
+    "World",
+    "average_gradients",
+    "from_leader",
+    "full_state",
+    "join",
+    "shard",
+    "sum_over_processes",
+    "wait_for_all",
+    "world",
+]
 
 _CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 """Are never called, and so cannot gather their parameters."""
@@ -39,6 +49,23 @@ def world() -> World:
         return World()
     number = {name: int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
     return World(int(os.environ.get("RANK", 0)), number["WORLD_SIZE"], number["LOCAL_WORLD_SIZE"])
+
+
+def join(device: str = "auto") -> World:
+    """Meet the other processes of this run, if there are any."""
+    here = world()
+    if here.processes > 1 and not dist.is_initialized():
+        cuda = device != "cpu" and torch.cuda.is_available()
+        if cuda:
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+        dist.init_process_group("nccl" if cuda else "gloo")
+    return here
+
+
+def wait_for_all() -> None:
+    """Return when every process has come here."""
+    if _together():
+        dist.barrier()
 
 
 def sum_over_processes(values: list[float]) -> list[float]:

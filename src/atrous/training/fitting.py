@@ -2,15 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from atrous.data.options import DataOptions
 from atrous.errors import RecipeError
 from atrous.optim import OPTIMIZERS, SCHEDULES
-from atrous.tables import read_section
+from atrous.training.adversary import read_adversary
+from atrous.training.augment import training_transform
+from atrous.training.budget import plan_for_budget
+from atrous.training.distributed import wait_for_all, world
 from atrous.training.engine import Plan, carry_out, find_checkpoint
 from atrous.training.files import read_checkpoint
 from atrous.training.identity import identify, must_be_same_run
@@ -19,11 +23,11 @@ from atrous.training.state import RunState
 
 if TYPE_CHECKING:
     from atrous.data.folder import Folder
-    from atrous.data.transforms import Transform
+    from atrous.data.io import ImageFile
     from atrous.recipe import Recipe
     from atrous.tasks import Task
 
-__all__ = ["FitResult", "fit", "make_plan", "training_transform"]
+__all__ = ["FitResult", "fit", "make_plan"]
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,10 @@ def follow_plan(
     if saved is not None:
         must_be_same_run(saved["identity"], plan.identity, place=str(out))
     begun = saved["state"]["step"] if saved is not None else 0
+    if saved is None or not saved["state"]["spent"]:
+        plan_for_budget(plan)
     carry_out(plan, out, saved=saved, watch=watch, progress=progress)
+    wait_for_all()  # until the one that writes has written
     best = read_checkpoint(out / "checkpoints" / "best.ckpt")
     if best is not None:  # without one no validation had a score, and the last weights are all there is
         plan.model.load_state_dict(best["model"])
@@ -123,62 +130,36 @@ def make_plan(model: nn.Module, task: "Task", folder: "Folder", recipe: "Recipe"
         value = getattr(data, key)
         if isinstance(value, int) and value < least:
             raise RecipeError(f"{recipe.place / 'data' / key}: got {value}, but it must be at least {least}.")
-    transform = training_transform(data, recipe)
+    train = FolderDataset(folder, "train", cache=data.cache, region=_region(data))
+    transform = training_transform(data, recipe, train)
     files = {
         split: [_name(pair.image, folder.root) for pair in folder.splits.get(split, ())] for split in ("train", "val")
     }
-    count = len(files["train"])
-    steps = training.steps(count, data.batch_size)
+    count, together = len(files["train"]), data.batch_size * training.accumulate * world().processes
+    steps = training.steps(count, together)
     build_optimizer, rates = recipe.named("optimizer", OPTIMIZERS, kind="optimizer", given=("model",), default="adamw")
     build_schedule, shape = recipe.named("schedule", SCHEDULES, kind="schedule", given=("max_steps",), default="poly")
-    interval = training.validation_interval(count, data.batch_size, cost=_validation_cost(folder, data))
+    build_schedule(steps, **shape)  # says what is wrong with it now
+    interval = training.validation_interval(count, together, cost=_validation_cost(folder, data))
+    identity = identify(recipe.values, files, list(folder.classes.names), processes=world().processes)
     return Plan(
         model=model,
         task=task,
         optimizer=build_optimizer(model, **rates),
-        multiplier=build_schedule(steps, **shape),
-        train=FolderDataset(folder, "train"),
+        schedule=lru_cache(maxsize=2)(partial(build_schedule, **shape)),
+        train=train,
         names=files["train"],
         options=training,
-        state=RunState(max_steps=steps, validate_every=interval),
+        state=RunState(max_steps=steps, validate_every=interval, budget=training.seconds),
         batch_size=data.batch_size,
         transform=transform,
         val=FolderDataset(folder, "val") if files["val"] else None,
         val_size=len(files["val"]),
         workers=data.workers,
         seed=recipe.seed,
-        identity=identify(recipe.values, files, list(folder.classes.names)),
+        identity=identity,
+        adversary=read_adversary(recipe, num_classes=task.num_classes, in_channels=folder.channels),
     )
-
-
-def training_transform(data: DataOptions, recipe: "Recipe") -> "Transform":
-    """The transforms of `data.augment` with the random crop of `data.crop` among them.
-
-    The crop comes after the last transform that moves pixels, so that rotated and scaled images fill it, and before
-    those that change numbers only, which then work on fewer pixels. A crop that `augment` names itself stays alone.
-    """
-    from atrous.data.transforms import (
-        TRANSFORMS,
-        CenterCrop,
-        ColorJitter,
-        GaussianBlur,
-        GaussianNoise,
-        Intensity,
-        RandomCrop,
-        compose,
-    )
-
-    place = recipe.place / "data" / "augment"
-    transforms: list[Any] = []
-    for position, section in enumerate(data.augment):
-        build, arguments = read_section(TRANSFORMS, section, kind="transform", place=place / position)
-        transforms.append(build(**arguments))
-    if data.crop is not None and not any(isinstance(step, RandomCrop | CenterCrop) for step in transforms):
-        end = len(transforms)
-        while end and isinstance(transforms[end - 1], ColorJitter | GaussianBlur | GaussianNoise | Intensity):
-            end -= 1
-        transforms.insert(end, RandomCrop(data.crop))
-    return compose(transforms)
 
 
 def _validation_cost(folder: "Folder", data: DataOptions) -> float:
@@ -193,5 +174,13 @@ def _validation_cost(folder: "Folder", data: DataOptions) -> float:
     return len(pairs) * info.height * info.width / (3 * data.batch_size * height * width)
 
 
-def _name(image: Path, root: Path) -> str:
+def _region(data: DataOptions) -> tuple[int, int] | None:
+    """What is read of an image that is too large to be read as a whole: room to scale and turn around the crop."""
+    if data.crop is None:
+        return None
+    height, width = (data.crop, data.crop) if isinstance(data.crop, int) else data.crop
+    return 2 * height, 2 * width
+
+
+def _name(image: "ImageFile", root: Path) -> str:
     return image.relative_to(root).as_posix() if image.is_relative_to(root) else str(image)

@@ -22,7 +22,7 @@ __all__ = ["Augmented", "Stream", "collate", "collate_step", "mix", "quiet_worke
 Draw = tuple[int, int]
 """Number of the draw in the run, and the image that it takes."""
 
-_ORDER, _AUGMENT, _STEP = 1, 2, 3  # so that draw 7, epoch 7 and step 7 share no random numbers
+_ORDER, _AUGMENT, _STEP, _REGION = 1, 2, 3, 4  # so that draw 7, epoch 7 and step 7 share no random numbers
 
 
 def mix(seed: int, step: int, rank: int = 0) -> int:
@@ -99,12 +99,19 @@ class Augmented(Dataset[Sample | AtrousError]):
     def __getitem__(self, draw: Draw) -> Sample | AtrousError:
         number, index = draw
         try:
-            sample = self.dataset[index]
+            sample = self._read(number, index)
             if self.transform is not None:
                 sample = self.transform(sample, np.random.default_rng([self.seed, _AUGMENT, number]))
         except AtrousError as error:
             return error
         return sample
+
+    def _read(self, number: int, index: int) -> Sample:
+        """The image, or of a large one a region that is the draw's own."""
+        draw = getattr(self.dataset, "draw", None)
+        if draw is None or self.transform is None:  # validation sees whole images
+            return self.dataset[index]
+        return draw(index, np.random.default_rng([self.seed, _REGION, number]))
 
 
 def collate(samples: list[Sample | AtrousError]) -> dict[str, Tensor] | AtrousError:

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from atrous.workflows.check import check
+    from atrous.workflows.convert import Conversion, convert, write_annotations
     from atrous.workflows.demo import demo
+    from atrous.workflows.ensemble import ensemble
     from atrous.workflows.evaluate import Evaluation, ImageResult, evaluate
+    from atrous.workflows.find_lr import RateSearch, find_lr
     from atrous.workflows.lineage import Description, Lineage, describe, lineage
+    from atrous.workflows.outcome import Part, Run
     from atrous.workflows.predict import Outputs, predict
     from atrous.workflows.report import report
     from atrous.workflows.sample import sample
@@ -20,34 +24,59 @@ if TYPE_CHECKING:
     from atrous.workflows.tune import Tuning, tune_crf
 
 __all__ = [
+    "Conversion",
     "Description",
     "Evaluation",
     "ImageResult",
     "Lineage",
     "Outputs",
+    "Part",
+    "RateSearch",
+    "Run",
     "Tuning",
     "check",
+    "convert",
     "demo",
     "describe",
+    "ensemble",
     "evaluate",
+    "find_lr",
     "lineage",
     "predict",
     "report",
     "sample",
     "train",
     "tune_crf",
+    "write_annotations",
 ]
 
-_JOBS = ("check", "demo", "evaluate", "lineage", "predict", "report", "sample", "train")
+_JOBS = (
+    "check",
+    "convert",
+    "demo",
+    "ensemble",
+    "evaluate",
+    "find_lr",
+    "lineage",
+    "predict",
+    "report",
+    "sample",
+    "train",
+)
 _OTHERS = {
+    "Conversion": "convert",
     "Description": "lineage",
     "Evaluation": "evaluate",
     "ImageResult": "evaluate",
     "Lineage": "lineage",
     "Outputs": "predict",
+    "Part": "outcome",
+    "RateSearch": "find_lr",
+    "Run": "outcome",
     "Tuning": "tune",
     "describe": "lineage",
     "tune_crf": "tune",
+    "write_annotations": "convert",
 }
 
 

@@ -17,22 +17,27 @@ __all__ = ["BackgroundCheck"]
 class BackgroundCheck:
     """Runs `check_folder` in a thread from the first call of `watch` on, and raises what it finds in the caller's.
 
+    Several trainings one after the other may share it: it runs once.
+
     It begins no earlier because loader workers are forked before the first step, and a fork beside a working thread
     could inherit one of its locks.
 
     Args:
         folder: to be checked.
         file: where the report goes.
-        report: of a check that has been made already, if there is one.
     """
 
-    def __init__(self, folder: "Folder", file: Path, report: "CheckReport | None" = None) -> None:
+    def __init__(self, folder: "Folder", file: Path) -> None:
         self.folder, self.file = folder, file
-        self._report = report
+        self._report: CheckReport | None = None
         self._failure: BaseException | None = None
         self._thread: threading.Thread | None = None
         self._stop, self._done = threading.Event(), threading.Event()
         self._told = False
+
+    def take(self, report: "CheckReport") -> None:
+        """Use the report of a check that has been made already."""
+        self._report = report
 
     def watch(self) -> None:
         """Begin if need be; raise if the check has found an error.

@@ -188,11 +188,12 @@ def evaluate(
 
 
 def open_like(recipe: dict[str, Any], data: str | Path, classes: str | Path | None = None) -> "Folder":
-    """Open a data folder, split by the seed and share of the recipe where it has no split of its own."""
+    """Open a data folder as the recipe did: its layout, its fold, or its seed and share where there is no split."""
     from atrous.data import open_folder
 
-    share = (recipe.get("data") or {}).get("val_fraction", 0.2)
-    return open_folder(data, classes=classes, val_fraction=share, seed=recipe.get("seed") or 0)
+    section = recipe.get("data") or {}
+    given = {"val_fraction": section.get("val_fraction", 0.2), "fold": section.get("fold")}
+    return open_folder(data, classes=classes, seed=recipe.get("seed") or 0, layout=section.get("layout"), **given)
 
 
 def labelled_pairs(folder: "Folder", split: str) -> list["Pair"]:

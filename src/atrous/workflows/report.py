@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from atrous.errors import AtrousError, UsageError
 
 if TYPE_CHECKING:
@@ -20,8 +22,8 @@ __all__ = ["report"]
 
 Log = Sequence[dict[str, str]]
 
-EXAMPLES, RANKED = 4, 3
-"""Training images shown, and images shown as best and as worst."""
+EXAMPLES, SEEN, RANKED = 4, 6, 3
+"""Training images shown, crops as the network got them, and images shown as best and as worst."""
 TILE_ABOVE = 4_000_000
 """Images of more pixels than this are segmented by tiles for the pictures."""
 
@@ -63,6 +65,7 @@ def _gather(run: Path, data: str | Path | None, evaluation: "Evaluation | None",
     bundle, predictor = load_predictor(run, device=device)
     root = data or told.get("data") or (measured and measured.data)
     shown = _pictures(root, told.get("classes"), bundle, predictor, measured)
+    folds = f" --folds {told['folds']}" if told.get("folds") else ""
     shares = [entry["share"] for entry in summary.get("classes", [])]
     return ReportContent(
         title=f"{bundle.model.spec.name} on {Path(root).name if root else 'its data'}",
@@ -73,6 +76,7 @@ def _gather(run: Path, data: str | Path | None, evaluation: "Evaluation | None",
         data_facts=[*_data_facts(summary, root), *shown.missing],
         shares=shares if len(shares) == len(bundle.class_names) else [],
         examples=shown.examples,
+        seen=shown.seen if log else (),
         findings=checked.get("findings"),
         log=log,
         evaluation=None if measured is None else {**vars(measured)},
@@ -81,7 +85,7 @@ def _gather(run: Path, data: str | Path | None, evaluation: "Evaluation | None",
         refined=shown.refined,
         refinement=str(predictor.refiner or ""),
         environment=_environment(run, log, measured),
-        command=f"atrous train {root} --recipe {run / 'recipe.yaml'} -o NEW_RUN" if root else "",
+        command=f"atrous train {root} --recipe {run / 'recipe.yaml'}{folds} -o NEW_RUN" if root else "",
         recipe=(run / "recipe.yaml").read_text(encoding="utf-8") if (run / "recipe.yaml").is_file() else "",
     )
 
@@ -104,6 +108,7 @@ class _Shown(NamedTuple):
     """Images for the page, and a fact that says why there are none."""
 
     examples: "Sequence[Panel]" = ()
+    seen: "Sequence[Panel]" = ()
     best: "Sequence[Panel]" = ()
     worst: "Sequence[Panel]" = ()
     refined: "Sequence[Panel]" = ()
@@ -123,11 +128,30 @@ def _pictures(
         pairs = labelled_pairs(folder, "train")
         step = max(1, len(pairs) // EXAMPLES)
         examples = [_panel(folder, pair) for pair in pairs[::step][:EXAMPLES]]
+        seen = _seen(folder, bundle)
         best, worst = _ranked(folder, predictor, measured)
         refined = _refined(folder, predictor, measured)
     except AtrousError as error:
         return _Shown(missing=[("Pictures", f"none: {error}")])
-    return _Shown(examples, best, worst, refined)
+    return _Shown(examples, seen, best, worst, refined)
+
+
+def _seen(folder: "Folder", bundle: "Bundle") -> "list[Panel]":
+    """The first crops of the training, as the network got them."""
+    from atrous.recipe import Recipe
+    from atrous.report import Panel, to_display
+    from atrous.tables import Place
+    from atrous.training.augment import augmented_samples
+
+    panels = []
+    for sample in augmented_samples(folder, Recipe(bundle.recipe, Place("recipe.yaml")), SEEN):
+        image = sample["image"].permute(1, 2, 0).numpy()  # (C, H, W) -> (H, W, C)
+        if folder.kind == "uint8":
+            image = image.clip(0, 255).round().astype(np.uint8)
+        weight = sample["weight"].numpy() if "weight" in sample else None
+        name = folder.splits["train"][int(sample["index"])].name
+        panels.append(Panel(name, to_display(image), sample["mask"].numpy().astype(np.uint8), weight=weight))
+    return panels
 
 
 def _ranked(
@@ -234,6 +258,7 @@ def _data_facts(summary: dict[str, Any], root: Any) -> list[tuple[str, str]]:
 
 def _environment(run: Path, log: Log, measured: "Evaluation | None") -> list[tuple[str, str]]:
     """Times, machine and versions, as recorded by the run; what was not recorded is of this machine."""
+    from atrous.workflows.outcome import read_parts
     from atrous.workflows.runs import describe_machine, read_json
 
     facts = [("Run", str(run))]
@@ -241,6 +266,7 @@ def _environment(run: Path, log: Log, measured: "Evaluation | None") -> list[tup
         facts.append(("Training", f"{_span(_seconds(log))} for {log[-1]['step']} steps, validations included"))
     if measured is not None:
         facts.append(("Evaluation", f"{_span(measured.seconds)} for {len(measured.images)} images, {_notes(measured)}"))
+    facts += [(f"Stage {part.name}", str(part)) for part in read_parts(run)]
     recorded = read_json(run / "environment.json")
     facts += [(str(key), str(value)) for key, value in (recorded or describe_machine()).items()]
     facts.append(("Page written", datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")))

@@ -1,0 +1,90 @@
+"""The way into the command and out of it: whatever a user can cause ends as one line."""
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from atrous.cli.base import INTERRUPTED, USER_ERROR, app
+from atrous.errors import AtrousError, did_you_mean
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: the arguments, or None for those of the process.
+
+    Returns:
+        0 when all went well, 2 for an error that the user can mend, 130 after an interruption.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments or os.environ.get("ATROUS_DEBUG", "") not in ("", "0")
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code = typer.main.get_command(app).main(args=arguments, prog_name="atrous", standalone_mode=False)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except (BrokenPipeError, SystemExit):  # the reader of our output has gone, as in `atrous models | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+        return 0
+    except Exception as error:
+        text = _explain(error)
+        if debug or text is None:
+            raise
+        if text:
+            print(f"error: {text}", file=sys.stderr)
+        return USER_ERROR
+    if code == INTERRUPTED:
+        print("interrupted", file=sys.stderr)
+    return code if isinstance(code, int) else 0
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    """One line: where in the source a warning was raised is nothing to the user."""
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _explain(error: Exception) -> str | None:
+    """One line for what a user can cause, None for what is our own fault."""
+    if isinstance(error, AtrousError):
+        return " ".join(str(error).splitlines())
+    # typer has brought its own copy of click since 0.20: its errors are known by what they can do.
+    if hasattr(error, "format_message"):
+        return _explain_usage(error)
+    if isinstance(error, OSError) and error.strerror:
+        what = error.filename or "the system"
+        return f"{what}: {error.strerror}; check the path, its rights and the space on the disk."
+    if type(error).__name__ == "OutOfMemoryError":
+        return "the device has not enough memory; predict and evaluate take --tile 512, train takes data.batch_size=1."
+    return None
+
+
+def _explain_usage(error: Any) -> str:
+    if type(error).__name__ == "NoArgsIsHelpError":  # the help has been printed
+        return ""
+    text = " ".join(str(error.format_message()).split()).rstrip(".")
+    text = text.removesuffix(", unable to parse string as an integer")
+    context = getattr(error, "ctx", None)
+    option = getattr(error, "option_name", None)
+    if context is not None and type(error).__name__ == "NoSuchOption":
+        known = [name for parameter in context.command.get_params(context) for name in parameter.opts if name[0] == "-"]
+        text = f"there is no option {option}. {did_you_mean(str(option), known)}".rstrip(".")
+    elif context is not None and text.startswith("No such command"):
+        word = text.split("'")[1] if "'" in text else text
+        text = f"there is no command {word!r}. {did_you_mean(word, context.command.commands)}".rstrip(".")
+    parameter = getattr(error, "param", None)
+    purpose = getattr(parameter, "help", None)
+    if type(error).__name__ == "MissingParameter" and purpose:
+        text += f": {purpose.rstrip('.')}"
+    command = context.command_path if context is not None else "atrous"
+    end = "" if text.endswith("?") else "."
+    return f"{text}{end} See: {command} --help"

@@ -1,0 +1,136 @@
+"""Commands that put a bundle to work."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from atrous.cli.base import BundleName, ClassFile, Data, Device, Precision, Refine, Tile, app, progress_bar
+from atrous.errors import UsageError
+
+__all__ = ["evaluate", "predict", "tune_crf"]
+
+
+@app.command()
+def evaluate(
+    bundle: BundleName,
+    data: Data,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE.json", help="Write all numbers here.")
+    ] = None,
+    tile: Tile = None,
+    refine: Refine = None,
+    boundary: Annotated[bool, typer.Option(help="Measure the boundary F1 too.")] = True,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    classes: ClassFile = None,
+) -> None:
+    """Segment the labelled images of a split and compare.
+
+    Example: atrous evaluate runs/cells data/cells --split test -o test.json
+    """
+    from atrous import workflows
+
+    if out is not None and out.is_dir():
+        raise UsageError(f"{out}: is a folder; name a file, such as {out / 'evaluation.json'}.")
+    with progress_bar("evaluating") as progress:
+        result = workflows.evaluate(
+            bundle,
+            data,
+            split=split,
+            tile=tile,
+            refine=refine,
+            boundary=boundary,
+            device=device,
+            precision=precision,
+            classes=classes,
+            progress=progress,
+        )
+    print(result)
+    if out is not None:
+        print(f"written: {result.write(out)}")
+
+
+@app.command()
+def predict(
+    bundle: BundleName,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders, or quoted patterns.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder for the masks.")],
+    overlay: Annotated[bool, typer.Option("--overlay", help="Also pictures with the classes over the image.")] = False,
+    confidence: Annotated[bool, typer.Option("--confidence", help="Also maps of the decided class's score.")] = False,
+    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave finished images alone.")] = False,
+    file_format: Annotated[str, typer.Option("--format", metavar="png|tif", help="Type of the masks.")] = "png",
+    tile: Tile = None,
+    margin: Annotated[str, typer.Option(help="Context of a tile: exact, auto, or pixels.")] = "exact",
+    views: Annotated[
+        str,
+        typer.Option(
+            "--views",
+            "--view",
+            help="Views to average over, as in hflip,vflip; mc:20 samples dropout 20 times and maps the uncertainty.",
+        ),
+    ] = "",
+    refine: Refine = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Segment new images of any size: one mask of the same name for each.
+
+    Example: atrous predict runs/cells scans/ "more/*.tif" -o masks --overlay --tile 1024
+    """
+    from atrous import workflows
+
+    with progress_bar("segmenting") as progress:
+        written = workflows.predict(
+            bundle,
+            images,
+            out,
+            outputs=workflows.Outputs(file_format, overlay, confidence, skip_existing),  # type: ignore[arg-type]
+            tile=tile,
+            margin=_margin(margin),
+            views=[view for view in views.split(",") if view],
+            refine=refine,
+            device=device,
+            precision=precision,
+            progress=progress,
+        )
+    print(f"{out}: {len(written)} mask{'' if len(written) == 1 else 's'}")
+
+
+def _margin(text: str) -> Any:
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+@app.command("tune-crf")
+def tune_crf(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle or a run folder, which is written to.")],
+    data: Data,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="What to try, as bilateral_xy=[30,60].")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    images: Annotated[int, typer.Option(help="Choose by this many of its images; 0 for all.")] = 25,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    classes: ClassFile = None,
+) -> None:
+    """Choose the settings of a CRF by labelled images, and have the bundle refine its masks by it from now on.
+
+    Example: atrous tune-crf runs/cells data/cells iterations=10
+    """
+    from atrous import workflows
+
+    with progress_bar("tuning") as progress:
+        result = workflows.tune_crf(
+            bundle,
+            data,
+            split=split,
+            images=images,
+            overrides=overrides or [],
+            device=device,
+            precision=precision,
+            classes=classes,
+            progress=progress,
+        )
+    print(result)

@@ -1,0 +1,95 @@
+"""Several bundles as one, whose probabilities are the mean of theirs."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atrous.errors import BundleError, ModelError, UsageError
+
+if TYPE_CHECKING:
+    from atrous.bundle import Bundle
+
+__all__ = ["ensemble"]
+
+TASK = "segmentation"
+"""The task whose scores are the softmax of `out`, which is what an ensemble averages."""
+
+
+def ensemble(bundles: Sequence[str | Path], out: str | Path, *, metrics: Mapping[str, Any] | None = None) -> Path:
+    """Write an ensemble bundle: one network that averages the class probabilities of others.
+
+    Each member keeps the normalisation that it was trained with. The recipe of the ensemble has what those of all
+    members have in common, but no fold.
+
+    Args:
+        bundles: bundles, runs or Hub ids, of the same classes, kind and channels of images.
+        out: folder of the new bundle; an older bundle there is replaced.
+        metrics: figures to carry along.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: if less than two bundles are given.
+        BundleError: if one cannot be read, or they do not go together.
+    """
+    from atrous.bundle import load_bundle, save_bundle
+    from atrous.models import create_model
+    from atrous.workflows.runs import bundle_of
+
+    if len(bundles) < 2:
+        raise UsageError(f"an ensemble has at least 2 members, got {len(bundles)}; name the bundles to average.")
+    members = [load_bundle(bundle_of(place)) for place in bundles]
+    first = members[0]
+    for place, member in zip(bundles, members, strict=True):
+        _must_be_alike(str(bundles[0]), first, str(place), member)
+    try:
+        model = create_model(
+            "ensemble",
+            num_classes=len(first.class_names),
+            in_channels=first.channels,
+            members=[member.model for member in members],
+        )
+    except ModelError as error:
+        raise BundleError(f"{bundles[0]}: {error}") from None
+    return save_bundle(
+        out,
+        model.eval(),
+        task=first.task,
+        class_names=first.class_names,
+        colors=first.colors,
+        kind=first.kind,
+        recipe=_common([member.recipe for member in members]),
+        metrics=metrics,
+    )
+
+
+def _must_be_alike(one: str, first: "Bundle", other: str, member: "Bundle") -> None:
+    """Both can be averaged, or an error that names what differs."""
+    if member.task["name"] != TASK:
+        raise BundleError(
+            f"{other}: is for the task {member.task['name']!r}, whose scores are no probabilities of classes; an "
+            f"ensemble takes bundles for {TASK}."
+        )
+    if member.class_names != first.class_names:
+        raise BundleError(
+            f"{other}: decides the classes {list(member.class_names)}, but {one} decides {list(first.class_names)}; "
+            "an ensemble needs the same classes in the same order."
+        )
+    if (member.kind, member.channels) != (first.kind, first.channels):
+        raise BundleError(
+            f"{other}: takes {member.kind} images of {member.channels} channels, but {one} takes {first.kind} images "
+            f"of {first.channels}; an ensemble looks at the same image with all members."
+        )
+
+
+def _common(recipes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The sections that are the same in all recipes, the fold of the data apart."""
+    without = [
+        {**recipe, "data": _without_fold(recipe["data"])} if recipe.get("data") else recipe for recipe in recipes
+    ]
+    return {key: value for key, value in without[0].items() if all(recipe.get(key) == value for recipe in without)}
+
+
+def _without_fold(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key != "fold"}

@@ -1,0 +1,100 @@
+"""What a training comes to, for people and programs: one run, its stages, its folds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from atrous.workflows.evaluate import Evaluation
+
+__all__ = ["STAGES", "Part", "Run", "list_parts", "part_from", "read_parts"]
+
+STAGES = "stages.json"
+"""The parts of a run in several stages, in its folder."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One stage or fold of a training.
+
+    Attributes:
+        name: "1-32s", "fold2".
+        steps: optimiser steps done.
+        best: best validation mean IoU while training, or None where there was no validation.
+        best_step: the step of the best weights.
+        seconds: of training and validation.
+    """
+
+    name: str
+    steps: int
+    best: float | None
+    best_step: int
+    seconds: float
+
+    def __str__(self) -> str:
+        score = "" if self.best is None else f", best validation mean IoU {self.best:.3f} at step {self.best_step}"
+        return f"{self.steps} steps, {self.seconds:.0f} s{score}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        out: its folder.
+        bundle: the folder of the best weights.
+        best: best validation mean IoU while training, or None where there was no validation, and for folds.
+        best_step: the step of the best weights; of the last stage where there are several.
+        steps: optimiser steps done; in all stages or folds together.
+        stopped: whether early stopping ended it, or all of its folds.
+        seconds: of training and validation.
+        trained: False where the run had been finished before.
+        evaluation: of the bundle on the validation images, or None where it was not asked for or there are none. Of
+            folds: of each bundle on the images that it has not seen.
+        stages: where the recipe has several.
+        folds: where the images were divided into some.
+    """
+
+    out: Path
+    bundle: Path
+    best: float | None
+    best_step: int
+    steps: int
+    stopped: bool
+    seconds: float
+    trained: bool
+    evaluation: "Evaluation | None" = None
+    stages: tuple[Part, ...] = ()
+    folds: tuple[Part, ...] = ()
+
+    def __str__(self) -> str:
+        how = "stopped early" if self.stopped else "finished"
+        what = f"{how} after {self.steps} steps" if self.trained else f"was finished before, after {self.steps} steps"
+        score = "" if self.best is None else f"; best validation mean IoU {self.best:.3f} at step {self.best_step}"
+        lines = [f"{self.out}: {what} and {self.seconds:.0f} s{score}"]
+        lines += [f"  stage {part.name}: {part}" for part in self.stages]
+        lines += [f"  {part.name}: {part}" for part in self.folds]
+        if self.evaluation is not None:
+            lines += ["", str(self.evaluation), ""]
+        lines.append(f"bundle: {self.bundle}")
+        if (self.out / "report.html").is_file():
+            lines.append(f"report: {self.out / 'report.html'}")
+        return "\n".join(lines)
+
+
+def part_from(name: str, run: Run) -> Part:
+    """A run as a part of a larger training."""
+    return Part(name, run.steps, run.best, run.best_step, run.seconds)
+
+
+def list_parts(parts: Sequence[Part]) -> list[dict[str, Any]]:
+    """Parts as JSON can hold them."""
+    return [vars(part) for part in parts]
+
+
+def read_parts(run: Path) -> list[Part]:
+    """The stages of a run, none where it has only one."""
+    from atrous.workflows.runs import read_json
+
+    return [Part(**values) for values in read_json(run / STAGES) or []]
