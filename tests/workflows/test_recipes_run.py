@@ -16,7 +16,10 @@ from atrous.workflows.prepare import check_sections, open_inputs
 from atrous.workflows.stages import check_stages, split_stages
 from atrous.workflows.train import train
 
-SMALL = ["training.max_steps=1", "training.validate_every=1", "data.crop=32", "data.batch_size=2", "data.workers=0"]
+SMALL = [
+    *("training.max_steps=1", "training.validate_every=1", "training.accumulate=1"),
+    *("data.crop=32", "data.batch_size=2", "data.workers=0"),
+]
 
 
 @pytest.fixture(scope="module")

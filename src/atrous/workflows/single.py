@@ -5,12 +5,11 @@ and report. Each starts from the bundle of the one before, which is written whol
 training is over, so that whatever a kill leaves is either trained on or started from.
 
 Where several processes train together (`torchrun`), all of them come through here; the one that leads writes, checks
-and evaluates, the others train with it and wait for its bundles.
+and evaluates, the others train with it.
 """
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,11 +91,8 @@ def train_into(
 
 def begin(out: Path, recipe: "Recipe", told: dict[str, Any]) -> None:
     """What the folder says about the run before there is a checkpoint. An older run's words stay as they are."""
-    from atrous.training.distributed import world
     from atrous.workflows.runs import describe_machine
 
-    if not world().leads:
-        return
     if follows():
         return
     texts = {
@@ -133,13 +129,11 @@ def _run(
     name: str = "",
 ) -> Run:
     """Train, and make of the best weights what people use."""
-    from atrous.training.distributed import world
     from atrous.training.fitting import follow_plan
 
     result = follow_plan(job.plan, out, resume=resume, watch=inputs.check.watch)
     stages = (*before, _part(name, result)) if before else ()
     if follows():
-        _await(out / "bundle")
         return _summary(out, result, None, stages)
     if not result.trained and is_complete(out, evaluate):
         return _summary(out, result, stored_evaluation(out), stages)
@@ -158,12 +152,6 @@ def _run(
 
         report(out, data=inputs.data)
     return _summary(out, result, evaluation, stages)
-
-
-def _await(bundle: Path) -> None:
-    """Wait for what the leading process writes; where it fails, `torchrun` ends this one."""
-    while not bundle.is_dir():
-        time.sleep(0.2)
 
 
 def _save(job: Job, inputs: Inputs, out: Path, metrics: dict[str, Any]) -> Path:
@@ -229,9 +217,7 @@ def leaving_nothing(out: Path) -> Iterator[None]:
     """Remove a folder made here if an error ends the run before its first checkpoint."""
     import shutil
 
-    from atrous.training.distributed import world
-
-    if not world().leads:
+    if follows():
         yield
         return
     made: list[Path] = []
@@ -243,7 +229,7 @@ def leaving_nothing(out: Path) -> Iterator[None]:
     try:
         yield
     except AtrousError:
-        if not had_run and not follows() and next(out.rglob("last.ckpt"), None) is None:
+        if not had_run and next(out.rglob("last.ckpt"), None) is None:
             for entry in list(out.iterdir()) if out.is_dir() else []:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             for path in made:

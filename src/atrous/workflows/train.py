@@ -46,7 +46,7 @@ def train(
             The first stage starts from them, and every fold.
         classes: a classes.yaml to use instead of the folder's own.
         evaluate: whether to evaluate the bundle on the validation images and write the report at the end.
-        budget: time that the training may take, such as "10m": the recipe's `training.budget`; of each stage and fold.
+        budget: time that all training may take together, such as "10m"; stages and folds share it evenly.
         folds: train so many networks, each validated on another part of the images, and join them into one bundle, see
             `workflows.folds`; on resuming the run's own where None.
 
@@ -61,10 +61,10 @@ def train(
 
     folder_name, name = Path(data).resolve().name, Path(recipe or DEFAULT).stem
     out = Path(out) if out is not None else Path("runs") / f"{folder_name}-{name}"
-    here = join()
-    told = _told(out, resume) if here.leads else _said(out, resume)
+    join()
+    told = _told(out, resume)
     count = _folds(folds, told, out)
-    chosen = _choose_recipe(recipe, [*overrides, *([f"training.budget={budget}"] if budget is not None else [])], out)
+    chosen = _choose_recipe(recipe, overrides, out, budget=budget, folds=count or 1)
     given: dict[str, Any] = {
         "classes": classes or told.get("classes"),
         "start": from_bundle or told.get("from"),
@@ -75,20 +75,10 @@ def train(
     if count is not None:
         from atrous.workflows.folds import train_folds
 
-        if here.processes > 1:
-            raise UsageError("--folds trains one network after the other in one process; leave torchrun out.")
-
         return train_folds(out, data, chosen, count, **given)
     from atrous.workflows.single import train_into
 
     return train_into(out, data, chosen, **given)
-
-
-def _said(out: Path, resume: bool) -> dict[str, Any]:
-    """What the run says about itself, for a process that does not write."""
-    from atrous.workflows.runs import read_json
-
-    return (read_json(out / "run.json") or {}) if resume else {}
 
 
 def _told(out: Path, resume: bool) -> dict[str, Any]:
@@ -96,11 +86,11 @@ def _told(out: Path, resume: bool) -> dict[str, Any]:
     from atrous.workflows.runs import read_json
     from atrous.workflows.single import follows
 
+    if follows():  # the leading process refuses for all
+        return (read_json(out / "run.json") or {}) if resume else {}
     told: dict[str, Any] | None = read_json(out / "run.json") if out.is_dir() else None
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file; name a new folder with -o.")
-    if follows():  # the leading process refuses for all, and may have begun
-        return told or {}
     if told is not None and not resume:
         raise UsageError(f"{out}: holds a run already; go on with it by --resume, or name a new folder with -o.")
     if told is None and out.is_dir() and any(not entry.name.endswith(".part") for entry in out.iterdir()):
@@ -122,12 +112,19 @@ def _folds(given: int | None, told: dict[str, Any], out: Path) -> int | None:
     return before
 
 
-def _choose_recipe(recipe: str | Path | None, overrides: Sequence[str], out: Path) -> "Recipe":
+def _choose_recipe(
+    recipe: str | Path | None, overrides: Sequence[str], out: Path, *, budget: str | None, folds: int
+) -> "Recipe":
     from atrous.recipe import load_recipe
     from atrous.training.identity import must_be_same_recipe
+    from atrous.training.options import parse_budget
 
     own = out / "recipe.yaml"
-    chosen = load_recipe(own if recipe is None and own.is_file() else recipe or DEFAULT, overrides)
+    name = own if recipe is None and own.is_file() else recipe or DEFAULT
+    chosen = load_recipe(name, overrides)
+    if seconds := parse_budget(budget):  # every stage of every fold gets as much as the others
+        trainings = folds * len(chosen.section("stages") or [None])
+        chosen = load_recipe(name, [*overrides, f"training.budget={seconds / trainings:.6g}s"])
     if own.is_file():
         must_be_same_recipe(load_recipe(own).values, chosen.values, place=str(out))
     return chosen
