@@ -13,7 +13,8 @@ from atrous import cli, workflows
 from atrous.errors import DataError
 
 COMMANDS = [
-    "check", "demo", "ensemble", "evaluate", "find-lr", "models", "predict", "report", "sample", "train", "tune-crf",
+    "check", "convert", "demo", "ensemble", "evaluate", "find-lr", "models", "predict", "report", "sample", "train",
+    "tune-crf",
 ]  # fmt: skip
 
 

@@ -47,7 +47,8 @@ def train(
         budget=budget,
         folds=folds,
     )
-    print(run)
+    if not workflows.follows():  # of several processes one speaks
+        print(run)
 
 
 @app.command("find-lr")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from atrous.workflows.predict import Outputs, predict
     from atrous.workflows.report import report
     from atrous.workflows.sample import sample
+    from atrous.workflows.single import follows
     from atrous.workflows.train import train
     from atrous.workflows.tune import Tuning, tune_crf
 
@@ -41,6 +42,7 @@ __all__ = [
     "ensemble",
     "evaluate",
     "find_lr",
+    "follows",
     "lineage",
     "predict",
     "report",
@@ -75,6 +77,7 @@ _OTHERS = {
     "Run": "outcome",
     "Tuning": "tune",
     "describe": "lineage",
+    "follows": "single",
     "tune_crf": "tune",
     "write_annotations": "convert",
 }
