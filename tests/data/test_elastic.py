@@ -8,12 +8,15 @@ from scipy import ndimage
 from atrous.data.elastic import (
     Positions,
     elastic_positions,
+    gaussian_weights,
     random_grid,
+    simard_noise,
+    simard_positions,
     spline_weights,
     warp_image,
     warp_labels,
 )
-from atrous.data.transforms import Elastic
+from atrous.data.transforms import Elastic, Simard
 
 
 def _field(grid, height, width):
@@ -85,9 +88,11 @@ def test_reading_is_backward_and_bilinear():
     y, x = (np.ascontiguousarray(a, np.float32) for a in np.mgrid[:5, :5])
     y[2, 2] += -0.25
     x[2, 2] += 0.5
+    x[0, 0] -= 0.5  # between the first pixel and the mirrored second one; with the edge repeated it would be 0
     out = warp_image(image, Positions(y, x))
     assert out[0, 2, 2] == 11.25
-    out[0, 2, 2] = 12
+    assert out[0, 0, 0] == 0.5
+    out[0, 2, 2], out[0, 0, 0] = 12, 0
     assert torch.equal(out, image)
 
 
@@ -139,3 +144,79 @@ def test_a_strided_image_is_read_right():
     positions = elastic_positions(random_grid(np.random.default_rng(0), sigma=2), 10, 15)
     strided = image[:, ::2, ::2]
     assert torch.equal(warp_image(strided, positions), warp_image(strided.contiguous(), positions))
+
+
+# Simard's field
+
+
+def _simard_field(noise, alpha, sigma, window=None):
+    positions = simard_positions(noise, alpha, sigma, window)
+    return positions.y - np.arange(len(positions.y))[:, None], positions.x - np.arange(positions.x.shape[1])[None]
+
+
+def test_an_impulse_gives_the_gaussian_of_the_specification():
+    noise = np.zeros((2, 25, 25), np.float32)
+    noise[1, 12, 12] = 1
+    dy, dx = _simard_field(noise, 1.0, 2.0)
+    assert dx.shape == (9, 9)
+    assert dx[4].tolist() == pytest.approx(
+        [0.0054, 0.0129, 0.0241, 0.0351, 0.0398, 0.0351, 0.0241, 0.0129, 0.0054], abs=5e-5
+    )
+    assert dx.sum() == pytest.approx(0.954593, abs=1e-4)
+    assert not dy.any()
+
+
+def test_the_field_is_noise_filtered_by_scipys_gaussian():
+    noise = simard_noise(np.random.default_rng(0), 20, 31, sigma=2.5)
+    assert noise.shape == (2, 40, 51)
+    filtered = ndimage.gaussian_filter(noise.astype(float), (0, 2.5, 2.5), truncate=4, mode="constant")[
+        :, 10:-10, 10:-10
+    ]
+    np.testing.assert_allclose(np.stack(_simard_field(noise, 30.0, 2.5)), 30 * filtered, atol=2e-5)
+
+
+@pytest.mark.parametrize(("alpha", "sigma"), [(34.0, 4.0), (10.0, 1.0)])
+def test_displacements_have_the_derived_spread_in_the_middle_and_at_the_border(alpha, sigma):
+    fields = np.stack(
+        [
+            _simard_field(simard_noise(np.random.default_rng(seed), 9, 9, sigma=sigma), alpha, sigma)
+            for seed in range(1000)
+        ]
+    )
+    exact = alpha * (gaussian_weights(sigma) ** 2).sum() / 3**0.5
+    assert exact == pytest.approx(alpha * 3**-0.5 / (2 * sigma * np.pi**0.5), rel=0.02)
+    for place in ((4, 4), (0, 0), (8, 3)):
+        drawn = fields[:, :, place[0], place[1]]
+        assert abs(drawn.mean()) < 0.1 * exact
+        assert drawn.std() == pytest.approx(exact, rel=0.06)
+
+
+def test_numbers_of_the_paper():
+    assert 34 * (gaussian_weights(4.0) ** 2).sum() / 3**0.5 == pytest.approx(1.38, abs=0.01)
+
+
+def test_simards_zero_field_is_the_identity_and_a_constant_one_a_roll():
+    image, labels = torch.rand(2, 40, 56) * 65535, torch.randint(0, 70_000, (40, 56))
+    still = simard_positions(simard_noise(np.random.default_rng(0), 40, 56), 0.0)
+    assert torch.equal(warp_image(image, still), image)
+    assert torch.equal(warp_labels(labels, still), labels)
+    noise = np.ones((2, 72, 88), np.float32)
+    noise[1] = -1
+    positions = simard_positions(noise, 3.0, 4.0)
+    moved = Positions(positions.y.round(3), positions.x.round(3))
+    rolled = np.roll(image.numpy(), (-3, 3), (1, 2))[:, 5:-5, 5:-5]
+    np.testing.assert_array_equal(warp_image(image, moved)[:, 5:-5, 5:-5], rolled)
+    np.testing.assert_allclose(positions.y, moved.y, atol=1e-4)
+
+
+def test_simards_distortion_moves_image_and_labels_by_one_field_of_the_generator():
+    y, x = np.mgrid[:96, :96]
+    ramp = torch.from_numpy(np.hypot(y - 50, x - 44)).float()
+    sample = {"image": ramp[None], "mask": (ramp > 30).long(), "instances": (ramp > 30).long() * 300}
+    out, again, other = (Simard(100, 6)(sample, np.random.default_rng(seed)) for seed in (5, 5, 6))
+    sure = (out["image"][0] - 30).abs() > 1
+    assert torch.equal(out["mask"][sure], (out["image"][0] > 30).long()[sure])
+    assert torch.equal(out["instances"], out["mask"] * 300)
+    assert (out["mask"] != sample["mask"]).sum() > 50
+    assert torch.equal(out["image"], again["image"])
+    assert not torch.equal(out["image"], other["image"])

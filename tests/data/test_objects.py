@@ -139,5 +139,5 @@ def test_what_makes_no_sense_is_refused(arguments, text):
 
 
 def test_a_sample_without_a_mask_is_refused():
-    with pytest.raises(RecipeError, match="no mask to find objects in"):
+    with pytest.raises(RecipeError, match="object_crop: the sample has no mask: remove it from augment"):
         ObjectCrop(8)({"image": torch.zeros(1, 4, 4)}, np.random.default_rng(0))

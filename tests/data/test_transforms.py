@@ -7,7 +7,9 @@ import torch
 from atrous.data.transforms import (
     TRANSFORMS,
     CenterCrop,
+    ChannelGain,
     ColorJitter,
+    DiscreteScale,
     Elastic,
     GaussianBlur,
     GaussianNoise,
@@ -18,26 +20,42 @@ from atrous.data.transforms import (
     Resize,
     Rotate90,
     Rotation,
+    Shift,
+    Simard,
     VerticalFlip,
     compose,
 )
-from atrous.data.transforms.geometry import crop, quarter_turns, resize, rotate
-from atrous.data.transforms.intensity import adjust_color, adjust_intensity, blur, robust_range
+from atrous.data.transforms.geometry import quarter_turns, resize
+from atrous.data.transforms.warps import rotate, shift
 from atrous.errors import RecipeError
 
 GEOMETRIC = {
     "random_scale": {"low": 0.5, "high": 1.7},
+    "discrete_scale": {},
     "random_crop": {"size": (40, 30)},
+    "balanced_crop": {"size": (30, 60)},
+    "foreground_crop": {"size": 28, "p": 1.0},
     "center_crop": {"size": 33},
     "resize": {"height": 50, "width": 41},
     "horizontal_flip": {"p": 1.0},
     "vertical_flip": {"p": 1.0},
     "rotate90": {},
     "rotation": {"degrees": 25},
+    "shift": {"pixels": 9},
     "elastic": {"sigma": 4},
+    "simard": {"alpha": 20, "sigma": 3},
     "object_crop": {"size": 30, "stage": 2},
 }
-INTENSITY = {"intensity": {}, "gaussian_noise": {}, "gaussian_blur": {"p": 1.0}, "color_jitter": {}}
+INTENSITY = {
+    "intensity": {},
+    "channel_gain": {},
+    "gaussian_noise": {},
+    "gaussian_blur": {"p": 1.0},
+    "color_jitter": {},
+}
+MIXING = {"copy_paste": {"p": 1.0, "share": 1.0}, "cutmix": {"p": 1.0}}
+BORDERS = {"separate_touching": {}, "border_weights": {}}
+EVERY = GEOMETRIC | INTENSITY | MIXING | BORDERS
 
 
 def _sample(channels=1, height=37, width=52, seed=0):
@@ -53,7 +71,73 @@ def _sample(channels=1, height=37, width=52, seed=0):
 
 
 def test_the_table_names_every_transform():
-    assert set(TRANSFORMS) == {*GEOMETRIC, *INTENSITY}
+    assert set(TRANSFORMS) == set(EVERY)
+
+
+class _Others:
+    """A source of three samples of one kind."""
+
+    def __init__(self, make):
+        self.make = make
+
+    def __call__(self, index):
+        return self.make(index + 100)
+
+    def __len__(self):
+        return 3
+
+
+KINDS = {
+    "grey": lambda seed: _sample(1, seed=seed),
+    "RGB": lambda seed: _sample(3, seed=seed),
+    "five channels": lambda seed: _sample(5, seed=seed),
+    "16 bit": lambda seed: _times(_sample(3, seed=seed), 257.0),
+    "floats": lambda seed: _times(_sample(3, seed=seed), 0.01, -1.2),
+    "ignored": lambda seed: {**_sample(3, seed=seed), "mask": torch.full((37, 52), 255)},
+}
+
+
+def _times(sample, factor, shift=0.0):
+    return {**sample, "image": sample["image"] * factor + shift}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_every_transform_takes_every_kind_of_sample_and_only_the_generator_decides(name, kind):
+    sample = KINDS[kind](0)
+    channels = sample["image"].shape[0]
+    before = {key: value.clone() for key, value in sample.items()}
+    chain = compose([TRANSFORMS[name](**EVERY[name])]).bound(_Others(KINDS[kind]))
+    if name == "color_jitter" and channels != 3:
+        with pytest.raises(RecipeError, match="needs RGB images"):
+            chain(sample, np.random.default_rng(0))
+        return
+    out, again = (chain(sample, np.random.default_rng(5)) for _ in range(2))
+    assert set(out) >= {"image", "mask", "instances", "weight", "index"}
+    assert out["image"].dtype == out["weight"].dtype == torch.float32
+    assert out["mask"].dtype == out["instances"].dtype == torch.int64
+    assert out["image"].shape[0] == channels
+    assert out["image"].shape[1:] == out["mask"].shape == out["instances"].shape == out["weight"].shape
+    assert all(torch.isfinite(value).all() for value in out.values())
+    low, high = before["image"].aminmax()
+    span = (high - low).item()
+    assert low - 0.6 * span <= out["image"].min()
+    assert out["image"].max() <= high + 0.6 * span
+    assert out["image"].std() > 0.05 * span
+    if kind == "ignored":
+        assert (out["mask"] == 255).all()
+    for key, value in before.items():
+        assert torch.equal(sample[key], value), f"{name} changed the sample it was given"
+        assert torch.equal(out[key], again[key]), f"{name} is not a function of the generator"
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if name not in ("gaussian_noise", *INTENSITY)])
+def test_a_constant_image_stays_constant_under_all_that_moves_pixels(name):
+    def make(seed):
+        return {**_sample(2, seed=seed), "image": torch.full((2, 37, 52), 41.5)}
+
+    out = compose([TRANSFORMS[name](**EVERY[name])]).bound(_Others(make))(make(0), np.random.default_rng(1))
+    torch.testing.assert_close(out["image"], torch.full_like(out["image"], 41.5), rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])
@@ -90,67 +174,41 @@ def test_intensity_transforms_leave_all_but_the_image(name):
     assert all(out[key] is sample[key] for key in sample if key != "image")
 
 
-@pytest.mark.parametrize("name", ["intensity", "gaussian_noise", "gaussian_blur"])
+@pytest.mark.parametrize("name", ["intensity", "channel_gain", "gaussian_noise", "gaussian_blur"])
 @pytest.mark.parametrize("channels", [1, 5])
 def test_intensity_transforms_take_any_channel_count(name, channels):
     sample = _sample(channels)
     assert TRANSFORMS[name]()(sample, np.random.default_rng(0))["image"].shape == sample["image"].shape
 
 
-# Crops
+@pytest.mark.parametrize("name", sorted(set(GEOMETRIC) - {"balanced_crop", "foreground_crop", "object_crop"}))
+def test_maps_of_classes_that_overlap_move_one_by_one(name):
+    sample = _sample(1)
+    maps = torch.stack([(sample["mask"] == number).float() for number in range(4)])
+    maps[:, 3:5] = 255.0
+    sample["mask"] = torch.where(maps[0] == 255, 255, sample["mask"])
+    transform = TRANSFORMS[name](**GEOMETRIC[name])
+    flat = transform(sample, np.random.default_rng(2))["mask"]
+    out = transform({**sample, "mask": maps}, np.random.default_rng(2))["mask"]
+    assert out.dtype == torch.float32
+    for number in range(4):
+        assert torch.equal(out[number], torch.where(flat == 255, 255.0, (flat == number).float()))
 
 
-def test_a_crop_inside_is_a_slice():
-    sample = _sample(2)
-    cut = crop(sample, 5, 9, 20, 30)
-    assert torch.equal(cut["image"], sample["image"][:, 5:25, 9:39])
-    assert torch.equal(cut["mask"], sample["mask"][5:25, 9:39])
+def test_maps_of_classes_that_are_mirror_images_are_exchanged():
+    maps = torch.arange(12.0).reshape(3, 1, 4)
+    out = HorizontalFlip(1.0, swap=((0, 2),))({"image": torch.zeros(1, 1, 4), "mask": maps}, np.random.default_rng(0))
+    assert torch.equal(out["mask"], maps.flip(-1)[[2, 1, 0]])
 
 
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 3), (5, 40), (40, 5)])
-def test_a_crop_larger_than_the_image_mirrors_it_and_ignores_the_rest(height, width):
-    sample = _sample(1, height, width)
-    size = 31
-    seen = set()
-    for seed in range(20):
-        cut = RandomCrop(size)(sample, np.random.default_rng(seed))
-        assert cut["image"].shape == (1, size, size)
-        labelled = cut["mask"] != 255
-        assert labelled.sum() == min(height, size) * min(width, size)
-        rows, columns = (torch.nonzero(labelled.any(dim)).flatten() for dim in (1, 0))
-        if height <= size and width <= size:
-            top, left = int(rows[0]), int(columns[0])
-            seen.add((top, left))
-            pads = ((top, size - top - height), (left, size - left - width))
-            expected = np.pad(sample["image"][0].numpy(), pads, mode="reflect")
-            np.testing.assert_array_equal(cut["image"][0].numpy(), expected)
-            assert not cut["weight"][~labelled].any()
-    assert len(seen) > 5 or height > size or width > size
-
-
-def test_random_crops_reach_every_place():
-    sample = {"image": torch.arange(12.0).reshape(1, 3, 4)}
-    rng = np.random.default_rng(0)
-    corners = {int(RandomCrop(2)(sample, rng)["image"][0, 0, 0]) for _ in range(200)}
-    assert corners == {0, 1, 2, 4, 5, 6}
-
-
-def test_a_random_crop_avoids_windows_without_a_label():
-    mask = torch.full((64, 64), 255)
-    mask[:32] = 1
-    sample = {"image": torch.zeros(1, 64, 64), "mask": mask}
-    rng = np.random.default_rng(0)
-    assert all((RandomCrop(16)(sample, rng)["mask"] != 255).any() for _ in range(200))
-
-
-def test_an_ignored_image_is_still_cropped():
-    sample = {"image": torch.zeros(1, 20, 20), "mask": torch.full((20, 20), 255)}
-    assert RandomCrop(8)(sample, np.random.default_rng(0))["mask"].shape == (8, 8)
-
-
-def test_a_centre_crop_is_in_the_centre():
-    cut = CenterCrop(2)({"image": torch.arange(16.0).reshape(1, 4, 4)}, np.random.default_rng(0))
-    assert cut["image"][0].tolist() == [[5.0, 6.0], [9.0, 10.0]]
+@pytest.mark.parametrize("name", ["balanced_crop", "foreground_crop", "object_crop", *MIXING, *BORDERS])
+def test_what_needs_one_class_per_pixel_says_so(name):
+    sample = {**_sample(1), "mask": torch.zeros(4, 37, 52)}
+    chain = compose([TRANSFORMS[name](**EVERY[name])]).bound(_Others(lambda _: sample))
+    with pytest.raises(RecipeError) as caught:
+        chain(sample, np.random.default_rng(0))
+    message = f"{name}: needs one class per pixel, but the classes of this mask may overlap: "
+    assert str(caught.value).startswith(message)
 
 
 # Sizes
@@ -180,6 +238,24 @@ def test_scaling_a_tiny_image_leaves_a_pixel():
     assert RandomScale(0.1, 0.1)(_sample(1, 2, 3), np.random.default_rng(0))["mask"].shape == (1, 1)
 
 
+def test_a_discrete_scale_is_one_of_the_list_each_as_often():
+    sample = _sample(1, 40, 80)
+    heights = [DiscreteScale()(sample, np.random.default_rng(seed))["mask"].shape[0] for seed in range(300)]
+    assert set(heights) == {20, 30, 40, 50, 60}
+    assert min(heights.count(height) for height in set(heights)) > 35
+    assert torch.equal(DiscreteScale((1.0,))(sample, np.random.default_rng(0))["image"], sample["image"])
+
+
+def test_an_aspect_stretches_either_way_at_the_same_area():
+    sample = _sample(1, 100, 100)
+    shapes = [RandomScale(1.0, 1.0, aspect=2.0)(sample, np.random.default_rng(s))["mask"].shape for s in range(60)]
+    ratios = sorted(width / height for height, width in shapes)
+    assert 0.5 <= ratios[0] < 0.6
+    assert 1.7 < ratios[-1] <= 2.02
+    assert abs(ratios[30] - 1) < 0.25
+    assert all(9800 < height * width < 10200 for height, width in shapes)
+
+
 # Flips and turns
 
 
@@ -189,6 +265,42 @@ def test_flips():
     assert HorizontalFlip(1.0)(sample, rng)["mask"].tolist() == [[2, 1], [4, 3]]
     assert VerticalFlip(1.0)(sample, rng)["image"].tolist() == [[[3.0, 4.0], [1.0, 2.0]]]
     assert HorizontalFlip(0.0)(sample, rng) is sample
+
+
+def test_a_flip_swaps_classes_that_are_mirror_images():
+    sample = {"image": torch.arange(6.0).reshape(1, 1, 6), "mask": torch.tensor([[0, 1, 2, 3, 4, 255]])}
+    out = HorizontalFlip(1.0, swap=((1, 2), (4, 3)))(sample, np.random.default_rng(0))
+    assert out["mask"].tolist() == [[255, 3, 4, 1, 2, 0]]
+    assert sample["mask"].tolist() == [[0, 1, 2, 3, 4, 255]]
+    back = HorizontalFlip(1.0, swap=((1, 2), (4, 3)))(out, np.random.default_rng(0))
+    assert torch.equal(back["mask"], sample["mask"])
+    assert HorizontalFlip(0.0, swap=((1, 2),))(sample, np.random.default_rng(0)) is sample
+
+
+# Shifts
+
+
+@pytest.mark.parametrize(("dy", "dx"), [(0, 0), (3, -5), (-7, 0), (36, 51), (-80, 120)])
+def test_a_shift_is_a_roll_inside_and_a_mirror_outside_for_all_maps(dy, dx):
+    sample = _sample(2)
+    out = shift(sample, dy, dx)
+    y = np.pad(np.arange(37), 200, mode="reflect")[200 + dy : 237 + dy]
+    x = np.pad(np.arange(52), 200, mode="reflect")[200 + dx : 252 + dx]
+    for key in ("image", "mask", "instances", "weight"):
+        assert torch.equal(out[key], sample[key][..., y, :][..., x])
+    if abs(dy) < 10 and abs(dx) < 10:
+        rolled = np.roll(sample["image"].numpy(), (-dy, -dx), (1, 2))
+        np.testing.assert_array_equal(out["image"][:, 10:-10, 10:-10], rolled[:, 10:-10, 10:-10])
+
+
+def test_shifts_reach_every_distance():
+    sample = {"image": torch.arange(100.0).reshape(1, 1, 100).expand(1, 100, 100)}
+    found = {int(Shift(3)(sample, np.random.default_rng(seed))["image"][0, 50, 50]) - 50 for seed in range(100)}
+    assert found == {-3, -2, -1, 0, 1, 2, 3}
+    assert Shift(3, p=0.0)(sample, np.random.default_rng(0)) is sample
+
+
+# Turns
 
 
 def test_a_flip_happens_as_often_as_asked():
@@ -225,75 +337,6 @@ def test_rotation_mirrors_at_the_corners():
     assert torch.equal(out["mask"], sample["mask"])
 
 
-# Numbers
-
-
-@pytest.mark.parametrize("scale", [1.0, 257.0, 1 / 255])
-def test_intensity_follows_the_range_of_the_image(scale):
-    image = torch.from_numpy(np.random.default_rng(0).uniform(20, 230, (1, 64, 64))).float()
-    changed = Intensity()({"image": image}, np.random.default_rng(8))["image"]
-    scaled = Intensity()({"image": image * scale}, np.random.default_rng(8))["image"]
-    torch.testing.assert_close(scaled / scale, changed, rtol=1e-3, atol=1e-2)
-
-
-def test_brightness_contrast_and_gamma_do_what_they_say():
-    image = torch.linspace(100, 200, 101).reshape(1, 1, 101)
-    span = robust_range(image)
-    assert span == 98.0
-    torch.testing.assert_close(adjust_intensity(image, brightness=0.1), image + 0.1 * span)
-    torch.testing.assert_close(adjust_intensity(image, contrast=1.5), 150 + 1.5 * (image - 150))
-    torch.testing.assert_close(adjust_intensity(image, gamma=2.0), 100 + span * ((image - 100) / span) ** 2)
-
-
-def test_numbers_below_zero_come_only_from_numbers_below_zero():
-    image = torch.linspace(0, 100, 101).reshape(1, 1, 101)
-    assert adjust_intensity(image, brightness=-0.5).min() == 0
-    assert adjust_intensity(image - 50, brightness=-0.5).min() < -90
-
-
-def test_a_flat_image_stays_flat_and_finite():
-    sample = {"image": torch.full((3, 8, 8), 12.0)}
-    for name in ("intensity", "gaussian_noise", "gaussian_blur"):
-        out = TRANSFORMS[name]()(sample, np.random.default_rng(0))["image"]
-        torch.testing.assert_close(out, sample["image"])
-
-
-def test_color_of_grey_is_grey_and_saturation_zero_is_grey():
-    image = torch.rand(3, 9, 9) * 255
-    grey = adjust_color(image, saturation=0.0)
-    torch.testing.assert_close(grey[0], grey[1])
-    torch.testing.assert_close(grey[0], 0.299 * image[0] + 0.587 * image[1] + 0.114 * image[2])
-    torch.testing.assert_close(adjust_color(grey, hue=0.25, saturation=1.7), grey, rtol=1e-4, atol=1e-3)
-
-
-def test_a_third_of_a_turn_exchanges_the_colours():
-    image = torch.rand(3, 5, 5) * 255
-    turned = adjust_color(image, hue=1 / 3)
-    torch.testing.assert_close(turned, image[[2, 0, 1]], rtol=1e-4, atol=1e-3)
-
-
-def test_color_jitter_refuses_grey_images():
-    with pytest.raises(RecipeError, match=r"needs RGB images, but these have 1 channel.*use intensity"):
-        ColorJitter()(_sample(1), np.random.default_rng(0))
-
-
-def test_noise_has_the_drawn_strength():
-    image = torch.from_numpy(np.random.default_rng(0).uniform(-500, 500, (1, 128, 128))).float()
-    strengths = [
-        (GaussianNoise(0.1)({"image": image}, np.random.default_rng(s))["image"] - image).std() for s in range(30)
-    ]
-    assert 0.08 < max(strengths) / robust_range(image) < 0.11
-    assert min(strengths) < 0.3 * max(strengths)
-
-
-def test_blur_keeps_the_mean_and_takes_the_detail():
-    image = torch.zeros(2, 41, 41)
-    image[:, 20, 20] = 100.0
-    out = blur(image, 2.0)
-    torch.testing.assert_close(out.sum((1, 2)), torch.full((2,), 100.0), rtol=1e-3, atol=0.1)
-    assert abs(out[0, 20, 20].item() - 100 / (2 * np.pi * 4)) < 0.1
-
-
 # Together
 
 
@@ -320,6 +363,16 @@ def test_key_points_are_refused_by_what_would_leave_them_behind():
     [
         (lambda: HorizontalFlip(1.5), "horizontal_flip: p is 1.5, but a probability lies between 0 and 1"),
         (lambda: VerticalFlip(-0.1), "vertical_flip: p is -0.1"),
+        (lambda: HorizontalFlip(swap=((1, 1),)), "horizontal_flip: swap names class 1 twice: give pairs of different"),
+        (lambda: HorizontalFlip(swap=((1, 2), (2, 3))), "horizontal_flip: swap names class 2 twice"),
+        (lambda: HorizontalFlip(swap=((1, 255),)), "swap names class 255, but classes are numbered 0 to 254"),
+        (lambda: Shift(-1), "shift: pixels is -1, but must be at least 0"),
+        (lambda: Simard(alpha=-1), "simard: alpha is -1, but must be at least 0"),
+        (lambda: Simard(sigma=0), "simard: sigma is 0, but must be greater than 0"),
+        (lambda: DiscreteScale(()), "discrete_scale: scales is empty: give one factor or more"),
+        (lambda: DiscreteScale((1.0, 0.0)), "discrete_scale: scales is 0, but must be greater than 0"),
+        (lambda: RandomScale(aspect=0.5), "random_scale: aspect is 0.5, but the largest ratio of width to height is"),
+        (lambda: ChannelGain(1.2, 0.8), "channel_gain: low 1.2 is greater than high 0.8: exchange them"),
         (lambda: Elastic(p=float("nan")), "elastic: p is nan"),
         (lambda: Elastic(sigma=-1), "elastic: sigma is -1, but must be at least 0"),
         (lambda: Elastic(points=1), "elastic: points is 1, but a grid needs at least 2"),

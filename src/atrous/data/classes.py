@@ -113,9 +113,9 @@ class Classes:
         table = _value_table(self)
         # OpenCV looks up 512x512 bytes in 0.03 ms, numpy in 0.3 ms.
         classes = cv2.LUT(raw, table[:256]) if raw.dtype == np.uint8 and raw.size else np.take(table, raw)
-        if not classes.all():
+        if classes.size and not classes.min():
             raise FindingError(self._out_of_range(raw[classes == 0], file))
-        return (classes - 1).astype(np.uint8)
+        return classes.astype(np.uint8) - np.uint8(1)  # 256 is 0 in eight bits, and 255 again
 
     def _out_of_range(self, unknown: np.ndarray, file: str | Path) -> Any:
         values, counts = np.unique(unknown, return_counts=True)

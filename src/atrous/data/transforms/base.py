@@ -1,16 +1,31 @@
 """What every transform is, how one act moves all maps of a sample, and the checks that arguments share."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import ClassVar, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from atrous.errors import RecipeError
 from atrous.types import IGNORE_INDEX, Sample
 
-__all__ = ["Compose", "Transform", "chance", "check_positive", "check_probability", "check_range", "compose", "move"]
+__all__ = [
+    "Mixing",
+    "Source",
+    "Transform",
+    "View",
+    "Windowed",
+    "chance",
+    "check_classes",
+    "check_positive",
+    "check_probability",
+    "check_range",
+    "move",
+    "need_mask",
+    "with_image",
+]
 
 
 class Transform(Protocol):
@@ -24,22 +39,60 @@ class Transform(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Compose:
-    """Transforms one after the other, drawing from one generator."""
+class Mixing(ABC):
+    """A transform that mixes a second sample into the first; `Compose.bound` says where that comes from."""
 
-    transforms: tuple[Transform, ...]
+    name: ClassVar[str]
+
+    @abstractmethod
+    def mix(self, sample: Sample, second: Callable[[], Sample], rng: np.random.Generator) -> Sample:
+        """Transform `sample`, calling `second` where another one is needed."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Apply all in order."""
-        for transform in self.transforms:
-            sample = transform(sample, rng)
-        return sample
+        """Refuse: there is no second sample."""
+        raise RecipeError(
+            f"{self.name}: needs a second sample and was given no data set to draw it from: put it into `compose` and "
+            "call `bound(source)` on the result."
+        )
 
 
-def compose(transforms: Sequence[Transform]) -> Compose:
-    """One transform that applies `transforms` in order."""
-    return Compose(tuple(transforms))
+class Source(Protocol):
+    """Where second samples come from: a number below the length becomes a sample."""
+
+    def __call__(self, index: int) -> Sample:
+        """Read one sample."""
+        ...
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+
+class View(NamedTuple):
+    """A transformed sample of which only the window that is asked for is computed.
+
+    Attributes:
+        height: of the whole.
+        width: of the whole.
+        cut: window by top, left, height and width; the same as `crop` of the whole.
+    """
+
+    height: int
+    width: int
+    cut: Callable[[int, int, int, int], Sample]
+
+    def whole(self) -> Sample:
+        """The transformed sample."""
+        return self.cut(0, 0, self.height, self.width)
+
+
+@runtime_checkable
+class Windowed(Protocol):
+    """A transform that can say what it drew before it computes pixels, so that a crop after it costs only its own."""
+
+    def view(self, sample: Sample, rng: np.random.Generator) -> View:
+        """Draw, and compute later."""
+        ...
 
 
 def move(
@@ -55,7 +108,7 @@ def move(
         sample: stays as it is; the result shares what was not touched.
         image: act on a (C, H, W) map.
         labels: act on a (H, W) map of whole numbers; its second argument is what stands where nothing is known
-            (255 in a mask, 0 in an instance map).
+            (255 in a mask, 0 in an instance map). A (K, H, W) mask of classes that may overlap is moved map by map.
         weight: act on a (H, W) map of weights; `image` where None. A weight map made from distances to borders should
             be computed anew after a deformation: carried along, it keeps the distances of before.
 
@@ -66,16 +119,42 @@ def move(
         raise RecipeError(
             "This transform moves images and masks, but the sample has key points: remove it from augment."
         )
+
+    def mask_act(mask: Tensor) -> Tensor:
+        if mask.ndim == 2:
+            return labels(mask, IGNORE_INDEX)
+        return torch.stack([labels(plane, IGNORE_INDEX) for plane in mask])
+
     moved = dict(sample)
     for key, act in (
         ("image", image),
-        ("mask", lambda mask: labels(mask, IGNORE_INDEX)),
+        ("mask", mask_act),
         ("instances", lambda instances: labels(instances, 0)),
         ("weight", weight or (lambda plane: image(plane[None])[0])),
     ):
         if key in moved:
             moved[key] = act(cast(Tensor, moved[key]))
     return cast(Sample, moved)
+
+
+def with_image(sample: Sample, image: Tensor) -> Sample:
+    """The sample with another image; the rest is shared."""
+    return cast(Sample, {**sample, "image": image})
+
+
+def need_mask(name: str, sample: Sample, *, use: str) -> Tensor:
+    """The mask of a sample: one class for every pixel.
+
+    Args:
+        name: of the transform that asks.
+        sample: to look at.
+        use: what to do without one, for the message.
+    """
+    if "mask" not in sample:
+        raise RecipeError(f"{name}: the sample has no mask: {use}.")
+    if sample["mask"].ndim != 2:
+        raise RecipeError(f"{name}: needs one class per pixel, but the classes of this mask may overlap: {use}.")
+    return sample["mask"]
 
 
 def chance(rng: np.random.Generator, p: float) -> bool:
@@ -101,3 +180,14 @@ def check_range(name: str, low: float, high: float) -> None:
     check_positive(name, "high", high)
     if low > high:
         raise RecipeError(f"{name}: low {low:g} is greater than high {high:g}: exchange them.")
+
+
+def check_classes(name: str, classes: Sequence[int] | None, background: int) -> None:
+    """Refuse a choice of classes that is empty, holds the background, or numbers that are no class."""
+    for number in (background, *(classes or ())):
+        if not 0 <= number < IGNORE_INDEX:
+            raise RecipeError(f"{name}: there is no class {number}: classes are numbered 0 to {IGNORE_INDEX - 1}.")
+    if classes is not None and not classes:
+        raise RecipeError(f"{name}: classes is empty: name one or more, or leave it out for all but the background.")
+    if classes is not None and background in classes:
+        raise RecipeError(f"{name}: classes names the background, {background}: take it out.")

@@ -5,6 +5,7 @@ Training has two stages. In the first every example is centred on one object, wh
 the second all pixels of such a window do.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,8 +14,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from atrous.data.transforms.base import check_positive
-from atrous.data.transforms.geometry import crop, resize
+from atrous.data.transforms.base import check_positive, need_mask
+from atrous.data.transforms.crops import check_size, crop, sides
+from atrous.data.transforms.geometry import resize
 from atrous.errors import RecipeError
 from atrous.types import IGNORE_INDEX, Sample
 
@@ -44,22 +46,20 @@ class ObjectCrop:
     smallest: int = 16
 
     def __post_init__(self) -> None:
-        if min(_sides(self.size)) < 1:
-            raise RecipeError(f"object_crop: the size is {self.size}, but each side must be at least 1.")
+        check_size("object_crop", self.size)
         if self.stage not in (1, 2):
             raise RecipeError(f"object_crop: stage is {self.stage}: 1 keeps the object's class, 2 all classes.")
         check_positive("object_crop", "enlarge", self.enlarge)
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Draw an object and cut its surroundings."""
-        if "mask" not in sample:
-            raise RecipeError("object_crop: the sample has no mask to find objects in: remove it from augment.")
+        need_mask("object_crop", sample, use="remove it from augment")
         numbers = number_objects(sample, self.background)
         objects, areas = np.unique(numbers.numpy(), return_counts=True)
         objects = objects[(objects > 0) & (areas >= self.smallest)]
         draw = rng.random()  # one number whatever there is, so that what follows does not depend on it
         if not len(objects):
-            return resize(sample, *_sides(self.size))
+            return resize(sample, *sides(self.size))
         chosen = numbers == int(objects[int(draw * len(objects))])
         if self.stage == 1:
             mask = sample["mask"]
@@ -68,26 +68,42 @@ class ObjectCrop:
         rows, columns = (torch.nonzero(chosen.any(dim)).flatten() for dim in (1, 0))
         box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
         top, left, bottom, right = enlarged(box, self.enlarge)
-        return resize(crop(sample, top, left, bottom - top, right - left), *_sides(self.size))
+        return resize(crop(sample, top, left, bottom - top, right - left), *sides(self.size))
 
 
-def number_objects(sample: Sample, background: int = 0) -> Int[Tensor, "H W"]:
+def number_objects(
+    sample: Sample, background: int = 0, *, classes: Sequence[int] | None = None, corners: bool = True
+) -> Int[Tensor, "H W"]:
     """Which object each pixel belongs to, 0 for none: the sample's instances, or the connected parts of its classes.
+
+    Args:
+        sample: with instances or a mask.
+        background: the class that is no object.
+        classes: whose connected parts are objects; all but the background where None. With instances and a mask, they
+            say which pixels of the instances count.
+        corners: whether pixels that meet only by a corner are connected.
 
     Example:
         >>> number_objects({"mask": torch.tensor([[1, 0, 1, 2, 255]])})
         tensor([[1, 0, 2, 3, 0]])
+        >>> number_objects({"mask": torch.tensor([[1, 0], [0, 1]])}, corners=False)
+        tensor([[1, 0],
+                [0, 2]])
     """
+    if "instances" in sample:
+        if classes is None or "mask" not in sample:
+            return sample["instances"]
+        return sample["instances"] * torch.isin(sample["mask"], torch.tensor(classes))
     import cv2
 
-    if "instances" in sample:
-        return sample["instances"]
     mask, found = sample["mask"], 0
     numbers = torch.zeros_like(mask)
-    for value in np.unique(mask.numpy()).tolist():
-        if value in (background, IGNORE_INDEX):
+    for value in np.flatnonzero(np.bincount(mask.numpy().ravel())).tolist():
+        if value in (background, IGNORE_INDEX) or (classes is not None and value not in classes):
             continue
-        count, parts = cv2.connectedComponents((mask == value).to(torch.uint8).numpy())
+        count, parts = cv2.connectedComponents(
+            (mask == value).to(torch.uint8).numpy(), connectivity=8 if corners else 4
+        )
         labels = torch.from_numpy(parts).to(numbers.dtype)
         numbers = torch.where(labels > 0, labels + found, numbers)
         found += count - 1
@@ -105,7 +121,3 @@ def enlarged(box: tuple[int, int, int, int], factor: float) -> tuple[int, int, i
     height, width = (max(1, round(length * factor)) for length in (bottom - top, right - left))
     top, left = (top + bottom - height) // 2, (left + right - width) // 2
     return top, left, top + height, left + width
-
-
-def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
