@@ -18,7 +18,7 @@ test: $(VENV)/.dev  ## set up, then style, import rules, types and all tests
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 check: $(VENV)/.dev  ## style, import rules and types only
 	$(BIN)/ruff check src tests benchmarks

@@ -125,14 +125,17 @@ def _resident() -> int:
 def need(image: np.ndarray, setting: str) -> int:
     """Bytes without which it cannot be done at this speed.
 
-    Indices and weights of all vertices, chains, one array of values per lattice; log-probabilities, scores, the result.
+    Indices and weights of all vertices, tables of neighbours, one array of values per lattice; log-probabilities,
+    scores, the result.
     """
     (sxy, _), (bxy, srgb, _) = SETTINGS[setting]
     sources = ImageFeatures(*SIZE, sxy=sxy), ImageFeatures(*SIZE, sxy=bxy, image=image, srgb=srgb)
     total = 3 * 4 * 24 * SIZE[0] * SIZE[1]
     for source in sources:
         lattice = Kernel(source.for_points(image), "none").lattice
-        total += lattice.ids.nbytes + lattice.weights.nbytes + sum(chain.nbytes for chain in lattice.chains)
+        sheets = lattice.sheets
+        tables = lattice.ids, lattice.weights, sheets.rows, sheets.following, sheets.preceding, sheets.order
+        total += sum(table.nbytes for table in tables)
         total += 4 * 24 * lattice.rows
     return total
 

@@ -35,22 +35,23 @@ CAMVID = [
 ]
 VALIDATION_SLICES = range(20, 24)
 
-_CAMVID = ["data.crop=[240,320]", "data.augment=[{name: horizontal_flip}]", "data.workers=1"]
-_UNET = [*_CAMVID, "data.batch_size=4", "training.max_steps=600", "training.validate_every=200"]
+_CAMVID = ["data.crop=[96,128]", "data.augment=[{name: horizontal_flip}]", "data.workers=1"]
+_UNET = [*_CAMVID, "data.batch_size=4", "training.max_steps=600", "training.validate_every=300"]
 _FCN = [*_CAMVID, "training.log_every=5"]
-_ISBI = ["model.width=16", "training={max_steps: 500, validate_every: 100, clip: 1.0}", "data.workers=1"]
-_TILE = ["data.crop=260", "data.batch_size=1"]  # smaller than the paper's 388, for the time
+_ISBI = ["model.width=8", "training={max_steps: 500, validate_every: 100, clip: 1.0}", "data.workers=1"]
+_TILE = ["data.crop=196", "data.batch_size=1"]  # smaller than the paper's 388, for the time
+_ADVERSARY = "adversary={name: large_fov_light, weight: 0.1, start: 100}"
 _TURNS = "{name: rotate90}, {name: horizontal_flip}"
 _ELASTIC = "{name: elastic, sigma: 10}"
 _BORDERS = "{name: border_weights}"
 
 ROWS_TO_RUN: dict[str, tuple[str, str, list[str]]] = {
-    "camvid unet: plain": ("camvid", "unet", _UNET),
-    "camvid unet: adversarial": ("camvid", "unet_adversarial", _UNET),
+    "camvid unet: plain": ("camvid", "unet_small", _UNET),
+    "camvid unet: adversarial": ("camvid", "unet_small", [*_UNET, _ADVERSARY]),
     "camvid fcn8s: plain": (
         "camvid",
         "fcn8s_small",
-        [*_FCN, "data.batch_size=4", "training.max_steps=600", "training.validate_every=150"],
+        [*_FCN, "data.batch_size=4", "training.max_steps=600", "training.validate_every=300"],
     ),
     "camvid fcn8s: staged": (
         "camvid",
@@ -58,13 +59,13 @@ ROWS_TO_RUN: dict[str, tuple[str, str, list[str]]] = {
         [
             *[*_FCN, "data.batch_size=4"],
             *[f"stages.{stage}.training.max_steps={steps}" for stage, steps in enumerate((300, 150, 150))],
-            "training.validate_every=150",
+            "training.validate_every=300",
         ],
     ),
     "camvid fcn8s: heavy": (
         "camvid",
         "fcn8s_heavy_small",
-        [*_CAMVID, "training.max_steps=2400", "training.validate_every=600"],
+        [*_CAMVID, "training.max_steps=2400", "training.validate_every=1200"],
     ),
     "isbi unet2015: plain": ("isbi", "unet2015", [*_ISBI, *_TILE, f"data.augment=[{_TURNS}]"]),
     **{

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+import atrous.crf._sheets as sheets
+import atrous.crf.permutohedral as permutohedral
 from atrous.crf import Kernel, Lattice, filter_batch
 from atrous.crf._features import ImageFeatures
 from atrous.crf._threads import run, spans
@@ -87,7 +89,7 @@ def test_torch_path_equals_compiled_path(d, spread):
     points = random_points(d, spread)
     values = np.random.default_rng(1).random((1500, 3))
     compiled, tensors = Lattice(points, strips=3), TorchLattice(torch.from_numpy(points))
-    copies = sum(len(copied) for copied, _ in compiled.copies)
+    copies = sum(len(copied) for copied, _ in compiled.sheets.copies)
     assert compiled.rows - copies == tensors.rows
     assert np.abs(compiled.filter(values) - tensors.filter(torch.from_numpy(values)).numpy()).max() < 2e-5
     assert np.abs(compiled.transpose(values) - tensors.transpose(torch.from_numpy(values)).numpy()).max() < 2e-5
@@ -113,8 +115,57 @@ def test_strips_do_not_change_the_filter():
     one = Lattice(points, strips=1)
     for strips in (2, 3, 16):
         many = Lattice(points, strips=strips)
-        assert many.copies
+        assert many.sheets.copies
         assert np.abs(many.filter(values) - one.filter(values)).max() < 1e-10
+
+
+@pytest.mark.parametrize(("d", "spread"), [(1, 9.0), (2, 9.0), (3, 3.0), (5, 3.0)])
+def test_sharing_out_the_sheets_changes_not_a_bit(monkeypatch, d, spread):
+    values = np.random.default_rng(0).random((1500, 5), np.float32)
+    points = random_points(d, spread)
+    alone = Lattice(points, strips=1)
+    assert len(alone.sheets.parts) == 1 or d == 5
+    monkeypatch.setattr(permutohedral, "STRIP", 8)
+    for hands in (2, 3, 4):
+        monkeypatch.setattr(sheets, "workers", lambda hands=hands: hands)
+        shared = Lattice(points, strips=1)
+        assert len(shared.sheets.parts) == hands
+        assert np.array_equal(shared.filter(values), alone.filter(values))
+        assert np.array_equal(shared.transpose(values), alone.transpose(values))
+
+
+@pytest.mark.parametrize("d", [1, 2, 5])
+def test_neighbours_lie_in_the_sheets_beside_and_are_one_step_away(d):
+    lattice = Lattice(random_points(d), strips=2)
+    parts, starts = lattice.sheets, lattice.sheets.starts
+    assert sorted(parts.rows.tolist()) == list(range(lattice.rows))
+    sheet = np.searchsorted(starts, np.arange(lattice.rows), "right") - 1
+    linked = 0
+    for following, preceding in zip(parts.following, parts.preceding, strict=True):
+        places = np.flatnonzero(following >= 0)
+        assert (sheet[following[places]] == sheet[places] + 1).all()
+        assert np.array_equal(preceding[following[places]], places)
+        assert len(places) == (preceding >= 0).sum()
+        linked += len(places)
+    assert linked > 100 or d == 1
+    for order, ends in zip(parts.order, parts.ends, strict=True):
+        for number, (first, stop) in enumerate(ends.tolist()):
+            entries = order[first:stop]
+            places = np.where(entries < 0, ~entries, entries)
+            assert (sheet[places] == number).all()
+            assert len(set(places.tolist())) == len(places)
+            assert not len(entries) or entries[-1] < 0
+
+
+def test_points_far_apart_do_not_meet():
+    """Between them lie many sheets without a row."""
+    near = random_points(3, 2.0, 300)
+    far = np.concatenate([near, near + np.float32(900)])
+    values = np.random.default_rng(0).random((600, 2))
+    together, alone = Lattice(far).filter(values), Lattice(near).filter(values[:300])
+    assert np.abs(together[:300] - alone).max() < 1e-12
+    alone = Lattice(near + np.float32(900)).filter(values[300:])
+    assert np.abs(together[300:] - alone).max() < 1e-12
 
 
 def test_cached_lattice_equals_a_rebuilt_one():

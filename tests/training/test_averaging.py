@@ -106,8 +106,8 @@ def test_a_killed_run_resumes_to_the_same_average(make_plan, weights, rows, tmp_
             if plan.state.step == stop:
                 raise Killed
 
+        saved = find_checkpoint(tmp_path / "killed")
         with pytest.raises(Killed):
-            saved = find_checkpoint(tmp_path / "killed")
             carry_out(plan, tmp_path / "killed", saved=saved, progress=False, watch=watch)
     plan = make_plan(options=options)
     carry_out(plan, tmp_path / "killed", saved=find_checkpoint(tmp_path / "killed"), progress=False)

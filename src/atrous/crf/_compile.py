@@ -5,7 +5,7 @@ from typing import Any
 
 import numba  # type: ignore[import-untyped]
 
-__all__ = ["kernel"]
+__all__ = ["inlined", "kernel"]
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -18,3 +18,8 @@ def kernel(function: Callable[..., Any]) -> Any:
         return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
     except RuntimeError:  # numba found no folder that it may write to
         return numba.njit(nogil=True, error_model="numpy")(function)
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Make a function a part of each kernel that calls it: a call itself counts each array's references up and down."""
+    return numba.njit(inline="always", error_model="numpy")(function)

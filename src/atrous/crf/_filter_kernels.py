@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from atrous.crf._compile import kernel
+from atrous.crf._compile import inlined, kernel
 from atrous.crf._simd import (
     add,
     at,
@@ -26,7 +26,6 @@ from atrous.crf._simd import (
 )
 
 __all__ = [
-    "blur",
     "gather_copies",
     "log_rows",
     "messages",
@@ -40,16 +39,19 @@ __all__ = [
 
 TILE = 64
 
-AHEAD = 12
-"""How many rows before its turn a row is fetched: chains jump about in memory."""
+SOON = 4
+"""How many points before its turn a point's rows are fetched for slicing; splatting gains nothing by it."""
 
 
 @kernel
 def scatter(
     ids: Any, weights: Any, corners: Any, scale: Any, source: Any, stride: Any, channel: Any,
-    values: Any, width: Any, span: Any, rows: Any, lanes: Any,
+    values: Any, width: Any, span: Any, fresh: Any, lanes: Any,
 ) -> None:  # fmt: skip
-    """Splat the points `span` onto the lattice rows `rows`, which no other span touches and which are cleared first.
+    """Splat the points `span` onto rows that no other span touches.
+
+    Rows are numbered as points meet them, so that they can be cleared right before that: to clear them all beforehand
+    would be one more way through the memory.
 
     Args:
         ids: rows of the vertices around each point, flat.
@@ -62,30 +64,43 @@ def scatter(
         values: of the lattice, `width` numbers a row.
         width: a multiple of the lanes.
         span: first point and the one after the last.
-        rows: first row and the one after the last.
+        fresh: the span's first row.
         lanes: as many entries as a vector has.
     """
-    values[rows[0] * width : rows[1] * width] = 0
-    L = len(lanes)
-    number = values.dtype.type
-    for n in range(span[0], span[1]):
-        whole, first = number(at(scale, n)), n * corners
-        c = 0
-        while c + 3 * L <= width:  # three vectors at once: 21 classes take no second look at the rows and weights
-            own = n * stride + channel + c
-            one, two, three = load(source, own, lanes), load(source, own + L, lanes), load(source, own + 2 * L, lanes)
-            for r in range(first, first + corners):
-                place, factor = np.int64(at(ids, r)) * width + c, number(at(weights, r)) * whole
-                store(values, place, multiply_add(factor, one, load(values, place, lanes)))
-                store(values, place + L, multiply_add(factor, two, load(values, place + L, lanes)))
-                store(values, place + 2 * L, multiply_add(factor, three, load(values, place + 2 * L, lanes)))
-            c += 3 * L
-        while c < width:
-            one = load(source, n * stride + channel + c, lanes)
-            for r in range(first, first + corners):
-                place, factor = np.int64(at(ids, r)) * width + c, number(at(weights, r)) * whole
-                store(values, place, multiply_add(factor, one, load(values, place, lanes)))
-            c += L
+    reached = np.int64(fresh)
+    for start in range(span[0], span[1], TILE):
+        stop, newest = min(start + TILE, span[1]), reached
+        for r in range(start * corners, stop * corners):
+            newest = max(newest, np.int64(at(ids, r)) + 1)
+        values[reached * width : newest * width] = 0
+        reached = newest
+        for n in range(start, stop):
+            whole, own = values.dtype.type(at(scale, n)), n * stride + channel
+            _add_point(ids, weights, (n * corners, (n + 1) * corners), whole, source, own, values, width, lanes)
+
+
+@inlined
+def _add_point(
+    ids: Any, weights: Any, corners: Any, whole: Any, source: Any, own: Any, values: Any, width: Any, lanes: Any
+) -> None:
+    """Add the numbers from `own` on, times `whole` and the weights, to the rows of the vertices `corners`."""
+    L, number = len(lanes), values.dtype.type
+    c = 0
+    while c + 3 * L <= width:  # three vectors at once: 21 classes take no second look at the rows and weights
+        one, two = load(source, own + c, lanes), load(source, own + c + L, lanes)
+        three = load(source, own + c + 2 * L, lanes)
+        for r in range(corners[0], corners[1]):
+            place, factor = np.int64(at(ids, r)) * width + c, number(at(weights, r)) * whole
+            store(values, place, multiply_add(factor, one, load(values, place, lanes)))
+            store(values, place + L, multiply_add(factor, two, load(values, place + L, lanes)))
+            store(values, place + 2 * L, multiply_add(factor, three, load(values, place + 2 * L, lanes)))
+        c += 3 * L
+    while c < width:
+        one = load(source, own + c, lanes)
+        for r in range(corners[0], corners[1]):
+            place, factor = np.int64(at(ids, r)) * width + c, number(at(weights, r)) * whole
+            store(values, place, multiply_add(factor, one, load(values, place, lanes)))
+        c += L
 
 
 @kernel
@@ -107,36 +122,6 @@ def spread_copies(values: Any, width: Any, copies: Any, owners: Any, span: Any, 
 
 
 @kernel
-def blur(values: Any, width: Any, order: Any, span: Any, lanes: Any) -> None:
-    """Add half of both neighbours to each row of some chains, in place: only one row's old value has to be kept."""
-    before = np.zeros(width, values.dtype)
-    half = values.dtype.type(0.5)
-    line = 64 // values.itemsize
-    for n in range(span[0], span[1]):
-        entry = np.int64(at(order, min(n + AHEAD, span[1] - 1)))
-        row = (~entry if entry < 0 else entry) * width
-        for c in range(0, width, line):
-            fetch(values, row + c)
-        fetch(values, row + width - 1)
-        entry = np.int64(at(order, n))
-        last = entry < 0
-        row = (~entry if last else entry) * width
-        if last:
-            for c in range(0, width, len(lanes)):
-                old = load(values, row + c, lanes)
-                store(values, row + c, multiply_add(half, load(before, c, lanes), old))
-                store(before, c, fill(values.dtype.type(0), lanes))
-            continue
-        entry = np.int64(at(order, n + 1))
-        following = (~entry if entry < 0 else entry) * width
-        for c in range(0, width, len(lanes)):
-            old = load(values, row + c, lanes)
-            both = add(load(before, c, lanes), load(values, following + c, lanes))
-            store(values, row + c, multiply_add(half, both, old))
-            store(before, c, old)
-
-
-@kernel
 def add_slice(
     ids: Any, weights: Any, corners: Any, scale: Any, values: Any, width: Any, factor: Any,
     target: Any, stride: Any, channel: Any, span: Any, fresh: Any, lanes: Any,
@@ -146,8 +131,11 @@ def add_slice(
     number = target.dtype.type
     zero = fill(number(0), lanes)
     for n in range(span[0], span[1]):
+        ahead = min(n + SOON, scale.shape[0] - 1) * corners
+        for r in range(ahead, ahead + corners):
+            fetch(values, np.int64(at(ids, r)) * width)
         whole, first = number(at(scale, n)), n * corners
-        c = 0
+        c = np.int64(0)  # a plain zero is a type of its own, and would have `deliver` compiled twice
         while c + 3 * L <= width:
             one, two, three = zero, zero, zero
             for r in range(first, first + corners):
@@ -163,7 +151,8 @@ def add_slice(
         while c < width:
             one = zero
             for r in range(first, first + corners):
-                one = multiply_add(number(at(weights, r)), load(values, np.int64(at(ids, r)) * width + c, lanes), one)
+                place = np.int64(at(ids, r)) * width + c
+                one = multiply_add(number(at(weights, r)), load(values, place, lanes), one)
             deliver(one, whole, factor, c, target, n * stride + channel + c, fresh, lanes)
             c += L
 

@@ -32,12 +32,14 @@ class KeyLayout:
         low: the smallest value of each coordinate, neighbours included.
         word: the word that holds its field.
         shift: the field's lowest bit.
+        bits: how many bits the field has.
         words: how many words a key has.
     """
 
     low: Int64[np.ndarray, " d"]
     word: Int64[np.ndarray, " d"]
     shift: Int64[np.ndarray, " d"]
+    bits: Int64[np.ndarray, " d"]
     words: int
 
     @classmethod
@@ -71,14 +73,14 @@ class KeyLayout:
     @classmethod
     def _pack(cls, first: Int64[np.ndarray, " d"], last: Int64[np.ndarray, " d"]) -> "KeyLayout":
         word, shift = np.zeros(len(first), np.int64), np.zeros(len(first), np.int64)
+        bits = np.array([int(extent).bit_length() for extent in last - first], np.int64)
         current, used = 0, 0
-        for j, extent in enumerate(last - first):
-            bits = int(extent).bit_length()
-            if used + bits > 63:  # 63: as signed numbers, keys then keep their order and are never negative
+        for j, own in enumerate(bits):
+            if used + own > 63:  # 63: as signed numbers, keys then keep their order and are never negative
                 current, used = current + 1, 0
             word[j], shift[j] = current, used
-            used += bits
-        return cls(first, word, shift, current + 1)
+            used += own
+        return cls(first, word, shift, bits, current + 1)
 
     @property
     def unit(self) -> UInt64[np.ndarray, " d_1"]:
@@ -89,3 +91,13 @@ class KeyLayout:
     def word_of(self) -> Int64[np.ndarray, " d_1"]:
         """The word of each coordinate's field; any for the last, which has none."""
         return np.append(self.word, 0)
+
+    @property
+    def steps(self) -> UInt64[np.ndarray, "d_1 words"]:
+        """What a step along each axis adds to a key: one to each coordinate but the axis's own, which falls by d."""
+        d = len(self.word)
+        steps = np.zeros((d + 1, self.words), np.uint64)
+        for axis, (word, unit) in enumerate(zip(self.word, self.unit, strict=False)):
+            steps[:, word] += unit
+            steps[axis, word : word + 1] -= np.uint64(d + 1) * unit  # as an array, it may wrap around
+        return steps

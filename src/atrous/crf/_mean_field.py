@@ -48,27 +48,28 @@ class MeanField:
             self.step, self.step_lanes = NARROW, (0,) * NARROW
         self.held = tuple(lattice.empty_values(self.step) for lattice in lattices)
         self.mixed = any(term.matrix is not None for term in terms)
-        self.rows = np.zeros((self.N, self.width), np.float32)
+        self.rows = np.empty((self.N, self.width), np.float32)
         self._spans = spans(self.N, 4 * workers(), least=STRIP)
         self._logs = self._take_logs()
 
     def _take_logs(self) -> Float32[np.ndarray, "N width"]:
         """Logarithms of the probabilities, checked; and the first scores."""
-        from atrous.crf._filter_kernels import log_rows, softmax_planes
+        from atrous.crf._filter_kernels import log_rows, softmax_planes, softmax_rows
 
         logs = self.rows if self.frugal else np.empty_like(self.rows)
-        shared = self.width, self.lanes
+        flat = self.rows.reshape(-1)
 
         def take(first: int, last: int) -> tuple[float, float, float]:
-            found: tuple[float, float, float] = log_rows(
-                self.planes, FLOOR, logs[first:last].reshape(-1), shared[0], (first, last), shared[1]
-            )
+            own, span = logs[first:last].reshape(-1), (first, last)
+            found: tuple[float, float, float] = log_rows(self.planes, FLOOR, own, self.width, span, self.lanes)
+            self.rows[first:last] = 0
+            if self.frugal:
+                softmax_planes(self.planes, FLOOR, flat, self.width, span, self.lanes)
+            else:
+                softmax_rows(own, first, flat, self.width, span, self.lanes)
             return found
 
         check_probabilities(run(take, self._spans))
-        self.rows[:] = 0
-        flat = self.rows.reshape(-1)
-        run(softmax_planes, [(self.planes, FLOOR, flat, self.width, span, self.lanes) for span in self._spans])
         return logs
 
     def update(self) -> None:

@@ -17,15 +17,20 @@ from numba.extending import models, register_model  # type: ignore[import-untype
 __all__ = [
     "add",
     "at",
+    "below",
     "exp",
     "fetch",
     "fill",
     "highest",
+    "known",
     "load",
     "log",
     "maximum",
+    "minus",
     "multiply",
     "multiply_add",
+    "nearest",
+    "plus",
     "store",
     "total",
 ]
@@ -146,6 +151,16 @@ def fill(typingctx: Any, scalar: Any, lanes: Any) -> Any:
 
 
 @intrinsic
+def known(typingctx: Any, flag: Any, a: Any) -> Any:
+    """The vector where the flag is set, else zeros, whatever the vector holds."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return builder.select(given[0], given[1], ir.Constant(given[1].type, None))
+
+    return a(flag, a), code
+
+
+@intrinsic
 def add(typingctx: Any, a: Any, b: Any) -> Any:
     """Sum, lane by lane."""
 
@@ -174,6 +189,52 @@ def multiply_add(typingctx: Any, scale: Any, b: Any, c: Any) -> Any:
         return builder.fadd(scaled, given[2], flags=FUSED)
 
     return b(b.dtype, b, c), code
+
+
+@intrinsic
+def plus(typingctx: Any, a: Any, b: Any) -> Any:
+    """Sum, lane by lane, never fused with a product: for what has to round as elsewhere."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return builder.fadd(given[0], given[1])
+
+    return a(a, b), code
+
+
+@intrinsic
+def minus(typingctx: Any, a: Any, b: Any) -> Any:
+    """Difference, lane by lane, never fused with a product."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return builder.fsub(given[0], given[1])
+
+    return a(a, b), code
+
+
+@intrinsic
+def below(typingctx: Any, a: Any, b: Any) -> Any:
+    """One in each lane in which the first is smaller, else zero."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        vector = given[0].type
+        less = builder.fcmp_ordered("<", given[0], given[1])
+        return builder.select(less, _constant(vector, 1.0), _constant(vector, 0.0))
+
+    return a(a, b), code
+
+
+@intrinsic
+def nearest(typingctx: Any, a: Any) -> Any:
+    """The nearest whole number, the even one of two."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        vector = given[0].type
+        kind = ir.FunctionType(vector, [vector])
+        name = f"llvm.rint.v{vector.count}f{32 if isinstance(vector.element, ir.FloatType) else 64}"
+        rint = cgutils.get_or_insert_function(builder.module, kind, name)  # type: ignore[no-untyped-call]
+        return builder.call(rint, [given[0]])
+
+    return a(a), code
 
 
 @intrinsic

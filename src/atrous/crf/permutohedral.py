@@ -10,8 +10,8 @@ As in the paper, and as in the implementation that fully connected CRFs are know
 Different from the paper, with the same result:
 - the pixels are divided into strips, one per thread, that never write to the same row: a vertex that a second strip
   touches gets a row of its own there, and such copies are added up before the blur and renewed after it;
-- along an axis, vertices form chains; each is blurred in place in one walk, so there are no tables of neighbours and no
-  second array, and vertices without neighbours, most of them in fine lattices, cost nothing.
+- rows are blurred sheet by sheet, along all axes while they are in the cache, so that a lattice larger than the cache
+  travels through it once and not d + 1 times (see `_sweep`).
 
 The filter F is linear but not symmetric, as the blur skips the vertices that no point touches: its transpose blurs
 along the axes in reversed order.
@@ -19,12 +19,14 @@ along the axes in reversed order.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, Int32
+from jaxtyping import Float, Float32, Int32, UInt64
 
 from atrous.crf._keys import KeyLayout, elevation_scale
+from atrous.crf._sheets import Sheets
+from atrous.crf._sweep import Steps
 from atrous.crf._threads import Span, run, spans, workers
 from atrous.errors import UsageError
 
@@ -70,24 +72,16 @@ class FeatureSource:
         return cls(len(features), smallest, largest, read)
 
 
-class _Strip(NamedTuple):
-    """The part of a lattice that one span of points touches, with rows of its own."""
-
-    keys: np.ndarray
-    table: np.ndarray
-
-
 class Lattice:
     """The lattice of one set of points: built once, then applied to any number of values, by any number of threads.
 
     Attributes:
-        ids: (N, d + 1) row of each vertex around each point.
+        ids: (N, d + 1) row of each vertex around each point, numbered in each strip as points meet them.
         weights: (N, d + 1) barycentric weights; they sum to 1.
         gain: the factor 1 / (1 + 2^-d) of the last step.
         rows: how many rows of values the lattice has, copies included.
-        strips: for each strip, its points and its rows.
-        copies: for each strip but the first, its rows that are copies and the rows that own the vertex.
-        chains: for each axis, rows in chains (see `_build_kernels.link_chains`).
+        strips: for each strip, its points and its first row.
+        sheets: the rows' neighbours, in the order of a blur.
 
     Example:
         >>> lattice = Lattice(np.array([[0.0], [0.5], [1.0], [2.0]], np.float32))
@@ -118,19 +112,19 @@ class Lattice:
         self.ids: Int32[np.ndarray, "N d_1"] = np.empty((source.count, d + 1), np.int32)
         self.weights: Float32[np.ndarray, "N d_1"] = np.empty((source.count, d + 1), np.float32)
         parts = spans(source.count, strips or workers(), least=1 if strips else STRIP)
-        built = run(self._enter, [(source, span) for span in parts])
-        edges = np.cumsum([0, *(len(strip.keys) for strip in built)])
-        self.strips: list[tuple[Span, Span]] = [
-            (span, (int(first), int(last))) for span, first, last in zip(parts, edges[:-1], edges[1:], strict=True)
-        ]
-        self.rows = int(edges[-1])
-        self._join(built)
+        keys = run(self._enter, [(source, span) for span in parts])
+        *firsts, self.rows = np.cumsum([0, *map(len, keys)]).tolist()
+        self.strips = list(zip(parts, firsts, strict=True))
+        self.sheets = Sheets.of(keys, self._layout, STRIP)
+        run(self._shift_ids, [(*span, first) for span, first in self.strips])
+        self._phases: dict[bool, list[list[Steps]]] = {}
 
-    def _enter(self, source: FeatureSource, span: Span) -> _Strip:
+    def _enter(self, source: FeatureSource, span: Span) -> UInt64[np.ndarray, "rows words"]:
         """Enter the points of one strip into a table of its own; `ids` become the strip's own row numbers."""
         from atrous.crf._build_kernels import insert_points, rehash
 
         layout, scale = self._layout, elevation_scale(self.dimensions)
+        words = (0,) * layout.words
         capacity = 1 << max(12, (span[1] - span[0]).bit_length() - 1)
         table = np.full(capacity, -1, np.int32)
         keys = np.empty((capacity // 2, layout.words), np.uint64)
@@ -140,45 +134,16 @@ class Lattice:
             points = source.read(start, stop)
             while start < stop:
                 done, count = insert_points(
-                    points, scale, layout.low, layout.word_of, layout.unit, keys, count, table,
+                    points, scale, layout.low, layout.word_of, layout.unit, keys, words, count, table,
                     self.ids[start:stop], self.weights[start:stop],
                 )  # fmt: skip
                 start, points = start + done, points[done:]
                 if start < stop:
-                    capacity *= 2
+                    capacity *= 4
                     table = np.full(capacity, -1, np.int32)
                     keys = np.concatenate([keys[:count], np.empty((capacity // 2 - count, layout.words), np.uint64)])
-                    rehash(keys, count, table)
-        return _Strip(keys[:count], table)
-
-    def _join(self, built: list[_Strip]) -> None:
-        """Number the rows of all strips through, find the copies among them, and link the chains."""
-        from atrous.crf._build_kernels import adopt_rows, link_chains
-
-        layout = self._layout
-        owner = np.arange(self.rows, dtype=np.int32)
-        keys, table = built[0].keys, built[0].table
-        if len(built) > 1:
-            keys = np.concatenate([strip.keys for strip in built])
-            built.clear()
-            table = np.full(1 << (2 * self.rows - 1).bit_length(), -1, np.int32)
-            adopt_rows(keys, table, owner)
-            run(self._shift_ids, [(*points, rows[0]) for points, rows in self.strips])
-        self.copies: list[tuple[np.ndarray, np.ndarray]] = []
-        for _, (first, last) in self.strips[1:]:
-            copied = np.flatnonzero(owner[first:last] != np.arange(first, last)).astype(np.int32) + np.int32(first)
-            self.copies.append((copied, owner[copied]))
-
-        def link(axis: int) -> Int32[np.ndarray, " entries"]:
-            follower, order = np.empty(self.rows, np.int32), np.empty(self.rows, np.int32)
-            used = link_chains(keys, owner, table, layout.word_of, layout.unit, axis, follower, order)
-            return order[:used].copy()
-
-        axes = range(self.dimensions + 1)
-        hands = min(len(axes), workers())
-        groups = run(lambda *some: [link(axis) for axis in some], [tuple(axes[hand::hands]) for hand in range(hands)])
-        self.chains: list[Int32[np.ndarray, " entries"]] = [groups[axis % len(groups)].pop(0) for axis in axes]
-        self._pieces: dict[int, list[list[Span]]] = {}
+                    rehash(keys.reshape(-1), words, count, table)
+        return keys[:count]
 
     def _shift_ids(self, first: int, last: int, offset: int) -> None:
         self.ids[first:last] += np.int32(offset)
@@ -236,8 +201,8 @@ class Lattice:
         return rows[:, :K] if width > K else rows
 
     def empty_values(self, width: int, dtype: Any = np.float32) -> Float[np.ndarray, " size"]:
-        """Room for `width` numbers in every row."""
-        return np.empty(self.rows * width, dtype)
+        """Room for `width` numbers in every row, and for what a blur keeps."""
+        return np.empty((self.rows + self.sheets.room) * width, dtype)
 
     def spread(
         self, source: Float[np.ndarray, " size"], stride: int, channel: int, values: Float[np.ndarray, " held"],
@@ -245,6 +210,7 @@ class Lattice:
     ) -> None:  # fmt: skip
         """Splat `width` channels of the points' rows, times `scale`, onto the lattice and blur them there."""
         from atrous.crf._filter_kernels import gather_copies, scatter, spread_copies
+        from atrous.crf._sweep_kernels import sweep
 
         shared = (
             self.ids.reshape(-1),
@@ -257,25 +223,23 @@ class Lattice:
             values,
             width,
         )
-        run(scatter, [(*shared, points, rows, lanes) for points, rows in self.strips])
-        for copied, owner in self.copies:
+        run(scatter, [(*shared, span, first, lanes) for span, first in self.strips])
+        for copied, owner in self.sheets.copies:
             parts = spans(len(copied), workers(), least=STRIP)
             run(gather_copies, [(values, width, copied, owner, span, lanes) for span in parts])
-        axes = range(self.dimensions + 1)
-        self._blur(values, width, axes[::-1] if reverse else axes, lanes)
-        for copied, owner in self.copies:
+        if reverse not in self._phases:
+            self._phases[reverse] = self.sheets.phases(reverse=reverse)
+        tables = (
+            self.sheets.rows,
+            self.sheets.following.reshape(-1),
+            self.sheets.preceding.reshape(-1),
+            self.sheets.order.reshape(-1),
+        )
+        for phase in self._phases[reverse]:
+            run(sweep, [(values, width, *tables, steps, lanes) for steps in phase])
+        for copied, owner in self.sheets.copies:
             parts = spans(len(copied), workers(), least=STRIP)
             run(spread_copies, [(values, width, copied, owner, span, lanes) for span in parts])
-
-    def _blur(self, values: np.ndarray, width: int, axes: Sequence[int], lanes: tuple[int, ...]) -> None:
-        from atrous.crf._filter_kernels import blur
-
-        threads = workers()
-        if threads not in self._pieces:
-            self._pieces[threads] = [_cut(order, threads) for order in self.chains]
-        for axis in axes:
-            order = self.chains[axis]
-            run(blur, [(values, width, order, span, lanes) for span in self._pieces[threads][axis]])
 
 
 def filter_batch(
@@ -303,12 +267,3 @@ def lanes_for(channels: int) -> tuple[tuple[int, ...], int]:
     """
     width = -(-channels // 4) * 4
     return (0,) * (8 if width % 8 == 0 else 4), width
-
-
-def _cut(order: Int32[np.ndarray, " entries"], parts: int) -> list[Span]:
-    """Even pieces of the chains of an axis, cut where a chain ends."""
-    edges = [0]
-    for _, wanted in spans(len(order), parts, least=STRIP)[:-1]:
-        start = max(wanted, edges[-1])
-        edges.append(start + int(np.argmax(order[start:] < 0)) + 1 if start < len(order) else start)
-    return list(zip(edges, [*edges[1:], len(order)], strict=True))
