@@ -26,7 +26,7 @@ def test_the_page_tells_the_run(run: Path, data: Path) -> None:
     for words in ("unet2015 on cells", "12 steps", "72 × 88", "uint8, 1 channel", "max_steps: 12", "Processor",
                   "Worst", "Best", f"atrous train {data}"):  # fmt: skip
         assert words in text
-    assert page.read_text().count("data:image/") == 4 * 2 + 2 * 4  # examples, one worst and one best image
+    assert page.read_text().count("data:image/") == 4 * 2 + 6 * 2 + 2 * 4  # examples, seen, worst and best
     assert page.read_text().count("<svg") == 3
 
 

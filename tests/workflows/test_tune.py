@@ -31,7 +31,7 @@ def seeing(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from atrous.workflows import train
 
     folder = tmp_path_factory.mktemp("seeing")
-    overrides = ["training.max_steps=60", "training.validate_every=60", "training.log_every=30"]
+    overrides = ["training.max_steps=120", "training.validate_every=40", "training.log_every=40"]
     (folder / "recipe.yaml").write_text(RECIPE)
     return train(data, recipe=folder / "recipe.yaml", out=folder / "run", overrides=overrides).out
 

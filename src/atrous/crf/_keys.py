@@ -99,5 +99,6 @@ class KeyLayout:
         steps = np.zeros((d + 1, self.words), np.uint64)
         for axis, (word, unit) in enumerate(zip(self.word, self.unit, strict=False)):
             steps[:, word] += unit
-            steps[axis, word : word + 1] -= np.uint64(d + 1) * unit  # as an array, it may wrap around
+            with np.errstate(over="ignore"):  # it wraps around, as the sum of keys does
+                steps[axis, word] -= np.uint64(d + 1) * unit
         return steps
