@@ -114,6 +114,7 @@ def prepare(name: str, source: Path) -> Path:
 def train(name: str, seed: int, source: Path) -> dict[str, Any]:
     """Train one row in this process and measure."""
     import atrous
+    from atrous.workflows.isbi import score_isbi
 
     data, recipe, overrides = ROWS_TO_RUN[name]
     folder = prepare(data, source)
@@ -123,6 +124,7 @@ def train(name: str, seed: int, source: Path) -> dict[str, Any]:
         atrous.train(folder, recipe=recipe, out=run, overrides=[*overrides, f"seed={seed}"], evaluate=False)
         seconds = time.perf_counter() - start
         evaluation = atrous.evaluate(run / "bundle", folder, split="val")
+        membranes = score_isbi(run / "bundle", folder) if data == "isbi" else {}
         curves = {log.parent.relative_to(run).as_posix(): _curve(log) for log in sorted(run.rglob("log.csv"))}
     summary = evaluation.summary
     return {
@@ -132,6 +134,7 @@ def train(name: str, seed: int, source: Path) -> dict[str, Any]:
         "iou": summary["iou"],
         "pixel_accuracy": summary["pixel_accuracy"],
         "boundary_f1": summary.get("mean_boundary_f1"),
+        "v_rand": membranes.get("v_rand"),
         "seconds": round(seconds, 1),
         "curves": curves,
     }
@@ -148,8 +151,8 @@ def _curve(log: Path) -> list[dict[str, float]]:
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """A Markdown table, a line per way: the mean over its seeds, and each seed's score."""
     lines = [
-        "| trained | seeds | mean IoU | of each seed | pixel error | seconds |",
-        "|---|---|---|---|---|---|",
+        "| trained | seeds | mean IoU | of each seed | pixel error | V_rand | seconds |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name in ROWS_TO_RUN:
         found = [row for row in rows.values() if row["name"] == name]
@@ -160,7 +163,9 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
         seconds = sum(row["seconds"] for row in found) / len(found)
         each = ", ".join(f"{score:.3f}" for score in scores)
         mean = sum(scores) / len(scores)
-        lines.append(f"| {name} | {len(found)} | {mean:.3f} | {each} | {error:.1f} % | {seconds:.0f} |")
+        regions = [row["v_rand"] for row in found if row.get("v_rand")]
+        rand = f"{sum(regions) / len(regions):.3f}" if regions else "–"
+        lines.append(f"| {name} | {len(found)} | {mean:.3f} | {each} | {error:.1f} % | {rand} | {seconds:.0f} |")
     return "\n".join(lines)
 
 

@@ -251,7 +251,7 @@ def test_importing_compiles_nothing():
 def test_without_a_folder_for_machine_code_it_still_compiles(monkeypatch):
     import numba
 
-    from atrous.crf._compile import kernel
+    from atrous.compilation import kernel
 
     real = numba.njit
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from atrous.crf._compile import inlined, kernel
+from atrous.compilation import inlined, kernel
 from atrous.crf._simd import at, below, fetch, fill, load, minus, multiply, nearest, plus, store
 
 __all__ = ["find", "first_slot", "insert_points", "rehash"]

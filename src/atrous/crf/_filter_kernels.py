@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from atrous.crf._compile import inlined, kernel
+from atrous.compilation import inlined, kernel
 from atrous.crf._simd import (
     add,
     at,

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from atrous.compilation import kernel
 from atrous.crf._build_kernels import find, first_slot
-from atrous.crf._compile import kernel
 from atrous.crf._simd import at
 
 __all__ = ["adopt_rows", "link_sheets", "sheet_of", "sort_rows"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from atrous.crf._compile import kernel
+from atrous.compilation import kernel
 from atrous.crf._simd import add, at, fetch, fill, known, load, multiply_add, store
 from atrous.crf._sweep import ALONG, GATHER, LEAVE
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from atrous.crf._compile import kernel
+from atrous.compilation import kernel
 
 __all__ = ["pick", "recolor", "resample", "smooth", "stretch"]
 

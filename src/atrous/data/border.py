@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from atrous.crf._compile import kernel
+from atrous.compilation import kernel
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["border_term", "class_balance", "touching"]

@@ -21,7 +21,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +30,7 @@ from atrous.data.findings import Finding, FindingError, error, warning
 from atrous.data.io import SUFFIXES, ImageFile, MaskFile
 from atrous.errors import DataError, did_you_mean
 
-__all__ = ["Pair", "find_pairs", "fold_bounds", "list_images", "take_fold"]
+__all__ = ["Pair", "find_pairs", "fold_bounds", "list_images", "set_aside", "take_fold"]
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "JPEGImages")
 MASK_FOLDERS = ("masks", "mask", "labels", "annotations", "gt", "SegmentationClass")
@@ -91,7 +91,7 @@ def find_pairs(
     named = finder.split_files() or finder.split_folders() or finder.flat()
     splits = {"train": named.get("train", []), "val": named.get("val", [])}
     if "val" not in named:
-        splits["train"], splits["val"] = _divide(splits["train"], val_fraction, seed)
+        splits["train"], splits["val"] = set_aside(splits["train"], val_fraction, seed)
     if "test" in named:
         splits["test"] = named["test"]
     if not any(finding.severity == "error" for finding in finder.findings):  # else the cause is already told
@@ -332,7 +332,7 @@ def _partner(name: str, files: Files) -> Path | None:
     return None
 
 
-def _divide(pairs: list[Pair], val_fraction: float, seed: int) -> tuple[list[Pair], list[Pair]]:
+def set_aside(pairs: Sequence[Pair], val_fraction: float, seed: int) -> tuple[list[Pair], list[Pair]]:
     """Set a share aside by the hashes of names; at least one of two or more, unless the share is 0."""
     count = round(val_fraction * len(pairs))
     if val_fraction > 0 and len(pairs) >= 2:

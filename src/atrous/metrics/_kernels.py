@@ -1,25 +1,13 @@
 """The two walks over pixels that depend on their own order, compiled: flooding membranes, and warping a truth."""
 
-from collections.abc import Callable
-from inspect import unwrap
-from typing import Any
-
-import numba  # type: ignore[import-untyped]
 import numpy as np
 from jaxtyping import Int32, Int64, UInt8
+
+from atrous.compilation import kernel
 
 __all__ = ["flip_simple", "flood"]
 
 WAITING, QUEUED = -1, -2
-
-
-def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a function when it is first called, and keep the machine code where a folder for it can be found."""
-    plain = unwrap(function)  # no compiler reads the checks of shapes that the test suite wraps around
-    try:
-        return numba.njit(nogil=True, cache=True)(plain)
-    except RuntimeError:  # there is none that may be written to
-        return numba.njit(nogil=True)(plain)
 
 
 @kernel

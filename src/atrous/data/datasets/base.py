@@ -1,6 +1,5 @@
 """What every adapter of a data set gives, and the small tools that several of them use."""
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from atrous.data.findings import Finding, FindingError, error
 from atrous.data.formats import Header, Stored
 from atrous.data.io import SUFFIXES, read_mask
 from atrous.data.pages import count_pages, decode_page, page_header
-from atrous.data.splits import IMAGE_ENDINGS, MASK_ENDINGS, Pair
+from atrous.data.splits import IMAGE_ENDINGS, MASK_ENDINGS, Pair, set_aside
 from atrous.types import IGNORE_INDEX
 
 __all__ = [
@@ -270,13 +269,8 @@ def absent(where: object, name: object) -> Finding:
 
 def divide(pairs: Sequence[Pair], division: Division) -> dict[str, Split]:
     """Set a share aside by the hashes of names; at least one of two or more, unless the share is 0."""
-    count = _share(len(pairs), division)
-    ordered = sorted(pairs, key=lambda pair: hashlib.sha256(f"{division.seed}/{pair.name}".encode()).digest())
-    chosen = {pair.name for pair in ordered[:count]}
-    return {
-        "train": tuple(pair for pair in pairs if pair.name not in chosen),
-        "val": tuple(pair for pair in pairs if pair.name in chosen),
-    }
+    train, val = set_aside(pairs, division.val_fraction, division.seed)
+    return {"train": tuple(train), "val": tuple(val)}
 
 
 def hold_out(pairs: Sequence[Pair], division: Division) -> dict[str, Split]:

@@ -1,6 +1,7 @@
 """Compilation at first use, kept on disk where a folder for it can be found."""
 
 from collections.abc import Callable
+from inspect import unwrap
 from typing import Any
 
 import numba  # type: ignore[import-untyped]
@@ -14,10 +15,11 @@ def kernel(function: Callable[..., Any]) -> Any:
     The machine code is kept beside the source, or in the folder of `NUMBA_CACHE_DIR`, or in the user's own cache. Where
     none of them can be written, each process compiles for itself.
     """
+    plain = unwrap(function)  # no compiler reads the checks of shapes that the test suite wraps around
     try:
-        return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+        return numba.njit(nogil=True, cache=True, error_model="numpy")(plain)
     except RuntimeError:  # numba found no folder that it may write to
-        return numba.njit(nogil=True, error_model="numpy")(function)
+        return numba.njit(nogil=True, error_model="numpy")(plain)
 
 
 def inlined(function: Callable[..., Any]) -> Any:
