@@ -4,6 +4,7 @@
     python -m benchmarks.regimes ../shared/data --seeds 0        of one seed
     python -m benchmarks.regimes ../shared/data --only isbi      the rows whose name begins so
     python -m benchmarks.regimes --table                         the table of what there is
+    python -m benchmarks.regimes --curves curves.png             its curves, of seed 0
 
 Rows are kept as they finish, with their curves, so that a stopped run goes on. Every row trains in a process of its
 own and is judged by `atrous evaluate` on the validation images with the weights of its best validation. Steps are equal
@@ -207,8 +208,40 @@ def _keep(rows: dict[str, dict[str, Any]]) -> None:
     (RESULTS / "regimes.md").write_text(text)
 
 
+def draw_curves(path: Path) -> None:
+    """Losses of every way by its share of the steps, and what the adversary believes, of seed 0."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    rows = {row["name"]: row["curves"] for row in _rows().values() if row["seed"] == 0}
+    groups = {"CamVid: loss": "camvid", "ISBI: loss": "isbi"}
+    with mpl.rc_context({"font.size": 9}):
+        canvas = Figure(figsize=(13, 3.6), layout="constrained")
+        places = canvas.subplots(1, 3)
+        for axes, (title, begin) in zip(places, groups.items(), strict=False):
+            for name, curves in rows.items():
+                if name.startswith(begin) and "heavy" not in name:  # its sum over pixels is on another scale
+                    points = [row["loss"] for curve in curves.values() for row in curve if "loss" in row]
+                    share = [100 * at / max(len(points) - 1, 1) for at in range(len(points))]
+                    axes.plot(share, points, linewidth=1, label=name.split(": ", 1)[1] + _network(name))
+            axes.set(title=title, xlabel="% of the steps", yscale="log")
+            axes.legend(frameon=False, fontsize=7)
+        for key, label in (("adversary_real", "true masks"), ("adversary_fake", "outputs")):
+            curve = rows.get("camvid unet: adversarial", {}).get(".", [])
+            played = [row for row in curve if row.get(key)]
+            places[2].plot([row["step"] for row in played], [row[key] for row in played])
+            places[2].lines[-1].set_label(label)
+        places[2].set(title="CamVid: what the adversary believes", xlabel="step", ylim=(0, 1))
+        places[2].legend(frameon=False, fontsize=7)
+        canvas.savefig(path, dpi=110)
+
+
+def _network(name: str) -> str:
+    return f" ({name.split()[1].rstrip(':')})"
+
+
 def main() -> None:
-    """Run or print."""
+    """Run, print or draw."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", nargs="?", type=Path, help="folder with camvid/ and isbi2012_em/")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
@@ -216,8 +249,11 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--curves", type=Path, metavar="FILE.png")
     given = parser.parse_args()
-    if given.table or given.source is None:
+    if given.curves:
+        draw_curves(given.curves)
+    elif given.table or given.source is None:
         print(table(_rows()))
     elif given.one:
         print(json.dumps(train(given.one, given.seeds[0], given.source)))

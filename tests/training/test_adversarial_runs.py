@@ -53,6 +53,12 @@ def test_the_log_has_the_curves_of_both(whole):
     assert all(0 < float(row["adversary_real"]) < 1 and float(row["adversary_loss"]) > 0 for row in rows)
 
 
+def test_before_its_start_its_columns_are_empty(make_plan, rows, tmp_path):
+    plan = make_plan(adversary=adversary(SECTION.replace("start: 1", "start: 6")), options={"log_every": 1})
+    carry_out(plan, tmp_path / "run", progress=False)
+    assert [bool(row["adversary_loss"]) for row in rows(tmp_path / "run")] == [False] * 6 + [True] * 6
+
+
 def test_without_weight_the_run_is_the_plain_one(make_plan, weights, tmp_path):
     plain = make_plan()
     carry_out(plain, tmp_path / "plain", progress=False)

@@ -114,7 +114,9 @@ class Recorder(pl.Callback):
         state.count_time()
         series = {"loss": state.losses, **{name: state.notes.get(name, []) for name in self.notes}}
         sums = sum_over_processes([number for values in series.values() for number in (math.fsum(values), len(values))])
-        means = {name: sums[2 * at] / max(sums[2 * at + 1], 1) for at, name in enumerate(series)}
+        counted = {name: (sums[2 * at], sums[2 * at + 1]) for at, name in enumerate(series)}
+        # What no step left since the last row, such as an adversary that has not begun, stays empty.
+        means = {name: total / max(count, 1) for name, (total, count) in counted.items() if count or name == "loss"}
         values = {"lr": module.rate, **means, **scores}
         state.losses, state.notes = [], {}
         if self.rows is None or self.events is None:
