@@ -17,7 +17,7 @@ from atrous.workflows.stages import check_stages, split_stages
 from atrous.workflows.train import train
 
 SMALL = [
-    *("training.max_steps=1", "training.validate_every=1", "training.accumulate=1"),
+    *("training.max_steps=1", "training.budget=null", "training.validate_every=1", "training.accumulate=1"),
     *("data.crop=32", "data.batch_size=2", "data.workers=0"),
 ]
 
