@@ -221,7 +221,8 @@ def draw_curves(path: Path) -> None:
         for axes, (title, begin) in zip(places, groups.items(), strict=False):
             for name, curves in rows.items():
                 if name.startswith(begin) and "heavy" not in name:  # its sum over pixels is on another scale
-                    points = [row["loss"] for curve in curves.values() for row in curve if "loss" in row]
+                    stages = sorted(curves, key=lambda place: (place == ".", place))  # the last stage is the run itself
+                    points = [row["loss"] for place in stages for row in curves[place] if "loss" in row]
                     share = [100 * at / max(len(points) - 1, 1) for at in range(len(points))]
                     axes.plot(share, points, linewidth=1, label=name.split(": ", 1)[1] + _network(name))
             axes.set(title=title, xlabel="% of the steps", yscale="log")
