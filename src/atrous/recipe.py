@@ -15,7 +15,7 @@ import yaml
 from atrous.errors import AtrousError, RecipeError, did_you_mean
 from atrous.tables import KeyPath, Place, check_arguments, describe_value, read_section
 
-__all__ = ["SECTIONS", "Recipe", "list_recipes", "load_recipe", "read_value", "read_yaml", "write_yaml"]
+__all__ = ["SECTIONS", "Recipe", "list_recipes", "load_recipe", "make_recipe", "read_value", "read_yaml", "write_yaml"]
 
 SECTIONS = (
     "model",
@@ -27,12 +27,15 @@ SECTIONS = (
     "adversary",
     "stages",
     "refine",
+    "clean",
+    "tune",
     "seed",
     "input",
 )
 """What a recipe may say. `adversary` names a network that learns to tell masks from outputs, see `atrous.adversarial`;
 `stages` lists what differs from one training to the next. `refine` names what predictions are refined by, see
-`atrous.inference.REFINERS`. `input` is written in bundles: the kind and channels of the images."""
+`atrous.inference.REFINERS`; `clean` what is cleaned away from what they decide. `tune` lists which of the two are
+chosen by the validation images after the training. `input`, written in bundles, is the kind and channels of images."""
 
 RECIPES = Path(__file__).parent / "recipes"
 _NAMED = ("model", "task", "optimizer", "schedule")  # sections that are a name and its arguments
@@ -47,6 +50,7 @@ class Recipe:
     Attributes:
         values: plain YAML values by section.
         place: the file, and the line of every key path, for messages.
+        text: the same with comments, where somebody wrote some that a run should keep.
 
     Example:
         >>> recipe = load_recipe("unet", ["training.max_steps=50"])
@@ -58,6 +62,7 @@ class Recipe:
 
     values: dict[str, Any]
     place: Place
+    text: str | None = None
 
     def section(self, key: str, default: Any = None) -> Any:
         """The plain values of a section, or `default` where the recipe has none or leaves it empty."""
@@ -122,6 +127,25 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     """
     path, source = _find(name_or_path)
     values, place = read_yaml(path, source=source)
+    return _complete(values, place, overrides)
+
+
+def make_recipe(values: dict[str, Any], *, source: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from plain values that no file holds yet.
+
+    Args:
+        values: by section; they are changed.
+        source: what messages call them.
+        overrides: as for `load_recipe`.
+
+    Raises:
+        RecipeError: as `load_recipe`.
+    """
+    return _complete(values, Place(source), overrides)
+
+
+def _complete(values: dict[str, Any], place: Place, overrides: Sequence[str]) -> Recipe:
+    """Apply overrides, and write names as sections."""
     _check_sections(values, place)
     lines = dict(place.lines)
     for text in overrides:

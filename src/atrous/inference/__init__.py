@@ -1,5 +1,6 @@
 """From a trained network to masks: tiles, views, sources larger than memory, and the predictor that drives them."""
 
+from atrous.inference.clean import Cleaning, read_clean, remove_small
 from atrous.inference.predictor import Predictor, SeamWarning
 from atrous.inference.refine import REFINERS, Refiner, read_refine
 from atrous.inference.scorer import ModelScorer, PixelScorer
@@ -10,6 +11,7 @@ from atrous.inference.views import VIEWS
 __all__ = [
     "REFINERS",
     "VIEWS",
+    "Cleaning",
     "ImageSource",
     "ModelScorer",
     "PixelScorer",
@@ -18,6 +20,8 @@ __all__ = [
     "SeamWarning",
     "Span",
     "open_source",
+    "read_clean",
     "read_refine",
+    "remove_small",
     "spans",
 ]

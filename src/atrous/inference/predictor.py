@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from atrous.errors import BundleError, ModelError, UsageError, did_you_mean
 from atrous.inference.canvas import Canvas
+from atrous.inference.clean import Cleaning, read_clean
 from atrous.inference.refine import Part, Refiner, Refining, read_refine
 from atrous.inference.sampling import Sampled
 from atrous.inference.scorer import ModelScorer, PixelScorer
@@ -68,6 +69,7 @@ class Predictor:
         colors: one per class, 0..255; a palette where none are given.
         kind: what the numbers of the images are: "uint8", "uint16" or "float32".
         refine: what scores are refined by where a call says nothing else: see `__call__`.
+        clean: what is cleaned away from decided classes, such as {"min_size": 50}, see `Cleaning`; None is nothing.
 
     Raises:
         UsageError: if the arguments do not go together, or the machine has no such device.
@@ -77,6 +79,7 @@ class Predictor:
         colors: one per class, 0..255.
         kind: what the numbers of the images are.
         refiner: what scores are refined by where a call says nothing else, or None.
+        cleaning: what is cleaned away from decided classes, or None.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Predictor:
         colors: Sequence[tuple[int, int, int]] | None = None,
         kind: str = "uint8",
         refine: Any = None,
+        clean: Cleaning | dict[str, Any] | None = None,
     ) -> None:
         from atrous.data.classes import default_colors
 
@@ -110,6 +114,7 @@ class Predictor:
         self.colors = tuple(colors) if colors is not None else tuple(default_colors(class_names))
         self.kind = kind
         self.refiner = read_refine(refine)
+        self.cleaning = read_clean(clean)
         self.scorer: PixelScorer = (
             ModelScorer(model, task, device=device, precision=precision) if isinstance(model, nn.Module) else model
         )
@@ -120,7 +125,7 @@ class Predictor:
     def load(cls, bundle: str | Path, device: str = "auto", precision: str = "auto", refine: Any = None) -> Self:
         """A predictor from a bundle: a folder, or "owner/name" on the Hugging Face Hub.
 
-        It refines as the bundle says, unless `refine` says otherwise: see `__call__`.
+        It refines as the bundle says, unless `refine` says otherwise (see `__call__`), and cleans as the bundle says.
 
         Raises:
             BundleError: if there is no bundle, or it is damaged.
@@ -129,9 +134,9 @@ class Predictor:
         from atrous.bundle import load_bundle
 
         found = load_bundle(bundle)
+        place = Place(str(found.path / "recipe.yaml"))
         if refine is None:
-            place = Place(str(found.path / "recipe.yaml")) / "refine"
-            refine = read_refine(found.recipe.get("refine"), place=place, error=BundleError)
+            refine = read_refine(found.recipe.get("refine"), place=place / "refine", error=BundleError)
         arguments = {key: value for key, value in found.task.items() if key != "name"}
         arguments = {key: value for key, value in arguments.items() if key not in ("loss", "aux_weight")}
         task = TASKS[found.task["name"]](found.model.num_classes, **arguments)  # type: ignore[call-arg]
@@ -144,6 +149,7 @@ class Predictor:
             colors=found.colors or None,
             kind=found.kind,
             refine=refine,
+            clean=read_clean(found.recipe.get("clean"), place=place / "clean", error=BundleError),
         )
 
     @property
@@ -208,6 +214,8 @@ class Predictor:
             self.check_source(source)
             plan = self._plan(source.shape[:2], tile, margin, bool(names), refiner)
             prediction, seams = self._run(source, plan, (names, passes), refiner, scores)
+        if self.cleaning is not None:
+            prediction = self.cleaning(prediction)
         self._tell(plan, seams, warn=margin == "exact")
         return prediction
 

@@ -10,7 +10,7 @@ from atrous.inference.devices import choose_device, choose_precision
 from atrous.training.engine import Plan
 from atrous.training.stream import Augmented, collate
 
-__all__ = ["plan_for_budget"]
+__all__ = ["measure_pace", "plan_for_budget"]
 
 STEPS = 3
 """Steps that are timed; the first warms up and does not count."""
@@ -32,15 +32,15 @@ def plan_for_budget(plan: Plan) -> None:
     state = plan.state
     if state.budget is None:
         return
-    pace, validation = _measure(plan)
+    pace, validation = measure_pace(plan)
     state.max_steps = max(int(state.budget / pace), 1)
     state.validation_seconds = validation
     interval = max(state.max_steps / VALIDATIONS, validation / (SHARE * pace))
     state.validate_every = max(round(interval), 1)
 
 
-def _measure(plan: Plan) -> tuple[float, float]:
-    """Seconds of a step, and of a whole validation."""
+def measure_pace(plan: Plan) -> tuple[float, float]:
+    """Seconds of a step, and of a whole validation, on a copy of the model."""
     device = choose_device(plan.options.device)
     precision = choose_precision(plan.options.precision, device)
     model = copy.deepcopy(plan.model).to(device).train()

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RateSearch", "find_lr", "steepest"]
 
+DEFAULT = "unet"
+"""The recipe where none is named."""
 PICTURES = (".png", ".svg")
 ROWS = 12
 """Lines of the table."""
@@ -79,7 +81,6 @@ def find_lr(
     from atrous.training.range_test import range_test
     from atrous.workflows.prepare import check_sections, open_inputs, prepare
     from atrous.workflows.stages import split_stages
-    from atrous.workflows.train import DEFAULT
 
     target = None if out is None else Path(out)
     if target is not None and target.suffix.lower() not in PICTURES:

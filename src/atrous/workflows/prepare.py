@@ -59,11 +59,14 @@ def check_sections(recipe: "Recipe") -> None:
     Raises:
         RecipeError: naming the entry that does not fit.
     """
-    from atrous.inference import read_refine
+    from atrous.inference import read_clean, read_refine
+    from atrous.workflows.tune_after import read_tune
 
     _model_section(recipe)
     _task_section(recipe)
     read_refine(recipe.section("refine"), place=recipe.place / "refine", error=RecipeError)
+    read_clean(recipe.section("clean"), place=recipe.place / "clean", error=RecipeError)
+    read_tune(recipe)
 
 
 def open_inputs(data: str | Path, recipe: "Recipe", out: Path, classes: str | Path | None) -> Inputs:

@@ -97,7 +97,7 @@ def begin(out: Path, recipe: "Recipe", told: dict[str, Any]) -> None:
         return
     texts = {
         "run.json": json.dumps({key: value and str(value) for key, value in told.items()}),
-        "recipe.yaml": recipe.to_yaml(),
+        "recipe.yaml": recipe.text or recipe.to_yaml(),
         "environment.json": json.dumps(describe_machine()),
     }
     for name, text in texts.items():
@@ -129,7 +129,9 @@ def _run(
     name: str = "",
 ) -> Run:
     """Train, and make of the best weights what people use."""
+    from atrous.bundle import update_bundle
     from atrous.training.fitting import follow_plan
+    from atrous.workflows.tune_after import tune_after
 
     result = follow_plan(job.plan, out, resume=resume, watch=inputs.check.watch)
     stages = (*before, _part(name, result)) if before else ()
@@ -144,9 +146,10 @@ def _run(
     if result.best is not None:
         figures["val_mean_iou"] = result.best
     bundle = _save(job, inputs, out, figures)
+    chosen = tune_after(bundle, inputs, job.recipe)
     evaluation = _evaluate(inputs, bundle, out) if evaluate else None
     if evaluation is not None:
-        _save(job, inputs, out, {**figures, evaluation.split: evaluation.summary})
+        update_bundle(bundle, sections=chosen, metrics={evaluation.split: evaluation.summary})
     if evaluate:
         from atrous.workflows.report import report
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "train"]
 
-DEFAULT = "unet"
-"""The recipe where none is named."""
+UNNAMED = "configured"
+"""What a recipe is called that nobody named."""
 
 
 def train(
@@ -37,8 +37,9 @@ def train(
 
     Args:
         data: a data folder.
-        recipe: a recipe's name or file; "unet" where None, or on resuming the run's own.
-        out: folder of the run; runs/DATA-RECIPE where None.
+        recipe: a recipe's name or file. Where None, one is made from the data, see `workflows.configure`; on resuming
+            it is the run's own.
+        out: folder of the run; runs/DATA-RECIPE where None, and runs/DATA-configured without a recipe.
         overrides: "KEY=VALUE" entries of the recipe.
         resume: go on with the run in `out`, to exactly the weights of a run that was never interrupted.
         from_bundle: a bundle, a run or a Hub id whose weights to start from, where names and shapes fit; or a file or
@@ -59,12 +60,15 @@ def train(
     """
     from atrous.training.distributed import join, wait_for_all
 
-    folder_name, name = Path(data).resolve().name, Path(recipe or DEFAULT).stem
+    folder_name, name = Path(data).resolve().name, Path(recipe or UNNAMED).stem
     out = Path(out) if out is not None else Path("runs") / f"{folder_name}-{name}"
     join()
     told = _told(out, resume)
     count = _folds(folds, told, out)
-    chosen = _choose_recipe(recipe, overrides, out, budget=budget, folds=count or 1)
+    if recipe is None and not (out / "recipe.yaml").is_file():
+        chosen, count = _make_recipe(data, overrides, budget=budget, folds=count, classes=classes)
+    else:
+        chosen = _choose_recipe(recipe, overrides, out, budget=budget, folds=count or 1)
     given: dict[str, Any] = {
         "classes": classes or told.get("classes"),
         "start": from_bundle or told.get("from"),
@@ -112,6 +116,21 @@ def _folds(given: int | None, told: dict[str, Any], out: Path) -> int | None:
     return before
 
 
+def _make_recipe(
+    data: str | Path, overrides: Sequence[str], *, budget: str | None, folds: int | None, classes: str | Path | None
+) -> tuple["Recipe", int | None]:
+    """A recipe from the data, and the number of folds."""
+    from atrous.training.options import parse_budget
+    from atrous.workflows.configure import configure
+
+    seconds = parse_budget(budget)
+    made = configure(data, overrides=overrides, budget=seconds and seconds / (folds or 1), classes=classes)
+    if folds is None and made.folds is not None:  # the folds share the time
+        count = made.folds
+        return configure(data, overrides=overrides, budget=made.seconds / count, classes=classes).recipe, count
+    return made.recipe, folds
+
+
 def _choose_recipe(
     recipe: str | Path | None, overrides: Sequence[str], out: Path, *, budget: str | None, folds: int
 ) -> "Recipe":
@@ -120,7 +139,7 @@ def _choose_recipe(
     from atrous.training.options import parse_budget
 
     own = out / "recipe.yaml"
-    name = own if recipe is None and own.is_file() else recipe or DEFAULT
+    name = recipe or own
     chosen = load_recipe(name, overrides)
     if seconds := parse_budget(budget):  # every stage of every fold gets as much as the others
         trainings = folds * len(chosen.section("stages") or [None])

@@ -1,0 +1,124 @@
+"""Which network: candidates for the kind of objects, and the richest of them that the time is enough for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from atrous.configure.facts import Facts
+from atrous.configure.machine import Machine
+
+__all__ = ["Candidate", "batch_for", "candidates", "crop_for", "pick"]
+
+THIN = 9.0
+"""Parts narrower than this many pixels are lost by a network whose finest joined map has half the resolution."""
+PIXELS_WANTED = 2.5e8
+"""Training pixels that a network should see at least, for its width to pay: about 4000 crops of 256 pixels."""
+MEMORY_SHARE = 0.5
+"""Of the free memory, at most this much for one training step."""
+WORKING = 3.0
+"""A step's peak against the activations that it keeps: gradients, work space, the optimiser's state."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network that might do.
+
+    Attributes:
+        model: its section in a recipe.
+        words: what it is, for people.
+    """
+
+    model: Mapping[str, Any]
+    words: str
+
+
+def candidates(facts: Facts) -> list[Candidate]:
+    """Networks for these images, the cheapest first.
+
+    Encoders made for classification begin by halving the image twice and spend their time on coarse maps: much for
+    little time. Where what is sought is only a few pixels wide, networks that keep the full resolution see it better.
+    """
+    encoders = [
+        Candidate(
+            {"name": "unet", "encoder": f"resnet{depth}"}, f"a U-Net on a ResNet-{depth}, which finds context quickly"
+        )
+        for depth in (18, 34)
+    ]
+    if facts.thinnest.width >= THIN:
+        return encoders
+    return [
+        encoders[0],
+        *(
+            Candidate(
+                {"name": "attention_unet", "width": width},
+                f"a U-Net with gates that keeps the full resolution, {width} channels wide",
+            )
+            for width in (16, 32)
+        ),
+    ]
+
+
+def crop_for(facts: Facts, machine: Machine) -> tuple[int, int]:
+    """Height and width of the crops: whole images where they are small, else room for several objects.
+
+    A crop shows at least about eight widths of what is widest besides the commonest class; more costs time that many
+    different crops use better, which on a processor is scarce.
+    """
+    commonest = max(facts.classes, key=lambda each: each.share)
+    widest = max((each.width for each in facts.classes if each is not commonest), default=0.0)
+    least, most = (192, 320) if machine.device == "cpu" else (256, 512)
+    side = min(max(round(8 * widest / 32) * 32, 256), most)
+    height, width = (min(side, _multiple(length)) for length in facts.size)
+    if max(facts.size) <= most:  # the whole image
+        height, width = (_multiple(length) for length in facts.size)
+    return max(height, min(least, _multiple(facts.size[0]))), max(width, min(least, _multiple(facts.size[1])))
+
+
+def batch_for(facts: Facts, machine: Machine, crop: tuple[int, int], memory: int) -> int:
+    """Crops in a batch: about as many pixels as eight crops of 256 have, fewer where the memory is short.
+
+    Args:
+        facts: of the data.
+        machine: of the training.
+        crop: height and width.
+        memory: bytes that one crop keeps between forward and backward.
+    """
+    wanted = 8 * 256 * 256 if machine.device == "cpu" else 16 * 256 * 256
+    most = int(MEMORY_SHARE * machine.memory / max(WORKING * memory, 1))
+    batch = min(round(wanted / (crop[0] * crop[1])), most, max(2 * facts.train, 2), 32)
+    return max(batch, 1)
+
+
+def pick(
+    measured: Sequence[tuple[Candidate, float]], *, pixels: int, seconds: float, fewest: float = PIXELS_WANTED
+) -> tuple[int, str]:
+    """The richest network that still sees enough pixels in the time, and why.
+
+    Args:
+        measured: candidates, the cheapest first, with the seconds of a step.
+        pixels: of a batch.
+        seconds: that there are to train.
+        fewest: pixels that it should see.
+
+    Returns:
+        Its position, and a reason in words.
+
+    Example:
+        >>> small, large = Candidate({"name": "unet"}, "small"), Candidate({"name": "hrnet"}, "large")
+        >>> pick([(small, 0.1), (large, 1.0)], pixels=1000, seconds=100, fewest=5e5)
+        (0, '1000 steps in the time; large would take 100')
+        >>> pick([(small, 0.1), (large, 1.0)], pixels=1000, seconds=600, fewest=5e5)
+        (1, '600 steps in the time')
+    """
+    enough = [at for at, (_, pace) in enumerate(measured) if seconds / pace * pixels >= fewest]
+    chosen = max(enough, default=0)
+    words = f"{seconds / measured[chosen][1]:.0f} steps in the time"
+    if chosen + 1 < len(measured):
+        richer, pace = measured[chosen + 1]
+        words += f"; {richer.words} would take {seconds / pace:.0f}"
+    return chosen, words
+
+
+def _multiple(length: int) -> int:
+    """The next multiple of 32."""
+    return -(-length // 32) * 32

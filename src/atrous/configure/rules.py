@@ -1,0 +1,180 @@
+"""What follows from the facts, entry by entry, each with its reason."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from atrous.configure.facts import Facts
+from atrous.configure.machine import Machine
+
+__all__ = ["Choice", "choose"]
+
+HAS_UP = 0.25
+"""From this difference between top and bottom on, pictures have an up, and are not turned."""
+RARE = 5.0
+"""A class that is so many times rarer than the commonest needs weight in the loss."""
+SELDOM = 0.02
+"""A class with a smaller share of the pixels than this is looked for when crops are drawn."""
+FEW = 12
+"""Training images, up to which folds are worth their time."""
+FOLDS = 5
+STEPS_PER_FOLD = 1500
+"""Fewer than this, and a fold's network would be worse than one network of all the time."""
+LONG = 4000
+"""Steps from which the average of the weights may reach further back."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One entry of a recipe.
+
+    Attributes:
+        key: where it stands, such as "data.crop".
+        value: plain YAML.
+        why: the reason, from the data.
+    """
+
+    key: str
+    value: Any
+    why: str
+
+
+def choose(
+    facts: Facts,
+    machine: Machine,
+    *,
+    model: Mapping[str, Any],
+    model_why: str,
+    crop: tuple[int, int],
+    batch: int,
+    steps: int,
+    budget: str,
+) -> tuple[Choice, ...]:
+    """All entries of a recipe, in their order.
+
+    Args:
+        facts: of the data.
+        machine: of the training.
+        model: the section of the network.
+        model_why: why this one.
+        crop: height and width.
+        batch: crops in a batch.
+        steps: that are expected in the time.
+        budget: the time, as a recipe says it.
+    """
+    side: Any = crop[0] if crop[0] == crop[1] else list(crop)
+    height, width = facts.size
+    whole = crop[0] >= height and crop[1] >= width
+    parts = [
+        Choice("model", dict(model), model_why),
+        Choice(
+            "data.crop", side, f"{'whole images' if whole else 'parts'} of {height} x {width} pixels; {_widths(facts)}"
+        ),
+        Choice("data.batch_size", batch, f"{batch * crop[0] * crop[1] / 1e6:.1f} megapixels a step fit the memory"),
+        _augment(facts, crop),
+        _task(facts),
+        Choice("optimizer", {"name": "adamw", "lr": _rate(model), "weight_decay": 0.01}, "from random weights"),
+        Choice("schedule", {"name": "one_cycle"}, "up and down once, whatever the length of the run turns out to be"),
+        Choice(
+            "training.budget", budget, f"about {steps} steps, {_passes(facts, crop, batch, steps)} on {machine.name}"
+        ),
+        Choice("training.clip", 5.0, "no single batch may throw the weights off"),
+        Choice(
+            "training.ema",
+            0.998 if steps >= LONG else 0.99,
+            f"the average over about the last {500 if steps >= LONG else 100} steps is validated and kept",
+        ),
+    ]
+    if facts.val and not facts.overlapping:
+        parts.append(_tune(facts))
+    if facts.train * facts.size[0] * facts.size[1] * facts.channels < machine.memory // 20:
+        parts.insert(3, Choice("data.cache", "memory", "the images are small enough to be decoded once"))
+    return tuple(parts)
+
+
+def folds(facts: Facts, *, steps: int, own_split: bool) -> int | None:
+    """How many networks to train on other divisions of the images; None for one network.
+
+    Few images leave a validation that says little, and folds use each image for both. They cost as many trainings.
+    """
+    enough = steps / FOLDS >= STEPS_PER_FOLD
+    return FOLDS if not own_split and FOLDS <= facts.train + facts.val <= FEW and enough else None
+
+
+def _augment(facts: Facts, crop: tuple[int, int]) -> Choice:
+    """Transforms: what may change in pictures like these without changing what they show."""
+    steps: list[dict[str, Any]] = []
+    why: list[str] = []
+    up = facts.upness >= HAS_UP
+    if up:
+        low = min(max(round(0.85 * min(crop) / max(min(facts.size), 1), 1), 0.5), 0.9)
+        steps.append({"name": "random_scale", "low": low, "high": 1.2 if low < 0.8 else 1.4})
+        why.append(f"photographs have an up (top and bottom differ by {facts.upness:.2f}) and things near and far")
+    else:
+        steps.append({"name": "random_scale", "low": 0.8, "high": 1.25})
+        why.append(f"no up (top and bottom differ by {facts.upness:.2f}): turned and mirrored; sizes are what they are")
+    if not up and facts.channels == 1:
+        steps.append({"name": "elastic", "sigma": 10})
+        why.append("tissue bends")
+    if _seldom(facts):
+        name = facts.rarest.name
+        background = max(range(len(facts.classes)), key=lambda k: facts.classes[k].share)
+        side: Any = crop[0] if crop[0] == crop[1] else list(crop)
+        steps.append({"name": "foreground_crop", "size": side, "p": 0.5, "background": background})
+        why.append(f"half of the crops are drawn so that they show an object: {name} is {facts.rarest.share:.1%}")
+    if not up:
+        steps += [{"name": "rotate90"}] if crop[0] == crop[1] else [{"name": "vertical_flip"}]
+    steps.append({"name": "horizontal_flip"})
+    if facts.channels == 3 and facts.kind == "uint8":
+        strong = facts.brightness > 0.5
+        steps.append({"name": "color_jitter", **({"brightness": 0.4, "contrast": 0.4} if strong else {})})
+        if strong:
+            why.append("brightness differs much between the images")
+    else:
+        steps.append({"name": "intensity"})
+    return Choice("data.augment", steps, "; ".join(why))
+
+
+def _task(facts: Facts) -> Choice:
+    """The task and its losses."""
+    if facts.overlapping:
+        return Choice(
+            "task",
+            {"name": "multilabel", "loss": ["binary_cross_entropy", "binary_dice"]},
+            "a pixel may belong to several classes",
+        )
+    cross: Any = {"name": "cross_entropy"}
+    why = "every pixel is one class; Dice looks at whole regions"
+    if facts.imbalance > RARE and len(facts.classes) > 2:
+        cross["weights"] = "enet"
+        rarest, times = facts.rarest, facts.imbalance
+        why += f"; {rarest.name} is {times:.0f} times rarer than the commonest class, so classes are weighed"
+    return Choice("task", {"name": "segmentation", "loss": [cross, {"name": "dice"}]}, why)
+
+
+def _tune(facts: Facts) -> Choice:
+    """What is chosen by the validation images after the training."""
+    if facts.upness >= HAS_UP and facts.channels == 3:
+        return Choice("tune", ["crf", "min_size"], "photographs: edges of colours are often edges of things")
+    return Choice("tune", ["min_size"], "how small a part may be is seen in the validation images")
+
+
+def _seldom(facts: Facts) -> bool:
+    """Whether crops at random would often show the commonest class alone."""
+    common = max(each.share for each in facts.classes)
+    return common > 0.9 and facts.rarest.share < SELDOM and not facts.overlapping
+
+
+def _rate(model: Mapping[str, Any]) -> float:
+    return 2.0e-3 if model["name"] == "attention_unet" else 1.5e-3
+
+
+def _widths(facts: Facts) -> str:
+    thin = facts.thinnest
+    return f"the narrowest parts, {thin.name}, are about {thin.width:.0f} pixels wide"
+
+
+def _passes(facts: Facts, crop: tuple[int, int], batch: int, steps: int) -> str:
+    area: Sequence[int] = facts.size
+    passes = steps * batch * crop[0] * crop[1] / max(facts.train * area[0] * area[1], 1)
+    return f"{passes:.0f} times over all training pixels"

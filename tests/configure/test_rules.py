@@ -1,0 +1,106 @@
+"""What follows from the facts."""
+
+from dataclasses import replace
+
+import pytest
+
+from atrous.configure import Candidate, ClassFacts, Facts, Machine, candidates, choose, pick, values
+from atrous.configure.network import batch_for, crop_for
+from atrous.configure.rules import folds
+
+CPU = Machine("cpu", 2, 8 << 30, "2 processor cores")
+CELLS = Facts(
+    train=20, val=4, size=(512, 512), largest=(512, 512), sizes=1, channels=1, kind="uint8",
+    classes=(ClassFacts("membrane", 0.23, 1, 5.6), ClassFacts("cell", 0.77, 1, 18.5)),
+    overlapping=False, instances=False, touching=0, objects=0, upness=0.02, brightness=0.2, looked=20,
+)  # fmt: skip
+STREET = replace(
+    CELLS, train=367, val=101, size=(360, 480), channels=3, upness=0.98,
+    classes=(ClassFacts("road", 0.6, 1, 100), ClassFacts("car", 0.39, 1, 40), ClassFacts("pole", 0.01, 1, 12)),
+)  # fmt: skip
+
+
+def chosen(facts, machine=CPU, **given):
+    options = {"model": {"name": "unet"}, "model_why": "", "crop": (256, 256), "batch": 8, "steps": 1000} | given
+    return values(choose(facts, machine, budget="600s", **options))
+
+
+def names(recipe):
+    return [step["name"] for step in recipe["data"]["augment"]]
+
+
+def test_pictures_without_an_up_are_turned():
+    assert "rotate90" in names(chosen(CELLS))
+    assert "rotate90" not in names(chosen(STREET))
+    assert "vertical_flip" in names(chosen(CELLS, crop=(256, 320)))
+    assert all("horizontal_flip" in names(chosen(facts)) for facts in (CELLS, STREET))
+
+
+def test_colours_are_changed_in_colour_images_alone():
+    assert "intensity" in names(chosen(CELLS))
+    assert "color_jitter" in names(chosen(STREET))
+    assert "intensity" in names(chosen(replace(STREET, kind="uint16")))
+    strong = next(s for s in chosen(replace(STREET, brightness=0.9))["data"]["augment"] if s["name"] == "color_jitter")
+    assert strong["brightness"] > 0.2
+
+
+def test_rare_classes_get_weight():
+    loss = chosen(STREET)["task"]["loss"]
+    assert loss[0] == {"name": "cross_entropy", "weights": "enet"}
+    assert "weights" not in chosen(CELLS)["task"]["loss"][0]
+
+
+def test_seldom_classes_are_looked_for():
+    seldom = (ClassFacts("soil", 0.93, 1, 180), ClassFacts("weed", 0.06, 1, 14), ClassFacts("crop", 0.01, 1, 12))
+    step = next(s for s in chosen(replace(STREET, classes=seldom))["data"]["augment"] if s["name"] == "foreground_crop")
+    assert step["background"] == 0
+    assert "foreground_crop" not in names(chosen(STREET))
+
+
+def test_classes_that_overlap_are_decided_apart():
+    assert chosen(replace(CELLS, overlapping=True))["task"]["name"] == "multilabel"
+    assert "tune" not in chosen(replace(CELLS, overlapping=True))
+
+
+def test_a_crf_is_tried_on_photographs_alone():
+    assert chosen(STREET)["tune"] == ["crf", "min_size"]
+    assert chosen(CELLS)["tune"] == ["min_size"]
+    assert "tune" not in chosen(replace(CELLS, val=0))
+
+
+def test_the_average_reaches_further_back_in_long_runs():
+    assert chosen(CELLS, steps=900)["training"]["ema"] < chosen(CELLS, steps=9000)["training"]["ema"] < 1
+
+
+def test_only_small_sets_are_kept_decoded():
+    assert chosen(CELLS)["data"]["cache"] == "memory"
+    assert "cache" not in chosen(replace(CELLS, train=100_000))["data"]
+
+
+def test_thin_parts_ask_for_full_resolution():
+    assert {each.model["name"] for each in candidates(CELLS)} == {"unet", "attention_unet"}
+    assert {each.model["name"] for each in candidates(STREET)} == {"unet"}
+
+
+@pytest.mark.parametrize(("size", "crop"), [((512, 512), (256, 256)), ((96, 128), (96, 128)), ((300, 310), (320, 320))])
+def test_small_images_are_taken_whole(size, crop):
+    assert crop_for(replace(CELLS, size=size), CPU) == crop
+
+
+def test_a_batch_fits_the_memory():
+    assert batch_for(CELLS, CPU, (256, 256), 1 << 20) == 8
+    assert batch_for(CELLS, replace(CPU, memory=1 << 30), (256, 256), 100 << 20) == 1
+    assert batch_for(replace(CELLS, train=2), CPU, (64, 64), 1) == 4
+
+
+def test_the_richest_network_that_sees_enough():
+    found = [(Candidate({"name": str(pace)}, ""), pace) for pace in (0.1, 0.5, 5.0)]
+    assert [pick(found, pixels=1000, seconds=s, fewest=1e6)[0] for s in (10, 100, 600, 6000)] == [0, 0, 1, 2]
+
+
+def test_folds_are_for_few_images_and_much_time():
+    few = replace(CELLS, train=8, val=2)
+    assert folds(few, steps=20_000, own_split=False) == 5
+    assert folds(few, steps=20_000, own_split=True) is None
+    assert folds(few, steps=1000, own_split=False) is None
+    assert folds(CELLS, steps=20_000, own_split=False) is None

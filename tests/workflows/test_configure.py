@@ -1,0 +1,83 @@
+"""Training without a recipe."""
+
+import numpy as np
+import pytest
+
+from atrous.errors import RecipeError
+from atrous.recipe import load_recipe, make_recipe
+from atrous.workflows import train
+from atrous.workflows.configure import configure
+from atrous.workflows.tune_after import _Sample, _tune_crf, _tune_min_size, read_tune
+
+SMALL = ["model={name: unet2015, width: 2}", "data.workers=0", "training.device=cpu", "data.crop=64"]
+
+
+@pytest.fixture(scope="module")
+def made(data):
+    return configure(data, overrides=SMALL, budget=30.0)
+
+
+def test_the_text_reads_back_as_the_values(made, tmp_path):
+    (tmp_path / "r.yaml").write_text(made.recipe.text)
+    assert load_recipe(tmp_path / "r.yaml").values == made.recipe.values
+
+
+def test_the_command_line_takes_the_place_of_what_was_chosen(made):
+    assert made.recipe.values["model"] == {"name": "unet2015", "width": 2}
+    assert made.recipe.values["data"]["crop"] == 64
+    assert "# as the command line says\n  crop: 64" in made.recipe.text
+    assert "workers: 0" in made.recipe.text
+
+
+def test_measuring_is_part_of_the_budget(made):
+    assert 10 < float(made.recipe.values["training"]["budget"].rstrip("s")) < 30
+
+
+def test_a_run_follows_the_recipe_keeps_its_reasons_and_is_resumed(data, tmp_path, capsys):
+    run = train(data, out=tmp_path / "run", overrides=[*SMALL, "training.max_steps=4"])
+    text = (run.out / "recipe.yaml").read_text()
+    assert text.startswith("# A recipe for")
+    assert "no recipe was named" in capsys.readouterr().err
+    assert run.steps == 4
+    assert (run.out / "report.html").is_file()
+    again = train(data, out=tmp_path / "run", resume=True)
+    assert not again.trained
+    assert "no recipe was named" not in capsys.readouterr().err
+
+
+def test_a_wrong_override_is_an_error_before_anything_is_measured(data):
+    for wrong in ("data.crop=small", "data.batch_size=x", "modl=unet"):
+        with pytest.raises(RecipeError):
+            configure(data, overrides=[wrong], budget=10.0)
+
+
+def test_tune_names_what_can_be_tuned():
+    assert read_tune(make_recipe({"tune": ["crf"]}, source="x")) == ["crf"]
+    assert read_tune(make_recipe({}, source="x")) == []
+    for wrong in (["crff"], 3, [{}]):
+        with pytest.raises(RecipeError, match="tune"):
+            read_tune(make_recipe({"tune": wrong}, source="x"))
+
+
+def speckled(share: float) -> list[_Sample]:
+    rng = np.random.default_rng(0)
+    truth = np.zeros((120, 160), np.uint8)
+    truth[30:90, 40:120] = 1
+    decided = np.where(rng.random(truth.shape) < share, 1 - truth, truth)
+    scores = np.stack([1 - decided, decided]).astype(np.float32) * 0.6 + 0.2
+    image = (60 + 120 * truth[..., None] + rng.normal(0, 4, (*truth.shape, 3))).clip(0, 255).astype(np.uint8)
+    return [_Sample(scores, image, truth)]
+
+
+def test_speckles_are_cleaned_away_only_where_there_are_some():
+    _, section = _tune_min_size(speckled(0.02), 2)
+    assert section["clean"]["min_size"] >= 8
+    assert _tune_min_size(speckled(0), 2)[1] == {}
+
+
+def test_a_crf_is_kept_only_where_it_helps():
+    refined, section = _tune_crf(speckled(0.1), 2)
+    assert section["refine"]["name"] == "crf"
+    assert (refined[0].scores.argmax(0) == refined[0].truth).mean() > 0.99
+    samples = speckled(0)
+    assert _tune_crf(samples, 2) == (samples, {})
