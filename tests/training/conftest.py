@@ -44,6 +44,9 @@ class Task:
     def scores(self, outputs: dict[str, Tensor]) -> Tensor:
         return outputs["out"].float().softmax(1)
 
+    def decide(self, scores: Tensor) -> Tensor:
+        return scores.argmax(1)
+
     def metrics(self) -> ConfusionMatrix:
         return ConfusionMatrix(2)
 

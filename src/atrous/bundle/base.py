@@ -47,7 +47,7 @@ class Bundle:
         path: the folder.
         model: in evaluation mode, with its weights.
         task: the task's section, {"name": ..., its arguments}.
-        class_names: one per map.
+        class_names: one per class.
         colors: of the classes, 0..255 per channel.
         kind: what the images' numbers are: "uint8", "uint16" or "float32".
         channels: of the images.
@@ -67,7 +67,7 @@ class Bundle:
 
 
 def check_classes(names: Sequence[str], colors: Sequence[Color], num_classes: int, path: Path) -> None:
-    """Raise BundleError unless there is one distinct name and one colour per class."""
+    """Raise BundleError unless there is one distinct name and one colour per class that the model decides."""
     if len(names) != num_classes:
         raise BundleError(
             f"{path}: {len(names)} class names ({', '.join(map(str, names[:8]))}) for a model of {num_classes} "

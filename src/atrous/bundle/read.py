@@ -27,7 +27,7 @@ from atrous.errors import AtrousError, BundleError
 from atrous.models import MODELS, DenseModel, create_model
 from atrous.recipe import read_yaml
 from atrous.tables import Place, describe_value, read_section
-from atrous.tasks import TASKS
+from atrous.tasks import TASKS, extra_maps
 from atrous.types import KINDS
 
 __all__ = ["load_bundle"]
@@ -51,7 +51,8 @@ def load_bundle(path: str | Path, *, device: str | torch.device = "cpu") -> Bund
     read_section(
         TASKS, task, kind="task", place=place / "task", given=("num_classes", "frequencies"), error=BundleError
     )
-    model = _build(values.get("model"), place / "model", num_classes=len(names), channels=channels)
+    maps = len(names) + extra_maps(task or "segmentation")
+    model = _build(values.get("model"), place / "model", num_classes=maps, channels=channels)
     _load_weights(model, _file(folder, WEIGHTS))
     metrics = _read_json(folder / METRICS) if (folder / METRICS).is_file() else {}
     return Bundle(

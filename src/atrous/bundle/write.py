@@ -31,7 +31,7 @@ from atrous.errors import BundleError
 from atrous.models import DenseModel
 from atrous.recipe import SECTIONS, Recipe, write_yaml
 from atrous.tables import Place, read_section
-from atrous.tasks import TASKS
+from atrous.tasks import TASKS, extra_maps
 from atrous.types import KINDS
 
 __all__ = ["save_bundle", "update_bundle"]
@@ -57,7 +57,7 @@ def save_bundle(
         path: the folder to write.
         model: made by `create_model`.
         task: a key of `TASKS`, or {"name": ..., its arguments}; a name alone takes its arguments from `recipe`.
-        class_names: one per map of the model, all different.
+        class_names: one per class that the model decides, all different.
         colors: red, green and blue of each class; a set of distinct ones where None.
         kind: what the images' numbers are: "uint8", "uint16" or "float32".
         recipe: the recipe of the training; its model and input are written from the model and the arguments above.
@@ -76,7 +76,6 @@ def save_bundle(
     names = tuple(class_names)
     colors = tuple(read_color(color, path) for color in colors) if colors is not None else _default_colors(names)
     place = Place(str(path))
-    check_classes(names, colors, model.num_classes, path)
     if kind not in KINDS:
         raise BundleError(f"{path}: kind is {kind!r}, but images are one of {', '.join(KINDS)}.")
     values = dict(recipe.values if isinstance(recipe, Recipe) else recipe or {})
@@ -87,6 +86,7 @@ def save_bundle(
     read_section(
         TASKS, section, kind="task", place=place / "task", given=("num_classes", "frequencies"), error=BundleError
     )
+    check_classes(names, colors, model.num_classes - extra_maps(section), path)
     arguments = {key: value for key, value in spec.arguments.items() if key not in FROM_ELSEWHERE}
     values |= {"model": {"name": spec.name, **arguments}, "task": section}
     values["input"] = {"kind": kind, "channels": model.in_channels}

@@ -15,6 +15,8 @@ RARE = 5.0
 """A class that is so many times rarer than the commonest needs weight in the loss."""
 SELDOM = 0.02
 """A class with a smaller share of the pixels than this is looked for when crops are drawn."""
+TOUCHING = 0.1
+"""From this share of touching objects on, they are told apart by a border."""
 FEW = 12
 """Training images, up to which folds are worth their time."""
 FOLDS = 5
@@ -64,7 +66,7 @@ def choose(
     """
     side: Any = crop[0] if crop[0] == crop[1] else list(crop)
     height, width = facts.size
-    whole = crop[0] >= height and crop[1] >= width
+    whole, task = crop[0] >= height and crop[1] >= width, _task(facts)
     parts = [
         Choice("model", dict(model), model_why),
         Choice(
@@ -72,7 +74,7 @@ def choose(
         ),
         Choice("data.batch_size", batch, f"{batch * crop[0] * crop[1] / 1e6:.1f} megapixels a step fit the memory"),
         _augment(facts, crop),
-        _task(facts),
+        task,
         Choice("optimizer", {"name": "adamw", "lr": _rate(model), "weight_decay": 0.01}, "from random weights"),
         Choice("schedule", {"name": "one_cycle"}, "up and down once, whatever the length of the run turns out to be"),
         Choice(
@@ -85,7 +87,7 @@ def choose(
             f"the average over about the last {500 if steps >= LONG else 100} steps is validated and kept",
         ),
     ]
-    if facts.val and not facts.overlapping:
+    if facts.val and task.value["name"] == "segmentation":
         parts.append(_tune(facts))
     if facts.train * facts.size[0] * facts.size[1] * facts.channels < machine.memory // 20:
         parts.insert(3, Choice("data.cache", "memory", "the images are small enough to be decoded once"))
@@ -142,6 +144,12 @@ def _task(facts: Facts) -> Choice:
             "task",
             {"name": "multilabel", "loss": ["binary_cross_entropy", "binary_dice"]},
             "a pixel may belong to several classes",
+        )
+    if facts.instances and facts.touching > TOUCHING:
+        return Choice(
+            "task",
+            {"name": "instances", "loss": [{"name": "cross_entropy"}, {"name": "dice"}]},
+            f"objects are numbered, and {facts.touching:.0%} of them touch another: the border between them is learnt",
         )
     cross: Any = {"name": "cross_entropy"}
     why = "every pixel is one class; Dice looks at whole regions"

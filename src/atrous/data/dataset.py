@@ -95,14 +95,16 @@ class FolderDataset(Dataset[Sample]):
     def draw(self, index: int, rng: np.random.Generator) -> Sample:
         """An item to augment: as a whole, or of a large image a region anywhere in it, each place as likely.
 
-        A number is drawn for each side whatever the image, so that what follows does not depend on its size.
+        A number is drawn for each side whatever the image, so that what follows does not depend on its size. Image and
+        mask may be bytes, as they are stored: `compose` takes them so, and `transforms.in_full` turns them into the
+        numbers of an item.
         """
         places = rng.random(2)
         if self.region is None:
-            return self[index]
+            return _stored(index, *self._read(index))
         size = self.size(index)
         if size[0] * size[1] * self.folder.channels <= LARGE:
-            return self[index]
+            return _stored(index, *self._read(index))
         sides = []
         for length, side, place in zip(size, self.region, places, strict=True):
             start = int(place * (max(length - side, 0) + 1))
@@ -119,6 +121,21 @@ class FolderDataset(Dataset[Sample]):
         if self._cache is not None:
             self._cache.put(index, raster.array, mask, instances)
         return raster.array, mask, instances
+
+
+def _stored(index: int, image: np.ndarray, mask: np.ndarray | None, instances: np.ndarray | None) -> Sample:
+    """Arrays as tensors that share their memory; transforms leave what they are given as it is."""
+    # torch cannot do much with 16 bits unsigned.
+    sample: Sample = {
+        "image": torch.from_numpy(image.astype(np.float32) if image.dtype == np.uint16 else image).permute(2, 0, 1),
+        "index": torch.tensor(index),
+    }
+    if mask is not None:
+        sample["mask"] = torch.from_numpy(mask)
+    if instances is not None:
+        kept = instances.dtype in (np.uint8, np.int32, np.int64)
+        sample["instances"] = torch.from_numpy(instances if kept else instances.astype(np.int64))
+    return sample
 
 
 def _sample(index: int, image: np.ndarray, mask: np.ndarray | None, instances: np.ndarray | None) -> Sample:

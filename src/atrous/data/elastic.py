@@ -33,7 +33,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32, Int, Num
 from torch import Tensor
 
 __all__ = [
@@ -188,7 +188,7 @@ def gaussian_weights(sigma: float) -> Float32[np.ndarray, " N"]:
     return weights
 
 
-def warp_image(image: Float[Tensor, "C H W"], positions: Positions) -> Float[Tensor, "C h w"]:
+def warp_image(image: Num[Tensor, "C H W"], positions: Positions) -> Float[Tensor, "C h w"]:
     """Read `image` bilinearly at `positions`; outside it continues as its mirror image.
 
     Example:
@@ -198,7 +198,7 @@ def warp_image(image: Float[Tensor, "C H W"], positions: Positions) -> Float[Ten
     """
     out = np.empty((image.shape[0], *positions.y.shape), np.float32)
     # Plane by plane: any number of channels, and no turn to channels-last and back, which costs as much as a plane.
-    for plane, target in zip(image.to(torch.float32).numpy(), out, strict=True):
+    for plane, target in zip(image.numpy(), out, strict=True):
         _remap(plane, positions, cv2.INTER_LINEAR, target)
     return torch.from_numpy(out)
 
@@ -213,7 +213,7 @@ def warp_labels(labels: Int[Tensor, "H W"], positions: Positions) -> Int[Tensor,
 def _remap(plane: np.ndarray, positions: Positions, interpolation: int, out: np.ndarray) -> None:
     # OpenCV because torchvision's `elastic` needs about a second for what takes milliseconds here, and its warps
     # do not mirror.
-    plane = np.ascontiguousarray(plane)
+    plane = np.ascontiguousarray(plane, dtype=out.dtype)
     cv2.remap(plane, positions.x, positions.y, interpolation, dst=out, borderMode=cv2.BORDER_REFLECT_101)
 
 

@@ -104,6 +104,7 @@ class Predictor:
             if task not in TASKS:
                 raise UsageError(f"unknown task {task!r}. {did_you_mean(task, TASKS)}")
             task = TASKS[task](count)  # type: ignore[call-arg]
+        count -= task.extra_maps
         if len(class_names) != count or (colors is not None and len(colors) != count):
             given = f"{len(class_names)} class names" + (f" and {len(colors)} colors" if colors is not None else "")
             raise UsageError(f"the model decides between {count} classes, but {given} came: give one per class")

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Protocol
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from atrous.types import Outputs, Prediction, Sample
@@ -19,6 +19,7 @@ class Task(Protocol):
     Attributes:
         num_classes: maps that a network of this task has.
         ignore_index: class of the pixels that count for nothing.
+        extra_maps: how many of them stand for no class of the data, such as a border; they come last.
         pixelwise: whether `decode` looks at each pixel alone, so that tiles may be decoded one by one.
         needs_frequencies: whether the losses wait for class frequencies of the training images.
     """
@@ -26,6 +27,7 @@ class Task(Protocol):
     num_classes: int
     ignore_index: int
     pixelwise: bool
+    extra_maps: int
 
     @property
     def needs_frequencies(self) -> bool:
@@ -36,6 +38,9 @@ class Task(Protocol):
 
     def scores(self, outputs: Outputs) -> Float[Tensor, "B K H W"]:
         """Scores that may be averaged over tiles and views, float32."""
+
+    def decide(self, scores: Float[Tensor, "B K H W"]) -> Int[Tensor, "B H W"]:
+        """The class of every pixel, quickly: what validation looks at while a network trains."""
 
     def decode(self, scores: Float[Tensor, "K H W"]) -> Prediction:
         """The decision for one image."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from atrous.errors import DataError, RecipeError, UsageError, did_you_mean
@@ -51,6 +51,7 @@ class Segmentation:
     """
 
     pixelwise = True
+    extra_maps = 0
 
     def __init__(
         self,
@@ -121,6 +122,10 @@ class Segmentation:
     def scores(self, outputs: Outputs) -> Float[Tensor, "B K H W"]:
         """Probabilities: the softmax of `out` in float32."""
         return outputs["out"].float().softmax(1)
+
+    def decide(self, scores: Float[Tensor, "B K H W"]) -> Int[Tensor, "B H W"]:
+        """The class of the highest score at every pixel."""
+        return scores.argmax(1)
 
     def decode(self, scores: Float[Tensor, "K H W"]) -> Prediction:
         """The class of the highest score at every pixel (the first of equals), and that score as confidence."""

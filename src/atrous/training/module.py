@@ -193,7 +193,7 @@ class TrainingModule(pl.LightningModule):
             outputs = self.model(part["image"])
             if not counts:
                 continue
-            self.metric.update(self.task.scores(outputs).argmax(1), part["mask"])
+            self.metric.update(self.task.decide(self.task.scores(outputs)), part["mask"])
             labelled = int((part["mask"] != self.task.ignore_index).sum())
             if labelled:  # the mean over no pixel is not a number
                 loss = torch.stack(list(self.task.losses(outputs, part).values())).sum()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atrous.errors import BundleError, DataError, UsageError, did_you_mean
+from atrous.workflows.objects import ObjectScores, score_objects, summarize_objects
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +34,9 @@ class ImageResult:
         seconds: time of the prediction, without the reading of the file.
         boundary_f1: see `atrous.metrics.boundary_f1`, mean over the classes of this image; NaN where undefined, or not
             asked for.
+        seg: see `atrous.metrics.seg_score`, over the objects of this image; NaN where they are not numbered.
+        objects: how many there are.
+        found: how many were predicted.
     """
 
     name: str
@@ -40,6 +44,9 @@ class ImageResult:
     pixel_accuracy: float
     seconds: float
     boundary_f1: float = math.nan
+    seg: float = math.nan
+    objects: int = 0
+    found: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,8 @@ class Evaluation:
         class_names: of the bundle and of the data.
         matrix: counts, rows the true class, columns the decided one, over all images.
         summary: see `atrous.metrics.summarize`; where boundaries were measured also "mean_boundary_f1", and by class
-            "boundary_f1".
+            "boundary_f1"; where objects are numbered "seg", "average_precision" (mean over the thresholds of the Data
+            Science Bowl 2018, then over images), "average_precision_50" (at one half), "objects" and "found".
         images: one result for every image, in the order of the folder.
         seconds: of all predictions together.
         notes: `device`, `precision`, `tile`: how images were cut, and `refine`: what refined them, or nothing.
@@ -107,6 +115,12 @@ class Evaluation:
         mean, accuracy = self.summary["mean_iou"], self.summary["pixel_accuracy"]
         edge = f"   boundary F1 {_score(self.summary['mean_boundary_f1'])}" if edges else ""
         lines += ["", f"mean IoU {_score(mean)}   pixel accuracy {_percent(accuracy)}{edge}"]
+        if "seg" in self.summary:
+            seg, mean, half = (self.summary[key] for key in ("seg", "average_precision", "average_precision_50"))
+            lines.append(
+                f"{self.summary['objects']} objects, {self.summary['found']} found: SEG {_score(seg)}   average "
+                f"precision {_score(mean)} (at IoU 0.5: {_score(half)})"
+            )
         if self.images:
             each = median(image.seconds for image in self.images)
             lines.append(f"{1000 * each:.0f} ms per image ({', '.join(v for v in self.notes.values() if v)})")
@@ -164,10 +178,12 @@ def evaluate(
     pairs = labelled_pairs(folder, split)
     must_agree(str(bundle), loaded, folder)
     matrix, edges, images, cuts = np.zeros((len(loaded.class_names),) * 2, dtype=np.int64), [], [], []
+    objects: list[ObjectScores] = []
     for done, pair in enumerate(pairs):
         if progress is not None:
             progress(done, len(pairs))
-        counts, edge, result = _one(predictor, pair, folder, tile, boundary=boundary)
+        counts, edge, result, single = _one(predictor, pair, folder, tile, boundary=boundary)
+        objects += [single] if single is not None else []
         matrix += counts
         edges.append(edge)
         images.append(result)
@@ -180,7 +196,7 @@ def evaluate(
         split=split,
         class_names=tuple(loaded.class_names),
         matrix=matrix.tolist(),
-        summary=_summary(matrix, edges if boundary else [], loaded.class_names),
+        summary=_summary(matrix, edges if boundary else [], loaded.class_names) | summarize_objects(objects),
         images=tuple(images),
         seconds=sum(image.seconds for image in images),
         notes=_notes(predictor, cuts),
@@ -214,14 +230,14 @@ def labelled_pairs(folder: "Folder", split: str) -> list["Pair"]:
 
 def _one(
     predictor: "Predictor", pair: "Pair", folder: "Folder", tile: int | None, *, boundary: bool
-) -> tuple[np.ndarray, "Tensor", ImageResult]:
-    """Confusion counts, the boundary F1 of the classes, and scores of one image."""
+) -> tuple[np.ndarray, "Tensor", ImageResult, ObjectScores | None]:
+    """Confusion counts, the boundary F1 of the classes, scores of one image, and how well its objects were found."""
     import torch
 
     from atrous.data.folder import read_pair
     from atrous.metrics import boundary_f1, confusion_matrix, mean_boundary_f1, mean_iou, pixel_accuracy
 
-    raster, truth, _ = read_pair(pair, folder)
+    raster, truth, instances = read_pair(pair, folder)
     assert truth is not None  # labelled_pairs has seen to it
     start = time.perf_counter()
     prediction = predictor(raster.array, tile=tile, scores=False)
@@ -232,7 +248,10 @@ def _one(
     labelled = bool(counts.sum())
     scores = (mean_iou(counts), pixel_accuracy(counts)) if labelled else (math.nan, math.nan)
     edge = boundary_f1(decided, wanted, len(predictor.class_names)) if boundary else torch.tensor([math.nan])
-    return counts.numpy(), edge, ImageResult(pair.name, *scores, seconds, mean_boundary_f1(edge[None]))
+    single = None if instances is None else score_objects(prediction, instances, truth)
+    seen = () if single is None else (single.seg, single.objects, single.found)
+    result = ImageResult(pair.name, *scores, seconds, mean_boundary_f1(edge[None]), *seen)
+    return counts.numpy(), edge, result, single
 
 
 def must_agree(bundle: str, loaded: Any, folder: "Folder") -> None:

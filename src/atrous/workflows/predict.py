@@ -32,6 +32,8 @@ class Outputs:
         uncertainty: also OUT/uncertainty/NAME, how much the passes of the view mc:N differ: as float32 TIFF the
             variance of the scores, mean over the classes; as 8-bit PNG its square root, where 255 is the largest there
             can be. `predict` sets it where that view is asked for.
+        instances: also OUT/instances/NAME, the number of each pixel's object: as 16-bit PNG, or as int32 TIFF where
+            the format is tif. `predict` sets it where the bundle tells objects apart.
         skip_existing: leave images alone whose files are all there.
     """
 
@@ -40,6 +42,7 @@ class Outputs:
     confidence: bool = False
     skip_existing: bool = False
     uncertainty: bool = False
+    instances: bool = False
 
     def files(self, out: Path, stem: str) -> list[Path]:
         """The files of one image, its mask first."""
@@ -50,6 +53,8 @@ class Outputs:
             files.append(out / "confidence" / f"{stem}.{self.format}")
         if self.uncertainty:
             files.append(out / "uncertainty" / f"{stem}.{self.format}")
+        if self.instances:
+            files.append(out / "instances" / f"{stem}.{self.format}")
         return files
 
 
@@ -102,13 +107,14 @@ def predict(
     check_tile(tile, margin)
     check_refine(refine)
     outputs = replace(outputs, uncertainty=any(view.split(":")[0] == "mc" for view in views))
-    folder = Path(out)
-    todo = _plan(find_images(images), folder, outputs)
-    if not todo:
+    folder, found = Path(out), find_images(images)
+    if not _plan(found, folder, outputs):
         return []
     from atrous.inference import Predictor
 
     predictor = Predictor.load(bundle_of(bundle), device=device, precision=precision, refine=refine)
+    outputs = replace(outputs, instances=predictor.task.extra_maps > 0)
+    todo = _plan(found, folder, outputs)
     predictor.check_views(views)
 
     def segment(image: Path) -> "Prediction":
@@ -189,6 +195,8 @@ def _write(prediction: "Prediction", image: Path, predictor: "Predictor", out: P
     for file in (mask, *others):
         file.parent.mkdir(parents=True, exist_ok=True)
     exact = outputs.format == "tif"
+    if outputs.instances and prediction.instances is not None:
+        _write_instances(others.pop(), prediction.instances, exact=exact)
     if outputs.uncertainty and prediction.uncertainty is not None:
         count, variance = len(predictor.class_names), prediction.uncertainty
         share = np.sqrt(variance / max((1 - 1 / count) / count, 1e-12)).clip(0, 1)
@@ -202,6 +210,15 @@ def _write(prediction: "Prediction", image: Path, predictor: "Predictor", out: P
     classes = prediction.classes.astype(np.uint8 if few else np.uint16)
     write_image(mask, classes, palette=list(predictor.colors) if few else None)
     return mask
+
+
+def _write_instances(path: Path, instances: np.ndarray, *, exact: bool) -> None:
+    from atrous.data import write_image
+
+    most = int(instances.max())
+    if not exact and most >= 2**16:
+        raise DataError(f"{path}: {most} objects are more than a PNG can number; write --format tif.")
+    write_image(path, instances.astype(np.int32 if exact else np.uint16))
 
 
 def _write_overlay(path: Path, image: Path, prediction: "Prediction", predictor: "Predictor") -> None:

@@ -137,7 +137,7 @@ def blank_plan(recipe: "Recipe", inputs: Inputs) -> "Plan":
     build, arguments = _task_section(recipe)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         model = _model(recipe, inputs.folder, pretrained=False)
-    return make_plan(model, build(len(inputs.folder.classes.names), **arguments), inputs.folder, recipe)
+    return make_plan(model, build(_maps(recipe, inputs.folder), **arguments), inputs.folder, recipe)
 
 
 def _model_section(recipe: "Recipe") -> dict[str, Any]:
@@ -152,12 +152,20 @@ def _task_section(recipe: "Recipe") -> tuple[Any, dict[str, Any]]:
     return recipe.named("task", TASKS, kind="task", given=("num_classes", "frequencies"), default="segmentation")
 
 
+def _maps(recipe: "Recipe", folder: "Folder") -> int:
+    """How many maps the network has: one for each class, and those that the task needs beside them."""
+    from atrous.tasks import extra_maps
+
+    _task_section(recipe)  # checks it
+    return len(folder.classes.names) + extra_maps(recipe.section("task", "segmentation"))
+
+
 def _task(recipe: "Recipe", inputs: Inputs) -> "Task":
     """The task; where its loss weighs classes by how often they occur, all training masks are read first."""
     from atrous.data import check_folder
 
     build, arguments = _task_section(recipe)
-    num_classes = len(inputs.folder.classes.names)
+    num_classes = _maps(recipe, inputs.folder)
     task: Task = build(num_classes, **arguments)
     if not task.needs_frequencies:
         return task
@@ -179,7 +187,7 @@ def _model(recipe: "Recipe", folder: "Folder", *, pretrained: bool) -> "DenseMod
     try:
         return create_model(
             recipe.section("model")["name"],
-            num_classes=len(folder.classes.names),
+            num_classes=_maps(recipe, folder),
             in_channels=folder.channels,
             **arguments,
         )

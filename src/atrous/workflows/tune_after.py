@@ -76,7 +76,11 @@ def tune_after(bundle: Path, inputs: "Inputs", recipe: "Recipe") -> dict[str, An
     names = read_tune(recipe)
     if not names or not inputs.folder.splits.get("val"):
         return {}
-    samples = _samples(Predictor.load(bundle, refine="none"), inputs.folder)
+    predictor = Predictor.load(bundle, refine="none")
+    if not predictor.task.pixelwise:
+        print("tune: what decides objects as a whole is left as it is", file=sys.stderr)
+        return {}
+    samples = _samples(predictor, inputs.folder)
     chosen: dict[str, Any] = {}
     for name in TUNED:  # in their order: cleaning comes after refining
         if name in names and samples:

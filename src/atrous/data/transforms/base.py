@@ -22,6 +22,7 @@ __all__ = [
     "check_positive",
     "check_probability",
     "check_range",
+    "in_full",
     "move",
     "need_mask",
     "with_image",
@@ -135,6 +136,21 @@ def move(
         if key in moved:
             moved[key] = act(cast(Tensor, moved[key]))
     return cast(Sample, moved)
+
+
+def in_full(sample: Sample) -> Sample:
+    """The sample in the numbers that transforms and networks take; one that has them already is shared.
+
+    Data sets hand out samples to augment as their files store them, bytes for the most part: to turn whole images into
+    float32 and whole masks into int64 takes longer than what is done to the crop that is left of them.
+    """
+    full = dict(sample)
+    full["image"] = sample["image"].to(torch.float32).contiguous()
+    for key in ("mask", "instances"):
+        if key in full:
+            labels = cast(Tensor, full[key])
+            full[key] = labels.to(torch.int64 if labels.ndim == 2 else torch.float32)
+    return cast(Sample, full)
 
 
 def with_image(sample: Sample, image: Tensor) -> Sample:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from atrous.data.transforms.base import Mixing, Source, Transform, Windowed
+from atrous.data.transforms.base import Mixing, Source, Transform, Windowed, in_full
 from atrous.data.transforms.crops import RandomCrop
 from atrous.types import Sample
 
@@ -29,16 +29,20 @@ class Compose:
         return replace(self, source=source)
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Apply all in order.
+        """Apply all in order. A crop that comes first may get a sample as it is stored, see `in_full`.
 
         Raises:
             RecipeError: if a transform needs a second sample and there is no source of them.
         """
+        if not self.transforms or not isinstance(self.transforms[0], CroppedView | RandomCrop):
+            sample = in_full(sample)
         for position, transform in enumerate(self.transforms):
             if isinstance(transform, Mixing) and self.source is not None:
                 sample = transform.mix(sample, self._second(self.source, position, rng), rng)
             else:
                 sample = transform(sample, rng)
+            if not position:
+                sample = in_full(sample)
         return sample
 
     def _second(self, source: Source, position: int, rng: np.random.Generator) -> Callable[[], Sample]:

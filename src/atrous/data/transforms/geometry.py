@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from atrous.data.resample import resample_image, resample_labels
-from atrous.data.transforms.base import View, chance, check_positive, check_probability, check_range, move
+from atrous.data.transforms.base import View, chance, check_positive, check_probability, check_range, in_full, move
 from atrous.data.transforms.crops import check_size, crop, inside
 from atrous.errors import RecipeError
 from atrous.types import IGNORE_INDEX, Sample
@@ -61,7 +61,7 @@ def view_resized(sample: Sample, height: int, width: int) -> View:
 
     def cut(top: int, left: int, rows: int, columns: int) -> Sample:
         if (rows, columns) == (height, width) or not inside(top, left, rows, columns, of=(height, width)):
-            return crop(resize(sample, height, width), top, left, rows, columns)
+            return crop(resize(in_full(sample), height, width), top, left, rows, columns)
         window = (slice(top, top + rows), slice(left, left + columns))
         return move(
             sample,

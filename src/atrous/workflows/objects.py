@@ -1,0 +1,93 @@
+"""How well single objects are found, where a data folder numbers them: SEG and average precision."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atrous.types import IGNORE_INDEX
+
+if TYPE_CHECKING:
+    from atrous.types import Prediction
+
+__all__ = ["ObjectScores", "objects_of", "score_objects", "summarize_objects"]
+
+
+@dataclass(frozen=True)
+class ObjectScores:
+    """The objects of one image against those that were predicted.
+
+    Attributes:
+        jaccards: of each true object, see `atrous.metrics.object_jaccards`.
+        precision: at each threshold, see `atrous.metrics.average_precision`.
+        objects: true ones.
+        found: predicted ones.
+    """
+
+    jaccards: np.ndarray
+    precision: np.ndarray
+    objects: int
+    found: int
+
+    @property
+    def seg(self) -> float:
+        """SEG over this image alone; NaN without an object."""
+        return float(self.jaccards.mean()) if len(self.jaccards) else float("nan")
+
+
+def objects_of(prediction: "Prediction") -> np.ndarray:
+    """Numbered objects: those of the prediction, else the connected parts of each class but the first.
+
+    Returns:
+        (H, W) int32; 0 is none. Corners connect.
+    """
+    import cv2
+
+    if prediction.instances is not None:
+        return prediction.instances
+    numbers = np.zeros(prediction.classes.shape, np.int32)
+    for value in np.unique(prediction.classes):
+        if value:
+            _, parts = cv2.connectedComponents((prediction.classes == value).astype(np.uint8), connectivity=8)
+            numbers = np.where(parts > 0, parts + numbers.max(), numbers)
+    return numbers.astype(np.int32)
+
+
+def score_objects(prediction: "Prediction", instances: np.ndarray, truth: np.ndarray) -> ObjectScores:
+    """Compare the objects of one image; what is predicted on ignored pixels counts for nothing.
+
+    Args:
+        prediction: of the image.
+        instances: (H, W) numbers of the true objects, 0 where there is none.
+        truth: (H, W) classes, 255 where ignored.
+    """
+    from atrous.metrics import average_precision, object_jaccards
+
+    found = objects_of(prediction).astype(np.int64)
+    wanted = instances.astype(np.int64)
+    known = truth != IGNORE_INDEX
+    found, wanted = np.where(known, found, 0), np.where(known, wanted, 0)
+    return ObjectScores(
+        object_jaccards(found, wanted), average_precision(found, wanted), *(_count(each) for each in (wanted, found))
+    )
+
+
+def summarize_objects(scores: Sequence[ObjectScores]) -> dict[str, Any]:
+    """SEG over all objects, and average precision over all images; nothing where no image numbers its objects."""
+    from atrous.metrics import mean_average_precision, seg_score
+
+    if not scores:
+        return {}
+    precision = np.stack([each.precision for each in scores])
+    return {
+        "seg": seg_score(each.jaccards for each in scores),
+        "average_precision": mean_average_precision(precision),
+        "average_precision_50": mean_average_precision(precision[:, :1]),
+        "objects": sum(each.objects for each in scores),
+        "found": sum(each.found for each in scores),
+    }
+
+
+def _count(numbers: np.ndarray) -> int:
+    return int(np.count_nonzero(np.unique(numbers)))

@@ -1,0 +1,91 @@
+"""Objects through the whole house."""
+
+import numpy as np
+import pytest
+import torch
+
+from atrous.data.io import read_mask
+from atrous.types import Prediction
+from atrous.workflows import evaluate, predict, train
+from atrous.workflows.evaluate import Evaluation
+from atrous.workflows.objects import objects_of, score_objects, summarize_objects
+
+SMALL = ["model={name: unet2015, width: 4}", "data={crop: 64, batch_size: 4, workers: 0}", "task.name=instances"]
+STEPS = ["training={max_steps: 6, device: cpu, precision: float32, validate_every: 3}"]
+
+
+@pytest.fixture(scope="module")
+def objects_run(data, tmp_path_factory):
+    return train(data, recipe="unet", out=tmp_path_factory.mktemp("objects") / "run", overrides=[*SMALL, *STEPS])
+
+
+def test_a_run_measures_objects_and_its_bundle_finds_them(objects_run, data, tmp_path):
+    summary = objects_run.evaluation.summary
+    assert set(summary["iou"]) == {"background", "cell"}
+    assert summary["objects"] > 5
+    assert 0 <= summary["seg"] <= 1
+    assert "SEG" in objects_run.evaluation.table()
+    again = Evaluation.from_json(objects_run.evaluation.to_json())
+    assert again.images[0].objects == objects_run.evaluation.images[0].objects
+    (mask, *_) = predict(objects_run.bundle, data / "images", tmp_path / "masks")
+    classes, numbers = (read_mask(file) for file in (mask, mask.parent / "instances" / mask.name))
+    assert numbers.dtype == np.uint16
+    assert ((numbers > 0) == (classes > 0)).all()
+    (tif, *_) = predict(objects_run.bundle, data / "images", tmp_path / "tif", outputs=_tif())
+    assert (read_mask(tif.parent / "instances" / tif.name) == numbers).all()
+
+
+def _tif():
+    from atrous.workflows.predict import Outputs
+
+    return Outputs(format="tif")
+
+
+def test_tiles_find_the_same_objects(objects_run, data):
+    from atrous import Predictor
+
+    predictor = Predictor.load(objects_run.bundle, device="cpu", precision="float32")
+    image = next(iter(sorted((data / "images").iterdir())))
+    whole, tiled = predictor(image), predictor(image, tile=40)
+    assert (whole.instances == tiled.instances).all()
+    assert whole.scores.shape[0] == 3
+
+
+def test_a_plain_bundle_is_measured_by_its_connected_parts(run, data):
+    found = evaluate(run, data)
+    assert found.summary["objects"] > 5
+    assert found.summary["found"] >= 0
+    assert np.isfinite(found.summary["seg"])
+
+
+def test_parts_of_classes_are_objects():
+    classes = np.array([[1, 1, 0, 1], [0, 0, 0, 2], [2, 0, 2, 2]], np.uint8)
+    numbers = objects_of(Prediction(classes, np.ones(classes.shape, np.float16)))
+    assert len(np.unique(numbers)) == 5
+    assert ((numbers > 0) == (classes > 0)).all()
+
+
+def test_right_and_missed_objects_by_hand():
+    instances = np.zeros((4, 10), np.int64)
+    instances[:, :3], instances[:, 5:9] = 1, 2
+    decided = (instances == 1).astype(np.uint8)
+    truth = (instances > 0).astype(np.uint8)
+    one = score_objects(Prediction(decided, np.ones(truth.shape, np.float16)), instances, truth)
+    assert (one.objects, one.found, one.seg) == (2, 1, 0.5)
+    summary = summarize_objects([one])
+    assert summary["seg"] == 0.5
+    assert summary["average_precision"] == 0.5
+    truth[:, 5:9] = 255  # nobody knows what is there
+    assert score_objects(Prediction(decided, np.ones(truth.shape, np.float16)), instances, truth).seg == 1
+    assert summarize_objects([]) == {}
+
+
+def test_data_without_numbers_is_told(tmp_path):
+    from atrous.data.made import make_scenes
+    from atrous.errors import DataError
+
+    folder = make_scenes(tmp_path / "scenes", count=6, size=(64, 96))
+    with pytest.raises(DataError, match="instances/"):
+        train(folder, recipe="unet", out=tmp_path / "run", overrides=[*SMALL, *STEPS])
+    assert not (tmp_path / "run").exists()
+    assert torch.is_grad_enabled()
