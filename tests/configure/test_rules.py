@@ -12,7 +12,7 @@ CPU = Machine("cpu", 2, 8 << 30, "2 processor cores")
 CELLS = Facts(
     train=20, val=4, size=(512, 512), largest=(512, 512), sizes=1, channels=1, kind="uint8",
     classes=(ClassFacts("membrane", 0.23, 1, 5.6), ClassFacts("cell", 0.77, 1, 18.5)),
-    overlapping=False, instances=False, touching=0, objects=0, upness=0.02, brightness=0.2, looked=20,
+    instances=False, touching=0, objects=0, upness=0.02, brightness=0.2, looked=20,
 )  # fmt: skip
 STREET = replace(
     CELLS, train=367, val=101, size=(360, 480), channels=3, upness=0.98,
@@ -57,9 +57,15 @@ def test_seldom_classes_are_looked_for():
     assert "foreground_crop" not in names(chosen(STREET))
 
 
-def test_classes_that_overlap_are_decided_apart():
-    assert chosen(replace(CELLS, overlapping=True))["task"]["name"] == "multilabel"
-    assert "tune" not in chosen(replace(CELLS, overlapping=True))
+def test_touching_objects_are_told_apart():
+    cells = (ClassFacts("background", 0.8, 1, 80), ClassFacts("cell", 0.2, 1, 10))
+    objects = replace(CELLS, classes=cells, instances=True, touching=0.4, objects=30)
+    recipe = chosen(objects)
+    assert recipe["task"]["name"] == "instances"
+    assert "tune" not in recipe
+    assert chosen(replace(objects, touching=0.02))["task"]["name"] == "segmentation"
+    assert chosen(replace(objects, instances=False))["task"]["name"] == "segmentation"
+    assert chosen(replace(objects, classes=CELLS.classes))["task"]["name"] == "segmentation"
 
 
 def test_a_crf_is_tried_on_photographs_alone():

@@ -50,8 +50,7 @@ class Facts:
         sizes: how many different sizes.
         channels: of the images.
         kind: of their numbers: uint8, uint16 or float32.
-        classes: in their order; the most common one first in nothing.
-        overlapping: whether a pixel may belong to several classes.
+        classes: in their order.
         instances: whether objects are numbered.
         touching: share of the objects that touch another one; 0 where they are not numbered.
         objects: objects in a typical image; 0 where they are not numbered.
@@ -68,7 +67,6 @@ class Facts:
     channels: int
     kind: str
     classes: tuple[ClassFacts, ...]
-    overlapping: bool
     instances: bool
     touching: float
     objects: float
@@ -176,7 +174,6 @@ class _Tally:
         self.sizes: list[tuple[int, int]] = []
         self.moments: list[tuple[float, float]] = []
         self.touching: list[tuple[int, int]] = []
-        self.overlapping = False
 
     def add(self, image: np.ndarray, mask: np.ndarray | None, instances: np.ndarray | None) -> None:
         """Add one image."""
@@ -188,25 +185,20 @@ class _Tally:
             self.touching.append(_touching(instances))
         if mask is None:
             return
-        step = max(-(-max(mask.shape[-2:]) // WIDE), 1)
-        thin = mask[..., ::step, ::step]
-        self.overlapping |= mask.ndim == 3
-        planes = thin == 1 if mask.ndim == 3 else None
+        step = max(-(-max(mask.shape) // WIDE), 1)
+        thin = mask[::step, ::step]
         for k in range(self.classes):
-            own = planes[k] if planes is not None else thin == k
+            own = thin == k
             count = int(np.count_nonzero(own))
             self.pixels[k] += count * step**2
             self.images[k] += count > 0
             if count:
                 self.widths[k].append(step * object_width(own))
-        if mask.ndim == 2:
-            self.masks.append(thin)
+        self.masks.append(thin)
 
     def facts(self, folder: "Folder") -> Facts:
         """What was seen."""
         looked, total = max(len(self.sizes), 1), max(self.pixels.sum(), 1.0)
-        if self.overlapping:
-            total = float(sum(height * width for height, width in self.sizes))
         ordered = sorted(self.sizes, key=lambda size: size[0] * size[1]) or [(0, 0)]
         means = np.array([mean for mean, _ in self.moments] or [0.0])
         spread = np.sqrt(max(np.mean([square for _, square in self.moments] or [0.0]) - means.mean() ** 2, 1e-12))
@@ -228,7 +220,6 @@ class _Tally:
                 )
                 for k, name in enumerate(folder.classes.names)
             ),
-            overlapping=self.overlapping,
             instances=bool(self.touching),
             touching=touching / max(objects, 1),
             objects=objects / max(len(self.touching), 1),

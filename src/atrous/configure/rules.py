@@ -139,13 +139,7 @@ def _augment(facts: Facts, crop: tuple[int, int]) -> Choice:
 
 def _task(facts: Facts) -> Choice:
     """The task and its losses."""
-    if facts.overlapping:
-        return Choice(
-            "task",
-            {"name": "multilabel", "loss": ["binary_cross_entropy", "binary_dice"]},
-            "a pixel may belong to several classes",
-        )
-    if facts.instances and facts.touching > TOUCHING:
+    if facts.instances and facts.touching > TOUCHING and facts.classes[0].name == "background":
         return Choice(
             "task",
             {"name": "instances", "loss": [{"name": "cross_entropy"}, {"name": "dice"}]},
@@ -170,7 +164,7 @@ def _tune(facts: Facts) -> Choice:
 def _seldom(facts: Facts) -> bool:
     """Whether crops at random would often show the commonest class alone."""
     common = max(each.share for each in facts.classes)
-    return common > 0.9 and facts.rarest.share < SELDOM and not facts.overlapping
+    return common > 0.9 and facts.rarest.share < SELDOM
 
 
 def _rate(model: Mapping[str, Any]) -> float:

@@ -59,6 +59,7 @@ def configure(
     from atrous.configure import choose, describe, look
     from atrous.configure.rules import folds
     from atrous.data import open_folder
+    from atrous.workflows.prepare import must_be_exclusive
 
     begin = time.perf_counter()
     if budget is None and {"training.max_steps", "training.max_epochs"} & set(_keys(overrides)):
@@ -67,6 +68,7 @@ def configure(
     options = {key: value for key, value in (given.get("data") or {}).items() if key in ("val_fraction", "layout")}
     seed = int(given.get("seed") or 0)
     folder = open_folder(data, classes=classes, seed=seed, **options)
+    must_be_exclusive(folder)
     device = (given.get("training") or {}).get("device", "auto")
     machine, facts = describe(device), look(folder)
     seconds = budget or DEFAULT_BUDGET[machine.device]

@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from atrous.tasks import Task
     from atrous.training.engine import Plan
 
-__all__ = ["WEIGHT_FILES", "Inputs", "Job", "blank_plan", "check_sections", "open_inputs", "prepare"]
+__all__ = [
+    "WEIGHT_FILES",
+    "Inputs",
+    "Job",
+    "blank_plan",
+    "check_sections",
+    "must_be_exclusive",
+    "open_inputs",
+    "prepare",
+]
 
 WEIGHT_FILES = (".pth", ".pt", ".bin", ".safetensors")
 """Endings of other libraries' weights."""
@@ -93,8 +102,24 @@ def open_inputs(data: str | Path, recipe: "Recipe", out: Path, classes: str | Pa
         fold=options.fold,
         layout=options.layout,
     )
+    must_be_exclusive(folder)
     quick_check(folder).raise_errors()
     return Inputs(Path(data), folder, classes, BackgroundCheck(folder, out / "check.json"))
+
+
+def must_be_exclusive(folder: "Folder") -> None:
+    """Refuse masks whose classes may overlap: there is no task that trains on them yet.
+
+    Raises:
+        DataError: naming the folder.
+    """
+    from atrous.errors import DataError
+
+    if folder.multilabel:
+        raise DataError(
+            f"{folder.root}: its masks have a plane for each class, and classes may overlap; training takes one class "
+            "per pixel. Write masks in which the class on top wins, or choose a layout with such masks."
+        )
 
 
 def prepare(recipe: "Recipe", inputs: Inputs, out: Path, start: str | Path | None) -> Job:
