@@ -48,11 +48,13 @@ class Prediction:
     """What a segmenter says of one image.
 
     Attributes:
-        classes: (H, W) uint8 (uint16 above 256 classes), the decided class of every pixel.
+        classes: (H, W) uint8 (uint16 above 256 classes), the decided class of every pixel; where classes may overlap,
+            the likeliest of those that are there, and 255 where none is.
         confidence: (H, W) float16 in 0..1, the score of the decided class.
         scores: (K, H, W) float32, or None where they were not kept.
         uncertainty: (H, W) float32, or None.
         instances: (H, W) int32, or None.
+        labels: (K, H, W) bool, each class where it is, where classes may overlap; or None.
         keypoints: (P, 3) float32 x, y, score with pixel centres at integers, or None.
     """
 
@@ -61,4 +63,5 @@ class Prediction:
     scores: np.ndarray | None = None
     uncertainty: np.ndarray | None = None
     instances: np.ndarray | None = None
+    labels: np.ndarray | None = None
     keypoints: np.ndarray | None = None

@@ -12,7 +12,7 @@ CPU = Machine("cpu", 2, 8 << 30, "2 processor cores")
 CELLS = Facts(
     train=20, val=4, size=(512, 512), largest=(512, 512), sizes=1, channels=1, kind="uint8",
     classes=(ClassFacts("membrane", 0.23, 1, 5.6), ClassFacts("cell", 0.77, 1, 18.5)),
-    instances=False, touching=0, objects=0, upness=0.02, brightness=0.2, looked=20,
+    overlapping=False, instances=False, touching=0, objects=0, upness=0.02, brightness=0.2, looked=20,
 )  # fmt: skip
 STREET = replace(
     CELLS, train=367, val=101, size=(360, 480), channels=3, upness=0.98,
@@ -55,6 +55,12 @@ def test_seldom_classes_are_looked_for():
     step = next(s for s in chosen(replace(STREET, classes=seldom))["data"]["augment"] if s["name"] == "foreground_crop")
     assert step["background"] == 0
     assert "foreground_crop" not in names(chosen(STREET))
+
+
+def test_classes_that_overlap_are_decided_apart():
+    recipe = chosen(replace(CELLS, overlapping=True))
+    assert recipe["task"]["name"] == "multilabel"
+    assert "tune" not in recipe
 
 
 def test_touching_objects_are_told_apart():

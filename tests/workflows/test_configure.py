@@ -81,19 +81,3 @@ def test_a_crf_is_kept_only_where_it_helps():
     assert (refined[0].scores.argmax(0) == refined[0].truth).mean() > 0.99
     samples = speckled(0)
     assert _tune_crf(samples, 2) == (samples, {})
-
-
-def test_classes_that_overlap_are_refused_before_anything_is_written(tmp_path):
-    from atrous.errors import DataError
-
-    folder = tmp_path / "planes"
-    (folder / "images").mkdir(parents=True)
-    (folder / "masks").mkdir()
-    rng = np.random.default_rng(0)
-    for name in "abcd":
-        np.save(folder / "images" / f"{name}.npy", rng.integers(0, 255, (32, 32), np.uint8))
-        np.save(folder / "masks" / f"{name}.npy", rng.integers(0, 2, (3, 32, 32), np.uint8))
-    for recipe in (None, "unet_small"):
-        with pytest.raises(DataError, match="overlap"):
-            train(folder, recipe=recipe, out=tmp_path / "run")
-    assert not (tmp_path / "run").exists()

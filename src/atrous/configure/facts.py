@@ -51,6 +51,7 @@ class Facts:
         channels: of the images.
         kind: of their numbers: uint8, uint16 or float32.
         classes: in their order.
+        overlapping: whether a pixel may belong to several classes.
         instances: whether objects are numbered.
         touching: share of the objects that touch another one; 0 where they are not numbered.
         objects: objects in a typical image; 0 where they are not numbered.
@@ -67,6 +68,7 @@ class Facts:
     channels: int
     kind: str
     classes: tuple[ClassFacts, ...]
+    overlapping: bool
     instances: bool
     touching: float
     objects: float
@@ -185,20 +187,23 @@ class _Tally:
             self.touching.append(_touching(instances))
         if mask is None:
             return
-        step = max(-(-max(mask.shape) // WIDE), 1)
-        thin = mask[::step, ::step]
+        step = max(-(-max(mask.shape[-2:]) // WIDE), 1)
+        thin = mask[..., ::step, ::step]
         for k in range(self.classes):
-            own = thin == k
+            own = thin[k] == 1 if thin.ndim == 3 else thin == k
             count = int(np.count_nonzero(own))
             self.pixels[k] += count * step**2
             self.images[k] += count > 0
             if count:
                 self.widths[k].append(step * object_width(own))
-        self.masks.append(thin)
+        if thin.ndim == 2:
+            self.masks.append(thin)
 
     def facts(self, folder: "Folder") -> Facts:
         """What was seen."""
         looked, total = max(len(self.sizes), 1), max(self.pixels.sum(), 1.0)
+        if folder.multilabel:
+            total = float(sum(height * width for height, width in self.sizes))
         ordered = sorted(self.sizes, key=lambda size: size[0] * size[1]) or [(0, 0)]
         means = np.array([mean for mean, _ in self.moments] or [0.0])
         spread = np.sqrt(max(np.mean([square for _, square in self.moments] or [0.0]) - means.mean() ** 2, 1e-12))
@@ -220,6 +225,7 @@ class _Tally:
                 )
                 for k, name in enumerate(folder.classes.names)
             ),
+            overlapping=folder.multilabel,
             instances=bool(self.touching),
             touching=touching / max(objects, 1),
             objects=objects / max(len(self.touching), 1),

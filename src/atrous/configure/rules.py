@@ -139,6 +139,9 @@ def _augment(facts: Facts, crop: tuple[int, int]) -> Choice:
 
 def _task(facts: Facts) -> Choice:
     """The task and its losses."""
+    if facts.overlapping:
+        losses = [{"name": "binary_cross_entropy"}, {"name": "binary_dice"}]
+        return Choice("task", {"name": "multilabel", "loss": losses}, "a pixel may belong to several classes")
     if facts.instances and facts.touching > TOUCHING and facts.classes[0].name == "background":
         return Choice(
             "task",
@@ -164,7 +167,7 @@ def _tune(facts: Facts) -> Choice:
 def _seldom(facts: Facts) -> bool:
     """Whether crops at random would often show the commonest class alone."""
     common = max(each.share for each in facts.classes)
-    return common > 0.9 and facts.rarest.share < SELDOM
+    return common > 0.9 and facts.rarest.share < SELDOM and not facts.overlapping
 
 
 def _rate(model: Mapping[str, Any]) -> float:

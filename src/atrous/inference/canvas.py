@@ -34,6 +34,7 @@ class Canvas:
         self._keep = bool(keep_scores)
         self._scores: Tensor | None = None
         self._classes: np.ndarray | None = None
+        self._labels: np.ndarray | None = None
         self._confidence = np.empty(size, np.float16)
         self._uncertainty: np.ndarray | None = None
         self._whole: Prediction | None = None
@@ -65,6 +66,10 @@ class Canvas:
                 self._classes = np.empty(self._size, part.classes.dtype)
             self._classes[place] = part.classes
             self._confidence[place] = part.confidence
+            if part.labels is not None:
+                if self._labels is None:
+                    self._labels = np.empty((len(part.labels), *self._size), bool)
+                self._labels[:, place[0], place[1]] = part.labels
 
     def put_uncertainty(self, rows: Span, columns: Span, uncertainty: Tensor) -> None:
         """Keep a tile's part of the uncertainty, (height read, width read)."""
@@ -76,7 +81,7 @@ class Canvas:
         """The prediction of the whole image, once all tiles are in."""
         decided = self._whole
         if decided is None and self._classes is not None:
-            decided = Prediction(self._classes, self._confidence)
+            decided = Prediction(self._classes, self._confidence, labels=self._labels)
         if decided is None:
             assert self._scores is not None
             decided = self._task.decode(self._scores)

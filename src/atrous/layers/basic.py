@@ -79,14 +79,14 @@ def resize(
     return F.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
 
 
-def shrink(mask: Shaped[Tensor, "B H W"], size: Sequence[int]) -> Shaped[Tensor, "B h w"]:
+def shrink(mask: Shaped[Tensor, "*B H W"], size: Sequence[int]) -> Shaped[Tensor, "*B h w"]:
     """A mask, or a map of weights, on another grid: of each cell the pixel nearest to its centre, in exact integers.
 
     Example:
         >>> shrink(torch.tensor([[[0, 1, 2, 3, 4, 5]]]), (1, 2))
         tensor([[[1, 4]]])
     """
-    for axis, target in zip((1, 2), size, strict=True):
+    for axis, target in zip((-2, -1), size, strict=True):
         source = mask.shape[axis]
         if source != target:
             centres = torch.arange(target, device=mask.device)

@@ -27,6 +27,7 @@ from atrous.metrics.matching import (
     panoptic_quality,
 )
 from atrous.metrics.membrane import cells, membrane_scores, pixel_scores, thinned_cells
+from atrous.metrics.overlapping import LabelCounts, label_counts, planes_of, summarize_labels
 from atrous.metrics.rand import (
     foreground_overlaps,
     information_scores,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = [
     "METRICS",
     "ConfusionMatrix",
+    "LabelCounts",
     "adapted_rand_error",
     "average_precision",
     "border_mask",
@@ -70,6 +72,7 @@ __all__ = [
     "foreground_overlaps",
     "frequency_weighted_iou",
     "information_scores",
+    "label_counts",
     "match_objects",
     "mean_accuracy",
     "mean_average_precision",
@@ -82,12 +85,14 @@ __all__ = [
     "panoptic_quality",
     "pixel_accuracy",
     "pixel_scores",
+    "planes_of",
     "rand_error",
     "rand_scores",
     "scores_of_entropies",
     "scores_of_pairs",
     "seg_score",
     "summarize",
+    "summarize_labels",
     "thinned_cells",
     "variation_of_information",
     "warping_error",

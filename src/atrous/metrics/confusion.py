@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
+from atrous.metrics.overlapping import summarize_labels
 from atrous.types import IGNORE_INDEX
 
 __all__ = [
@@ -136,8 +137,12 @@ def frequency_weighted_iou(matrix: Int[Tensor, "K K"]) -> float:
     return float(torch.where(share > 0, share * class_iou(matrix), share).sum())
 
 
-def summarize(matrix: Int[Tensor, "K K"], class_names: Sequence[str]) -> dict[str, Any]:
+def summarize(matrix: Int[Tensor, "*counts"], class_names: Sequence[str]) -> dict[str, Any]:
     """All measures of a matrix, in the words of the tables and reports.
+
+    Args:
+        matrix: (K, K); or (K, 2, 2) where classes may overlap, see `summarize_labels`.
+        class_names: K.
 
     Returns:
         "pixel_accuracy", "mean_accuracy", "mean_iou" and "frequency_weighted_iou" as floats, and "iou" and "accuracy"
@@ -149,6 +154,8 @@ def summarize(matrix: Int[Tensor, "K K"], class_names: Sequence[str]) -> dict[st
     """
     if len(class_names) != len(matrix):
         raise ValueError(f"{len(class_names)} class names for a matrix of {len(matrix)} classes")
+    if matrix.ndim == 3:
+        return summarize_labels(matrix, class_names)
     return {
         "pixel_accuracy": pixel_accuracy(matrix),
         "mean_accuracy": mean_accuracy(matrix),

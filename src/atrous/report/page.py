@@ -128,6 +128,8 @@ def _render(content: ReportContent, side: int) -> str:
     )
     template = environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8"))
     evaluation = content.evaluation
+    matrix = evaluation["matrix"] if evaluation else []
+    exclusive = matrix if np.ndim(matrix) == 2 else []  # where classes may overlap, each has a matrix of its own
     return template.render(
         content=content,
         css=(folder / "page.css").read_text(encoding="utf-8"),
@@ -146,8 +148,8 @@ def _render(content: ReportContent, side: int) -> str:
         listed=LISTED,
         class_rows=_class_rows(content) if evaluation else [],
         edges=bool(evaluation and evaluation["summary"].get("boundary_f1")),
-        confusion=_confusion(evaluation["matrix"]) if evaluation else [],
-        mistakes=_mistakes(evaluation["matrix"], content.class_names) if evaluation else [],
+        confusion=_confusion(exclusive),
+        mistakes=_mistakes(exclusive, content.class_names) if exclusive else [],
     )
 
 
@@ -200,7 +202,9 @@ def _class_rows(content: ReportContent) -> list[dict[str, Any]]:
     """One row per class: its scores, and how much of the data it is."""
     evaluation = content.evaluation or {}
     summary, matrix = evaluation["summary"], np.asarray(evaluation["matrix"], dtype=np.float64)
-    total = max(matrix.sum(), 1.0)
+    # Where classes may overlap, each has a matrix of its own: no and yes, as it is and as it was decided.
+    true = matrix[:, 1].sum(1) if matrix.ndim == 3 else matrix.sum(1)
+    total = max(matrix[0].sum() if matrix.ndim == 3 else matrix.sum(), 1.0)
     rows = []
     for k, (name, color) in enumerate(zip(content.class_names, content.colors, strict=True)):
         rows.append(
@@ -211,7 +215,7 @@ def _class_rows(content: ReportContent) -> list[dict[str, Any]]:
                 "accuracy": _finite(summary["accuracy"].get(name)),
                 "edge": _finite(summary.get("boundary_f1", {}).get(name)),
                 "trained": content.shares[k] if k < len(content.shares) else None,
-                "share": float(matrix[k].sum() / total),
+                "share": float(true[k] / total),
             }
         )
     return rows

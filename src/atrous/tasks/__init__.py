@@ -5,11 +5,12 @@ from typing import Any
 
 from atrous.tasks.base import Task
 from atrous.tasks.instances import Instances
+from atrous.tasks.multilabel import MultiLabel
 from atrous.tasks.segmentation import Segmentation
 
-__all__ = ["TASKS", "Instances", "Segmentation", "Task", "extra_maps"]
+__all__ = ["TASKS", "Instances", "MultiLabel", "Segmentation", "Task", "extra_maps"]
 
-TASKS: dict[str, type[Task]] = {"segmentation": Segmentation, "instances": Instances}
+TASKS: dict[str, type[Task]] = {"segmentation": Segmentation, "instances": Instances, "multilabel": MultiLabel}
 
 
 def extra_maps(section: str | Mapping[str, Any]) -> int:

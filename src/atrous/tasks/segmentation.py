@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Float, Int, Integer, Shaped
 from torch import Tensor
 
 from atrous.errors import DataError, RecipeError, UsageError, did_you_mean
@@ -94,8 +94,12 @@ class Segmentation:
                 synchronisation).
             UsageError: if a loss still waits for class frequencies.
         """
-        mask, pixel_weights, progress = batch["mask"], batch.get("weight"), batch.get("progress")
-        self._check_labels(mask, batch.get("index"))
+        self._check_labels(batch["mask"], batch.get("index"))
+        return self.weigh(outputs, batch, batch["mask"])
+
+    def weigh(self, outputs: Outputs, batch: Sample, target: Shaped[Tensor, "*B H W"]) -> dict[str, Tensor]:
+        """The losses of every output against a target at the image's size, whatever the target means."""
+        pixel_weights, progress = batch.get("weight"), batch.get("progress")
         result: dict[str, Tensor] = {}
         for output, logits in outputs.items():
             main = output == "out"
@@ -103,7 +107,7 @@ class Segmentation:
             if factor == 0:
                 continue
             grid = logits.shape[-2:]
-            target = shrink(mask, grid)
+            truth = shrink(target, grid)
             for term in self._terms if main else self._aux_terms:
                 if term.weighting:
                     raise UsageError(
@@ -113,7 +117,7 @@ class Segmentation:
                 extra = {}
                 if term.weighs_pixels and pixel_weights is not None:
                     extra["pixel_weights"] = shrink(pixel_weights, grid)
-                value = term.function(logits, target, ignore_index=self.ignore_index, **extra)
+                value = term.function(logits, truth, ignore_index=self.ignore_index, **extra)
                 weight = factor * term.factor(progress)
                 unweighted = isinstance(weight, float) and weight == 1
                 result[term.name if main else f"{output}.{term.name}"] = value if unweighted else weight * value
@@ -154,6 +158,10 @@ class Segmentation:
                 f"(0 leaves it out). {did_you_mean(output, self.aux_weight)}"
             )
         return float(self.aux_weight[output])
+
+    def loss_names(self) -> list[str]:
+        """The losses of the main output and of the auxiliary ones."""
+        return list(dict.fromkeys(term.name for term in [*self._terms, *self._aux_terms]))
 
     def _check_labels(self, mask: Integer[Tensor, "B H W"], index: Tensor | None) -> None:
         if mask.device.type != "cpu" or not mask.numel():

@@ -59,16 +59,15 @@ def configure(
     from atrous.configure import choose, describe, look
     from atrous.configure.rules import folds
     from atrous.data import open_folder
-    from atrous.workflows.prepare import must_be_exclusive
 
     begin = time.perf_counter()
-    if budget is None and {"training.max_steps", "training.max_epochs"} & set(_keys(overrides)):
+    counted = {"training.max_steps", "training.max_epochs"} & set(_keys(overrides))
+    if budget is None and counted:
         overrides = [*overrides, "training.budget=null"]  # who counts steps does not count minutes
     given = _given(overrides)
     options = {key: value for key, value in (given.get("data") or {}).items() if key in ("val_fraction", "layout")}
     seed = int(given.get("seed") or 0)
     folder = open_folder(data, classes=classes, seed=seed, **options)
-    must_be_exclusive(folder)
     device = (given.get("training") or {}).get("device", "auto")
     machine, facts = describe(device), look(folder)
     seconds = budget or DEFAULT_BUDGET[machine.device]
@@ -85,7 +84,9 @@ def configure(
         budget=f"{usable:.0f}s",
     )
     recipe = _recipe(choices, _head(folder, facts, budget, seconds), overrides, seed)
-    count = folds(facts, steps=int(usable / network.pace), own_split=_own_split(data, classes, options))
+    count = None
+    if not counted:  # who says how many steps means those of one network
+        count = folds(facts, steps=int(usable / network.pace), own_split=_own_split(data, classes, options))
     _tell(recipe, time.perf_counter() - begin)
     return Configured(recipe, count, seconds)
 
@@ -144,7 +145,7 @@ def _pace(folder: "Folder", candidate: "Candidate", crop: tuple[int, int], batch
 
     from atrous.models import create_model
     from atrous.recipe import make_recipe
-    from atrous.tasks import Segmentation
+    from atrous.tasks import MultiLabel, Segmentation
     from atrous.training.budget import measure_pace
     from atrous.training.fitting import make_plan
 
@@ -152,7 +153,8 @@ def _pace(folder: "Folder", candidate: "Candidate", crop: tuple[int, int], batch
         model = create_model(num_classes=len(folder.classes.names), in_channels=folder.channels, **candidate.model)
     values = {"model": dict(candidate.model), "data": {"crop": list(crop), "batch_size": batch}}
     recipe = make_recipe(values, source="the recipe that is being tried")
-    task = Segmentation(len(folder.classes.names), loss=["cross_entropy", "dice"])
+    count = len(folder.classes.names)
+    task = MultiLabel(count) if folder.multilabel else Segmentation(count, loss=["cross_entropy", "dice"])
     return measure_pace(make_plan(model, task, folder, recipe))[0]
 
 

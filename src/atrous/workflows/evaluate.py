@@ -58,7 +58,8 @@ class Evaluation:
         data: the data folder.
         split: which of its splits.
         class_names: of the bundle and of the data.
-        matrix: counts, rows the true class, columns the decided one, over all images.
+        matrix: counts, rows the true class, columns the decided one, over all images; where classes may overlap, for
+            each class the same of "is it there?", no before yes.
         summary: see `atrous.metrics.summarize`; where boundaries were measured also "mean_boundary_f1", and by class
             "boundary_f1"; where objects are numbered "seg", "average_precision" (mean over the thresholds of the Data
             Science Bowl 2018, then over images), "average_precision_50" (at one half), "objects" and "found".
@@ -71,7 +72,7 @@ class Evaluation:
     data: str
     split: str
     class_names: tuple[str, ...]
-    matrix: list[list[int]]
+    matrix: list[Any]
     summary: dict[str, Any]
     images: tuple[ImageResult, ...]
     seconds: float
@@ -98,8 +99,8 @@ class Evaluation:
 
     def table(self) -> str:
         """The scores for people: one line per class, and the means."""
-        rows = np.asarray(self.matrix, dtype=np.int64).sum(axis=1)
-        total, width = int(rows.sum()), max(12, *(len(name) for name in self.class_names))
+        rows, total = true_pixels(self.matrix)
+        width = max(12, *(len(name) for name in self.class_names))
         edges = self.summary.get("boundary_f1")
         lines = [
             f"{self.split}: {len(self.images)} images, {total:,} labelled pixels".replace(",", " "),
@@ -177,7 +178,10 @@ def evaluate(
     folder = open_like(loaded.recipe, data, classes)
     pairs = labelled_pairs(folder, split)
     must_agree(str(bundle), loaded, folder)
-    matrix, edges, images, cuts = np.zeros((len(loaded.class_names),) * 2, dtype=np.int64), [], [], []
+    overlapping = loaded.task["name"] == "multilabel"
+    shape = (len(loaded.class_names), *((2, 2) if overlapping else (len(loaded.class_names),)))
+    matrix, edges, images, cuts = np.zeros(shape, dtype=np.int64), [], [], []
+    boundary = boundary and not overlapping
     objects: list[ObjectScores] = []
     for done, pair in enumerate(pairs):
         if progress is not None:
@@ -201,6 +205,22 @@ def evaluate(
         seconds=sum(image.seconds for image in images),
         notes=_notes(predictor, cuts),
     )
+
+
+def true_pixels(matrix: Any) -> tuple[np.ndarray, int]:
+    """Pixels of each class by the truth, and all that are labelled; of an evaluation's matrix.
+
+    Example:
+        >>> true_pixels([[3, 1], [0, 2]])
+        (array([4, 2]), 6)
+        >>> true_pixels([[[5, 1], [1, 3]], [[8, 0], [2, 0]]])
+        (array([4, 2]), 10)
+    """
+    counts = np.asarray(matrix, dtype=np.int64)
+    if counts.ndim == 3:
+        return counts[:, 1].sum(1), int(counts.sum((1, 2)).max(initial=0))
+    rows = counts.sum(1)
+    return rows, int(rows.sum())
 
 
 def open_like(recipe: dict[str, Any], data: str | Path, classes: str | Path | None = None) -> "Folder":
@@ -235,7 +255,7 @@ def _one(
     import torch
 
     from atrous.data.folder import read_pair
-    from atrous.metrics import boundary_f1, confusion_matrix, mean_boundary_f1, mean_iou, pixel_accuracy
+    from atrous.metrics import boundary_f1, mean_boundary_f1, summarize
 
     raster, truth, instances = read_pair(pair, folder)
     assert truth is not None  # labelled_pairs has seen to it
@@ -243,15 +263,26 @@ def _one(
     prediction = predictor(raster.array, tile=tile, scores=False)
     seconds = time.perf_counter() - start
     decided, wanted = (torch.from_numpy(a.astype(np.int64)) for a in (prediction.classes, truth))
-    counts = confusion_matrix(decided, wanted, len(predictor.class_names))
+    counts = _count(prediction, wanted, len(predictor.class_names))
     # An image without a labelled pixel has a defined (zero) matrix but no score.
-    labelled = bool(counts.sum())
-    scores = (mean_iou(counts), pixel_accuracy(counts)) if labelled else (math.nan, math.nan)
+    summary = summarize(counts, predictor.class_names) if counts.sum() else {}
+    scores = (summary.get("mean_iou", math.nan), summary.get("pixel_accuracy", math.nan))
     edge = boundary_f1(decided, wanted, len(predictor.class_names)) if boundary else torch.tensor([math.nan])
     single = None if instances is None else score_objects(prediction, instances, truth)
     seen = () if single is None else (single.seg, single.objects, single.found)
     result = ImageResult(pair.name, *scores, seconds, mean_boundary_f1(edge[None]), *seen)
     return counts.numpy(), edge, result, single
+
+
+def _count(prediction: Any, wanted: "Tensor", classes: int) -> "Tensor":
+    """The matrix of one image, see `Evaluation`."""
+    import torch
+
+    from atrous.metrics import confusion_matrix, label_counts, planes_of
+
+    if prediction.labels is None:
+        return confusion_matrix(torch.from_numpy(prediction.classes.astype(np.int64)), wanted, classes)
+    return label_counts(torch.from_numpy(prediction.labels)[None], planes_of(wanted[None], classes))
 
 
 def must_agree(bundle: str, loaded: Any, folder: "Folder") -> None:

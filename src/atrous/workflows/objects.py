@@ -66,7 +66,7 @@ def score_objects(prediction: "Prediction", instances: np.ndarray, truth: np.nda
 
     found = objects_of(prediction).astype(np.int64)
     wanted = instances.astype(np.int64)
-    known = truth != IGNORE_INDEX
+    known = truth != IGNORE_INDEX if truth.ndim == 2 else np.ones(truth.shape[1:], bool)
     found, wanted = np.where(known, found, 0), np.where(known, wanted, 0)
     return ObjectScores(
         object_jaccards(found, wanted), average_precision(found, wanted), *(_count(each) for each in (wanted, found))

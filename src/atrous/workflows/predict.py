@@ -34,6 +34,8 @@ class Outputs:
             can be. `predict` sets it where that view is asked for.
         instances: also OUT/instances/NAME, the number of each pixel's object: as 16-bit PNG, or as int32 TIFF where
             the format is tif. `predict` sets it where the bundle tells objects apart.
+        labels: classes that may overlap; also OUT/labels/CLASS/NAME for each, 255 where it is, else 0. `predict`
+            sets it where the bundle decides each class for itself.
         skip_existing: leave images alone whose files are all there.
     """
 
@@ -43,6 +45,7 @@ class Outputs:
     skip_existing: bool = False
     uncertainty: bool = False
     instances: bool = False
+    labels: tuple[str, ...] = ()
 
     def files(self, out: Path, stem: str) -> list[Path]:
         """The files of one image, its mask first."""
@@ -55,6 +58,9 @@ class Outputs:
             files.append(out / "uncertainty" / f"{stem}.{self.format}")
         if self.instances:
             files.append(out / "instances" / f"{stem}.{self.format}")
+        for name in self.labels:
+            folder = "".join(letter if letter.isalnum() or letter in " -_." else "_" for letter in name)
+            files.append(out / "labels" / folder / f"{stem}.{self.format}")
         return files
 
 
@@ -111,9 +117,11 @@ def predict(
     if not _plan(found, folder, outputs):
         return []
     from atrous.inference import Predictor
+    from atrous.tasks import Instances, MultiLabel
 
     predictor = Predictor.load(bundle_of(bundle), device=device, precision=precision, refine=refine)
-    outputs = replace(outputs, instances=predictor.task.extra_maps > 0)
+    names = predictor.class_names if isinstance(predictor.task, MultiLabel) else ()
+    outputs = replace(outputs, instances=isinstance(predictor.task, Instances), labels=names)
     todo = _plan(found, folder, outputs)
     predictor.check_views(views)
 
@@ -195,6 +203,10 @@ def _write(prediction: "Prediction", image: Path, predictor: "Predictor", out: P
     for file in (mask, *others):
         file.parent.mkdir(parents=True, exist_ok=True)
     exact = outputs.format == "tif"
+    if outputs.labels and prediction.labels is not None:
+        places, others = others[-len(outputs.labels) :], others[: -len(outputs.labels)]
+        for place, plane in zip(places, prediction.labels, strict=True):
+            write_image(place, plane.astype(np.uint8) * 255)
     if outputs.instances and prediction.instances is not None:
         _write_instances(others.pop(), prediction.instances, exact=exact)
     if outputs.uncertainty and prediction.uncertainty is not None:
@@ -208,7 +220,10 @@ def _write(prediction: "Prediction", image: Path, predictor: "Predictor", out: P
         write_image(others[-1], score if exact else np.rint(score * 255).astype(np.uint8))
     few = len(predictor.class_names) <= 256
     classes = prediction.classes.astype(np.uint8 if few else np.uint16)
-    write_image(mask, classes, palette=list(predictor.colors) if few else None)
+    palette = list(predictor.colors)
+    if outputs.labels:  # 255 is a value too: no class is there
+        palette += [(0, 0, 0)] * (256 - len(palette))
+    write_image(mask, classes, palette=palette if few else None)
     return mask
 
 

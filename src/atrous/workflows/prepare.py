@@ -23,7 +23,7 @@ __all__ = [
     "Job",
     "blank_plan",
     "check_sections",
-    "must_be_exclusive",
+    "must_fit_masks",
     "open_inputs",
     "prepare",
 ]
@@ -102,23 +102,27 @@ def open_inputs(data: str | Path, recipe: "Recipe", out: Path, classes: str | Pa
         fold=options.fold,
         layout=options.layout,
     )
-    must_be_exclusive(folder)
+    must_fit_masks(folder, recipe.section("task", "segmentation"))
     quick_check(folder).raise_errors()
     return Inputs(Path(data), folder, classes, BackgroundCheck(folder, out / "check.json"))
 
 
-def must_be_exclusive(folder: "Folder") -> None:
-    """Refuse masks whose classes may overlap: there is no task that trains on them yet.
+def must_fit_masks(folder: "Folder", task: Any) -> None:
+    """Refuse masks whose classes may overlap where the task decides one class per pixel.
+
+    Args:
+        folder: of the data.
+        task: the section of a recipe.
 
     Raises:
         DataError: naming the folder.
     """
     from atrous.errors import DataError
 
-    if folder.multilabel:
+    if folder.multilabel and (task if isinstance(task, str) else task.get("name")) != "multilabel":
         raise DataError(
-            f"{folder.root}: its masks have a plane for each class, and classes may overlap; training takes one class "
-            "per pixel. Write masks in which the class on top wins, or choose a layout with such masks."
+            f"{folder.root}: its masks have a plane for each class, and classes may overlap: train with "
+            "task=multilabel, or write masks with one class per pixel."
         )
 
 

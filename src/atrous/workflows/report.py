@@ -150,7 +150,7 @@ def _seen(folder: "Folder", bundle: "Bundle") -> "list[Panel]":
             image = image.clip(0, 255).round().astype(np.uint8)
         weight = sample["weight"].numpy() if "weight" in sample else None
         name = folder.splits["train"][int(sample["index"])].name
-        panels.append(Panel(name, to_display(image), sample["mask"].numpy().astype(np.uint8), weight=weight))
+        panels.append(Panel(name, to_display(image), _flat(sample["mask"].numpy().astype(np.uint8)), weight=weight))
     return panels
 
 
@@ -200,7 +200,17 @@ def _panel(
     if predictor is not None:
         large = raster.array.shape[0] * raster.array.shape[1] > TILE_ABOVE
         predicted = predictor(raster.array, tile=1024 if large else None, refine=refine, scores=False).classes
-    return Panel(pair.name, to_display(raster.array), truth, predicted, mean_iou)
+    return Panel(pair.name, to_display(raster.array), _flat(truth), predicted, mean_iou)
+
+
+def _flat(mask: "np.ndarray | None") -> Any:
+    """A mask to look at: of classes that overlap, the last one on top, and 255 where none is."""
+    if mask is None or mask.ndim == 2:
+        return mask
+    flat = np.full(mask.shape[1:], 255, np.uint8)
+    for number, plane in enumerate(mask):
+        flat[plane == 1] = number
+    return flat
 
 
 def _lead(bundle: "Bundle", summary: dict[str, Any], log: Log, measured: "Evaluation | None") -> str:
