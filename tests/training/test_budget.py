@@ -88,7 +88,8 @@ def test_gradients_of_several_batches_are_those_of_one(make_plan, weights, tmp_p
     parts = plan(batch_size=2, options={"accumulate": 2})
     carry_out(parts, tmp_path / "parts", progress=False)
     for name, value in weights(whole).items():
-        torch.testing.assert_close(weights(parts)[name], value, rtol=1e-4, atol=1e-6)
+        # After twelve steps the order of the sums shows: by up to 2e-5 on some processors.
+        torch.testing.assert_close(weights(parts)[name], value, rtol=1e-4, atol=5e-5)
 
 
 def test_accumulated_steps_make_epochs():

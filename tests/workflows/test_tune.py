@@ -18,8 +18,8 @@ from atrous.workflows.tune import Grid, _finite
 RECIPE = """\
 model:     {name: unet2015, width: 4}
 data:      {crop: 64, batch_size: 4, workers: 0, augment: [{name: horizontal_flip}]}
-optimizer: {name: adamw, lr: 0.01}
-training:  {device: cpu, precision: float32}
+optimizer: {name: adamw, lr: 0.005}
+training:  {device: cpu, precision: float32, clip: 1.0}
 """
 SECRET = "crf:bilateral_xy=20,bilateral_rgb=40,bilateral_weight=4,iterations=2"
 FEW = ["bilateral_xy=[5,20]", "bilateral_rgb=[10,40]", "bilateral_weight=4", "refinements=0", "iterations=2"]

@@ -132,7 +132,7 @@ def object_width(mask: np.ndarray) -> float:
         return 0.0
     # The image's own border is no outline: what is cut there goes on outside.
     edges = np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1])
-    return 2.0 * area / edges if edges else float(min(mask.shape))
+    return float(2 * area / edges) if edges else float(min(mask.shape))
 
 
 def upness(masks: Sequence[np.ndarray], classes: int) -> float:
