@@ -24,9 +24,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import regimes
-from benchmarks.harness import RESULTS, machine
+from benchmarks.harness import keep_rows, read_rows
 
-ROWS = RESULTS / "configured.json"
 SETS = ("isbi", "dsb", "cwfid", "camvid")
 CONTENDERS = ("configured", "default", "smp")
 CLASSES = {
@@ -190,7 +189,7 @@ def run_missing(source: Path, seeds: list[int], only: str, sets: list[str], budg
         for data in sets:
             for contender in CONTENDERS:
                 key = f"{contender} / {data} / {seed} / {budget}"
-                if not contender.startswith(only) or key in _rows():
+                if not contender.startswith(only) or key in read_rows("configured"):
                     continue
                 command = [sys.executable, "-m", "benchmarks.configured", str(source), "--one", contender, data]
                 command += ["--seeds", str(seed), "--budget", budget]
@@ -199,7 +198,8 @@ def run_missing(source: Path, seeds: list[int], only: str, sets: list[str], budg
                     print(f"{key}: failed\n{done.stderr[-2000:]}", flush=True)
                     continue
                 row = json.loads(done.stdout.splitlines()[-1])
-                _keep({**_rows(), key: row})
+                rows = {**read_rows("configured"), key: row}
+                keep_rows("configured", rows, f"Mean IoU.\n\n{table(rows)}")
                 print(f"{key}: {row['mean_iou']:.3f} after {row['steps']} steps", flush=True)
 
 
@@ -217,19 +217,6 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _rows() -> dict[str, dict[str, Any]]:
-    return json.loads(ROWS.read_text())["rows"] if ROWS.exists() else {}
-
-
-def _keep(rows: dict[str, dict[str, Any]]) -> None:
-    beside = ROWS.with_suffix(".part")
-    beside.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
-    beside.replace(ROWS)
-    where = ", ".join(f"{key} {value}" for key, value in machine().items())
-    text = f"# configured\n\n`python -m benchmarks.configured DATA`\n\n{where}\n\nMean IoU.\n\n{table(rows)}\n"
-    (RESULTS / "configured.md").write_text(text)
-
-
 def main() -> None:
     """Run or print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -244,7 +231,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
     if given.table or given.source is None:
-        print(table(_rows()))
+        print(table(read_rows("configured")))
     elif given.one:
         print(json.dumps(run_one(*given.one, given.seeds[0], given.source, given.budget)))
     else:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "torchvision", "timm", "segmentation_models_pytorch", "albumentations", "opencv-python-headless")
@@ -87,6 +88,21 @@ def table(rows: list[Row]) -> str:
             f"{row.ratio:.2f}x | {row.note} |"
         )
     return "\n".join(lines)
+
+
+def read_rows(name: str) -> dict[str, dict[str, Any]]:
+    """The rows that a resumable runner has kept in results/NAME.json, by their keys."""
+    file = RESULTS / f"{name}.json"
+    return json.loads(file.read_text())["rows"] if file.exists() else {}
+
+
+def keep_rows(name: str, rows: dict[str, dict[str, Any]], text: str) -> None:
+    """Write the rows of a resumable runner, whole or not at all, and results/NAME.md with `text`."""
+    beside = RESULTS / f"{name}.part"
+    beside.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+    beside.replace(RESULTS / f"{name}.json")
+    where = ", ".join(f"{key} {value}" for key, value in machine().items())
+    (RESULTS / f"{name}.md").write_text(f"# {name}\n\n`python -m benchmarks.{name} DATA`\n\n{where}\n\n{text}\n")
 
 
 def save(name: str, command: str, rows: list[Row], extra: dict[str, object] | None = None) -> None:

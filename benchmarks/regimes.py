@@ -26,10 +26,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from benchmarks.harness import RESULTS, machine
+from benchmarks.harness import keep_rows, read_rows
 
 CACHE = Path(__file__).parent / ".cache"
-ROWS = RESULTS / "regimes.json"
 
 CAMVID = [
     *("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "cyclist"),
@@ -173,7 +172,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
 def run_missing(source: Path, seeds: list[int], only: str, processes: int) -> None:
     """Train what is missing, seed by seed, so many rows at a time, each in a process and on a thread of its own."""
     wanted = [(name, seed) for seed in seeds for name in ROWS_TO_RUN if name.startswith(only)]
-    missing = [(name, seed) for name, seed in wanted if f"{name} / {seed}" not in _rows()]
+    missing = [(name, seed) for name, seed in wanted if f"{name} / {seed}" not in read_rows("regimes")]
     for data in {ROWS_TO_RUN[name][0] for name, _ in missing}:
         prepare(data, source)
     writing = Lock()
@@ -188,24 +187,12 @@ def run_missing(source: Path, seeds: list[int], only: str, processes: int) -> No
             return
         with writing:
             found = {f"{name} / {seed}": json.loads(done.stdout.splitlines()[-1])}
-            _keep({**_rows(), **found})
+            rows = {**read_rows("regimes"), **found}
+            keep_rows("regimes", rows, table(rows))
         print(table(found).splitlines()[-1], flush=True)
 
     with ThreadPoolExecutor(processes) as pool:
         list(pool.map(run, missing))
-
-
-def _rows() -> dict[str, dict[str, Any]]:
-    return json.loads(ROWS.read_text())["rows"] if ROWS.exists() else {}
-
-
-def _keep(rows: dict[str, dict[str, Any]]) -> None:
-    beside = ROWS.with_suffix(".part")
-    beside.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
-    beside.replace(ROWS)
-    where = ", ".join(f"{key} {value}" for key, value in machine().items())
-    text = f"# regimes\n\n`python -m benchmarks.regimes DATA`\n\n{where}\n\n{table(rows)}\n"
-    (RESULTS / "regimes.md").write_text(text)
 
 
 def draw_curves(path: Path) -> None:
@@ -213,7 +200,7 @@ def draw_curves(path: Path) -> None:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    rows = {row["name"]: row["curves"] for row in _rows().values() if row["seed"] == 0}
+    rows = {row["name"]: row["curves"] for row in read_rows("regimes").values() if row["seed"] == 0}
     groups = {"CamVid: loss": "camvid", "ISBI: loss": "isbi"}
     with mpl.rc_context({"font.size": 9}):
         canvas = Figure(figsize=(13, 3.6), layout="constrained")
@@ -255,7 +242,7 @@ def main() -> None:
     if given.curves:
         draw_curves(given.curves)
     elif given.table or given.source is None:
-        print(table(_rows()))
+        print(table(read_rows("regimes")))
     elif given.one:
         print(json.dumps(train(given.one, given.seeds[0], given.source)))
     else:

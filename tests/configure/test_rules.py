@@ -10,13 +10,13 @@ from atrous.configure.rules import folds
 
 CPU = Machine("cpu", 2, 8 << 30, "2 processor cores")
 CELLS = Facts(
-    train=20, val=4, size=(512, 512), largest=(512, 512), sizes=1, channels=1, kind="uint8",
-    classes=(ClassFacts("membrane", 0.23, 1, 5.6), ClassFacts("cell", 0.77, 1, 18.5)),
-    overlapping=False, instances=False, touching=0, objects=0, upness=0.02, brightness=0.2, looked=20,
+    train=20, val=4, size=(512, 512), sizes=1, channels=1, kind="uint8",
+    classes=(ClassFacts("membrane", 0.23, 5.6), ClassFacts("cell", 0.77, 18.5)),
+    overlapping=False, instances=False, touching=0, upness=0.02, brightness=0.2, looked=20,
 )  # fmt: skip
 STREET = replace(
     CELLS, train=367, val=101, size=(360, 480), channels=3, upness=0.98,
-    classes=(ClassFacts("road", 0.6, 1, 100), ClassFacts("car", 0.39, 1, 40), ClassFacts("pole", 0.01, 1, 12)),
+    classes=(ClassFacts("road", 0.6, 100), ClassFacts("car", 0.39, 40), ClassFacts("pole", 0.01, 12)),
 )  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def test_rare_classes_get_weight():
 
 
 def test_seldom_classes_are_looked_for():
-    seldom = (ClassFacts("soil", 0.93, 1, 180), ClassFacts("weed", 0.06, 1, 14), ClassFacts("crop", 0.01, 1, 12))
+    seldom = (ClassFacts("soil", 0.93, 180), ClassFacts("weed", 0.06, 14), ClassFacts("crop", 0.01, 12))
     step = next(s for s in chosen(replace(STREET, classes=seldom))["data"]["augment"] if s["name"] == "foreground_crop")
     assert step["background"] == 0
     assert "foreground_crop" not in names(chosen(STREET))
@@ -64,8 +64,8 @@ def test_classes_that_overlap_are_decided_apart():
 
 
 def test_touching_objects_are_told_apart():
-    cells = (ClassFacts("background", 0.8, 1, 80), ClassFacts("cell", 0.2, 1, 10))
-    objects = replace(CELLS, classes=cells, instances=True, touching=0.4, objects=30)
+    cells = (ClassFacts("background", 0.8, 80), ClassFacts("cell", 0.2, 10))
+    objects = replace(CELLS, classes=cells, instances=True, touching=0.4)
     recipe = chosen(objects)
     assert recipe["task"]["name"] == "instances"
     assert "tune" not in recipe
@@ -106,8 +106,8 @@ def test_a_batch_fits_the_memory():
 
 
 def test_the_richest_network_that_sees_enough():
-    found = [(Candidate({"name": str(pace)}, ""), pace) for pace in (0.1, 0.5, 5.0)]
-    assert [pick(found, pixels=1000, seconds=s, fewest=1e6)[0] for s in (10, 100, 600, 6000)] == [0, 0, 1, 2]
+    found = [(Candidate({"name": str(pace)}, ""), pace, 1000) for pace in (0.1, 0.5, 5.0)]
+    assert [pick(found, seconds=s, fewest=1e6)[0] for s in (10, 100, 600, 6000)] == [0, 0, 1, 2]
 
 
 def test_folds_are_for_few_images_and_much_time():

@@ -81,3 +81,14 @@ def test_a_crf_is_kept_only_where_it_helps():
     assert (refined[0].scores.argmax(0) == refined[0].truth).mean() > 0.99
     samples = speckled(0)
     assert _tune_crf(samples, 2) == (samples, {})
+
+
+def test_processes_that_train_together_need_one_recipe(data, tmp_path, monkeypatch):
+    from atrous.errors import UsageError
+    from atrous.training import distributed
+
+    monkeypatch.setattr(distributed, "join", lambda: None)
+    monkeypatch.setattr(distributed, "world", lambda: distributed.World(processes=2))
+    with pytest.raises(UsageError, match="--recipe"):
+        train(data, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

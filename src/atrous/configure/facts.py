@@ -28,13 +28,11 @@ class ClassFacts:
     Attributes:
         name: of the class.
         share: of the labelled pixels.
-        images: share of the images in which it occurs.
         width: how wide its parts typically are, in pixels, see `object_width`; 0 where it does not occur.
     """
 
     name: str
     share: float
-    images: float
     width: float
 
 
@@ -46,7 +44,6 @@ class Facts:
         train: training images.
         val: validation images.
         size: median height and width.
-        largest: height and width of the largest image.
         sizes: how many different sizes.
         channels: of the images.
         kind: of their numbers: uint8, uint16 or float32.
@@ -54,7 +51,6 @@ class Facts:
         overlapping: whether a pixel may belong to several classes.
         instances: whether objects are numbered.
         touching: share of the objects that touch another one; 0 where they are not numbered.
-        objects: objects in a typical image; 0 where they are not numbered.
         upness: how different the upper and the lower third of images are made up, 0 to 1, see `upness`.
         brightness: how far images differ in their mean, against the spread of all pixels: 0 is alike.
         looked: images that were looked at.
@@ -63,7 +59,6 @@ class Facts:
     train: int
     val: int
     size: tuple[int, int]
-    largest: tuple[int, int]
     sizes: int
     channels: int
     kind: str
@@ -71,7 +66,6 @@ class Facts:
     overlapping: bool
     instances: bool
     touching: float
-    objects: float
     upness: float
     brightness: float
     looked: int
@@ -170,7 +164,7 @@ class _Tally:
 
     def __init__(self, classes: int) -> None:
         self.classes = classes
-        self.pixels, self.images = np.zeros(classes), np.zeros(classes)
+        self.pixels = np.zeros(classes)
         self.widths: list[list[float]] = [[] for _ in range(classes)]
         self.masks: list[np.ndarray] = []
         self.sizes: list[tuple[int, int]] = []
@@ -193,7 +187,6 @@ class _Tally:
             own = thin[k] == 1 if thin.ndim == 3 else thin == k
             count = int(np.count_nonzero(own))
             self.pixels[k] += count * step**2
-            self.images[k] += count > 0
             if count:
                 self.widths[k].append(step * object_width(own))
         if thin.ndim == 2:
@@ -201,7 +194,7 @@ class _Tally:
 
     def facts(self, folder: "Folder") -> Facts:
         """What was seen."""
-        looked, total = max(len(self.sizes), 1), max(self.pixels.sum(), 1.0)
+        total = max(self.pixels.sum(), 1.0)
         if folder.multilabel:
             total = float(sum(height * width for height, width in self.sizes))
         ordered = sorted(self.sizes, key=lambda size: size[0] * size[1]) or [(0, 0)]
@@ -212,7 +205,6 @@ class _Tally:
             train=len(folder.splits["train"]),
             val=len(folder.splits.get("val", ())),
             size=ordered[len(ordered) // 2],
-            largest=ordered[-1],
             sizes=len(set(ordered)),
             channels=folder.channels,
             kind=folder.kind,
@@ -220,7 +212,6 @@ class _Tally:
                 ClassFacts(
                     name,
                     float(self.pixels[k] / total),
-                    float(self.images[k] / looked),
                     float(np.median(self.widths[k])) if self.widths[k] else 0.0,
                 )
                 for k, name in enumerate(folder.classes.names)
@@ -228,7 +219,6 @@ class _Tally:
             overlapping=folder.multilabel,
             instances=bool(self.touching),
             touching=touching / max(objects, 1),
-            objects=objects / max(len(self.touching), 1),
             upness=upness(self.masks, self.classes),
             brightness=float(means.std() / spread),
             looked=len(self.sizes),

@@ -90,13 +90,12 @@ def batch_for(facts: Facts, machine: Machine, crop: tuple[int, int], memory: int
 
 
 def pick(
-    measured: Sequence[tuple[Candidate, float]], *, pixels: int, seconds: float, fewest: float = PIXELS_WANTED
+    measured: Sequence[tuple[Candidate, float, int]], *, seconds: float, fewest: float = PIXELS_WANTED
 ) -> tuple[int, str]:
     """The richest network that still sees enough pixels in the time, and why.
 
     Args:
-        measured: candidates, the cheapest first, with the seconds of a step.
-        pixels: of a batch.
+        measured: candidates, the cheapest first, with the seconds of a step and the pixels of its batch.
         seconds: that there are to train.
         fewest: pixels that it should see.
 
@@ -105,16 +104,16 @@ def pick(
 
     Example:
         >>> small, large = Candidate({"name": "unet"}, "small"), Candidate({"name": "hrnet"}, "large")
-        >>> pick([(small, 0.1), (large, 1.0)], pixels=1000, seconds=100, fewest=5e5)
+        >>> pick([(small, 0.1, 1000), (large, 1.0, 1000)], seconds=100, fewest=5e5)
         (0, '1000 steps in the time; large would take 100')
-        >>> pick([(small, 0.1), (large, 1.0)], pixels=1000, seconds=600, fewest=5e5)
+        >>> pick([(small, 0.1, 1000), (large, 1.0, 1000)], seconds=600, fewest=5e5)
         (1, '600 steps in the time')
     """
-    enough = [at for at, (_, pace) in enumerate(measured) if seconds / pace * pixels >= fewest]
+    enough = [at for at, (_, pace, pixels) in enumerate(measured) if seconds / pace * pixels >= fewest]
     chosen = max(enough, default=0)
     words = f"{seconds / measured[chosen][1]:.0f} steps in the time"
     if chosen + 1 < len(measured):
-        richer, pace = measured[chosen + 1]
+        richer, pace, _ = measured[chosen + 1]
         words += f"; {richer.words} would take {seconds / pace:.0f}"
     return chosen, words
 

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ SPARE = 0.02
 """Share of the time that choosing after the training takes."""
 
 
+@dataclass(frozen=True)
 class Configured:
     """What was found and chosen.
 
@@ -30,8 +32,9 @@ class Configured:
         seconds: that all of it may take.
     """
 
-    def __init__(self, recipe: "Recipe", folds: int | None, seconds: float) -> None:
-        self.recipe, self.folds, self.seconds = recipe, folds, seconds
+    recipe: "Recipe"
+    folds: int | None
+    seconds: float
 
 
 def configure(
@@ -91,11 +94,15 @@ def configure(
     return Configured(recipe, count, seconds)
 
 
+@dataclass(frozen=True)
 class _Network:
     """The network that was picked, and what it needs."""
 
-    def __init__(self, model: Mapping[str, Any], why: str, crop: tuple[int, int], batch: int, pace: float) -> None:
-        self.model, self.why, self.crop, self.batch, self.pace = model, why, crop, batch, pace
+    model: Mapping[str, Any]
+    why: str
+    crop: tuple[int, int]
+    batch: int
+    pace: float
 
 
 def _network(
@@ -117,8 +124,8 @@ def _network(
         tried.append((candidate, pace, batch))
         if seconds / pace * batch * crop[0] * crop[1] < PIXELS_WANTED:
             break
-    measured = [(candidate, pace) for candidate, pace, _ in tried]
-    at, words = pick(measured, pixels=tried[0][2] * crop[0] * crop[1], seconds=seconds)
+    measured = [(candidate, pace, batch * crop[0] * crop[1]) for candidate, pace, batch in tried]
+    at, words = pick(measured, seconds=seconds)
     candidate, pace, batch = tried[at]
     thin = facts.thinnest
     why = f"{candidate.words}: {words}"
@@ -160,8 +167,6 @@ def _pace(folder: "Folder", candidate: "Candidate", crop: tuple[int, int], batch
 
 def _recipe(choices: "Sequence[Choice]", head: Sequence[str], overrides: Sequence[str], seed: int) -> "Recipe":
     """The recipe with its text; what the command line says takes the place of what was chosen."""
-    from dataclasses import replace
-
     from atrous.configure import Choice, to_yaml, values
     from atrous.recipe import make_recipe
 

@@ -146,10 +146,10 @@ def _run(
     if result.best is not None:
         figures["val_mean_iou"] = result.best
     bundle = _save(job, inputs, out, figures)
-    chosen = tune_after(bundle, inputs, job.recipe)
+    tune_after(bundle, inputs, job.recipe)
     evaluation = _evaluate(inputs, bundle, out) if evaluate else None
     if evaluation is not None:
-        update_bundle(bundle, sections=chosen, metrics={evaluation.split: evaluation.summary})
+        update_bundle(bundle, sections={}, metrics={evaluation.split: evaluation.summary})
     if evaluate:
         from atrous.workflows.report import report
 

@@ -120,9 +120,14 @@ def _make_recipe(
     data: str | Path, overrides: Sequence[str], *, budget: str | None, folds: int | None, classes: str | Path | None
 ) -> tuple["Recipe", int | None]:
     """A recipe from the data, and the number of folds."""
+    from atrous.training.distributed import world
     from atrous.training.options import parse_budget
     from atrous.workflows.configure import configure
 
+    if world().processes > 1:  # each would measure another pace, and train another network
+        raise UsageError(
+            "several processes train together: make a recipe with one of them first, and name it by --recipe."
+        )
     seconds = parse_budget(budget)
     made = configure(data, overrides=overrides, budget=seconds and seconds / (folds or 1), classes=classes)
     if folds is None and made.folds is not None:  # the folds share the time

@@ -64,22 +64,18 @@ def read_tune(recipe: "Recipe") -> list[str]:
     return list(names)
 
 
-def tune_after(bundle: Path, inputs: "Inputs", recipe: "Recipe") -> dict[str, Any]:
-    """Choose what the recipe wants chosen, and write it into the bundle.
-
-    Returns:
-        The sections that were written.
-    """
+def tune_after(bundle: Path, inputs: "Inputs", recipe: "Recipe") -> None:
+    """Choose what the recipe wants chosen, and write it into the bundle."""
     from atrous.bundle import update_bundle
     from atrous.inference import Predictor
 
     names = read_tune(recipe)
     if not names or not inputs.folder.splits.get("val"):
-        return {}
+        return
     predictor = Predictor.load(bundle, refine="none")
     if not predictor.task.pixelwise:
         print("tune: what decides objects as a whole is left as it is", file=sys.stderr)
-        return {}
+        return
     samples = _samples(predictor, inputs.folder)
     chosen: dict[str, Any] = {}
     for name in TUNED:  # in their order: cleaning comes after refining
@@ -89,7 +85,6 @@ def tune_after(bundle: Path, inputs: "Inputs", recipe: "Recipe") -> dict[str, An
             print(f"tuned by {len(samples)} validation images: {_words(name, section)}", file=sys.stderr)
     if chosen:
         update_bundle(bundle, sections=chosen)
-    return chosen
 
 
 def _samples(predictor: "Predictor", folder: "Folder") -> list[_Sample]:
