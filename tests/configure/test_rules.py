@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from atrous.configure import Candidate, ClassFacts, Facts, Machine, candidates, choose, pick, values
-from atrous.configure.network import batch_for, crop_for
+from atrous.configure.network import batch_for, crop_for, downscaled, factor_for
 from atrous.configure.rules import folds
 
 CPU = Machine("cpu", 2, 8 << 30, "2 processor cores")
@@ -44,17 +44,28 @@ def test_colours_are_changed_in_colour_images_alone():
     assert strong["brightness"] > 0.2
 
 
-def test_rare_classes_get_weight():
-    loss = chosen(STREET)["task"]["loss"]
-    assert loss[0] == {"name": "cross_entropy", "weights": "enet"}
-    assert "weights" not in chosen(CELLS)["task"]["loss"][0]
+def test_many_rare_classes_are_weighed():
+    rare = (ClassFacts("road", 0.9, 100), *(ClassFacts(name, 0.03, 12) for name in ("pole", "sign", "fence")))
+    loss = chosen(replace(STREET, classes=rare))["task"]["loss"]
+    assert loss == [{"name": "cross_entropy", "weights": "enet"}, {"name": "dice"}]
+    for few in (rare[:3], CELLS.classes):
+        assert "weights" not in chosen(replace(STREET, classes=few))["task"]["loss"][0]
 
 
-def test_seldom_classes_are_looked_for():
+def test_seldom_classes_are_looked_for_where_crops_are_small():
     seldom = (ClassFacts("soil", 0.93, 180), ClassFacts("weed", 0.06, 14), ClassFacts("crop", 0.01, 12))
-    step = next(s for s in chosen(replace(STREET, classes=seldom))["data"]["augment"] if s["name"] == "foreground_crop")
+    field = replace(STREET, classes=seldom, size=(2000, 3000))
+    step = next(s for s in chosen(field)["data"]["augment"] if s["name"] == "foreground_crop")
     assert step["background"] == 0
-    assert "foreground_crop" not in names(chosen(STREET))
+    assert "foreground_crop" not in names(chosen(replace(field, size=(400, 600))))
+    assert "foreground_crop" not in names(chosen(replace(field, classes=STREET.classes)))
+
+
+def test_few_images_are_changed_more():
+    many, few = (chosen(replace(STREET, train=train, upness=0.0))["data"]["augment"] for train in (100, 8))
+    assert few[0]["low"] < many[0]["low"] < 1 < many[0]["high"] < few[0]["high"]
+    assert few[-1]["brightness"] > 0.2
+    assert "brightness" not in many[-1]
 
 
 def test_classes_that_overlap_are_decided_apart():
@@ -87,6 +98,18 @@ def test_the_average_reaches_further_back_in_long_runs():
 def test_only_small_sets_are_kept_decoded():
     assert chosen(CELLS)["data"]["cache"] == "memory"
     assert "cache" not in chosen(replace(CELLS, train=100_000))["data"]
+
+
+def test_wide_parts_are_seen_in_smaller_images():
+    wide = tuple(replace(each, width=40.0) for each in STREET.classes)
+    sizes = {(3000, 4000): 4, (1000, 1400): 3, (600, 800): 2, (360, 480): 1}
+    assert [factor_for(replace(STREET, classes=wide, size=size)) for size in sizes] == [*sizes.values()]
+    assert factor_for(replace(STREET, size=(3000, 4000))) == 2  # poles are 12 pixels wide
+    assert factor_for(replace(CELLS, size=(3000, 4000))) == 1
+    assert factor_for(replace(STREET, classes=wide, size=(3000, 4000), instances=True)) == 1
+    seen = downscaled(replace(STREET, classes=wide, size=(999, 4000)), 4)
+    assert seen.size == (250, 1000)
+    assert {each.width for each in seen.classes} == {10.0}
 
 
 def test_thin_parts_ask_for_full_resolution():

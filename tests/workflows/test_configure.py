@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from atrous.errors import RecipeError
 from atrous.recipe import load_recipe, make_recipe
@@ -43,6 +44,27 @@ def test_a_run_follows_the_recipe_keeps_its_reasons_and_is_resumed(data, tmp_pat
     again = train(data, out=tmp_path / "run", resume=True)
     assert not again.trained
     assert "no recipe was named" not in capsys.readouterr().err
+
+
+def test_large_images_of_wide_things_are_seen_smaller(tmp_path):
+    rng = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    for number in range(4):
+        mask = np.zeros((600, 640), np.uint8)
+        top, left = rng.integers(0, 400, 2)
+        mask[top : top + 180, left : left + 160] = 1
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{number}.png")
+        Image.fromarray((mask * 120 + rng.integers(0, 40, mask.shape)).astype(np.uint8)).save(
+            tmp_path / "images" / f"{number}.png"
+        )
+    made = configure(tmp_path, overrides=["training.device=cpu", "data.workers=0"], budget=10.0).recipe
+    model = made.section("model")
+    assert (model["name"], model["factor"], model["network"]["name"]) == ("downscaled", 2, "unet")
+    assert made.section("data")["crop"] >= 512
+    assert "smaller" in made.text
+    own = configure(tmp_path, overrides=["training.device=cpu", *SMALL], budget=10.0).recipe
+    assert own.section("model")["name"] == "unet2015"
 
 
 def test_a_wrong_override_is_an_error_before_anything_is_measured(data):

@@ -85,6 +85,11 @@ class Facts:
         """How many times as common the commonest class is as the rarest that occurs."""
         return max(each.share for each in self.classes) / max(self.rarest.share, 1e-9)
 
+    def rare(self, times: float) -> tuple[ClassFacts, ...]:
+        """The classes that occur, and are more than so many times rarer than the commonest."""
+        most = max(each.share for each in self.classes)
+        return tuple(each for each in self.classes if 0 < each.share < most / times)
+
 
 def look(folder: "Folder", *, count: int = SAMPLED) -> Facts:
     """Look at some training images of an open folder.

@@ -12,13 +12,17 @@ __all__ = ["Choice", "choose"]
 HAS_UP = 0.25
 """From this difference between top and bottom on, pictures have an up, and are not turned."""
 RARE = 5.0
-"""A class that is so many times rarer than the commonest needs weight in the loss."""
+"""A class that is so many times rarer than the commonest is rare."""
+MANY_RARE = 3
+"""From so many rare classes on, classes are weighed; one or two are seen well enough by Dice."""
 SELDOM = 0.02
 """A class with a smaller share of the pixels than this is looked for when crops are drawn."""
+SMALL_CROP = 0.1
+"""But only where a crop is less than this share of an image: larger ones show something anyhow."""
 TOUCHING = 0.1
 """From this share of touching objects on, they are told apart by a border."""
 FEW = 12
-"""Training images, up to which folds are worth their time."""
+"""Images, up to which folds are worth their time, and training images that are changed more."""
 FOLDS = 5
 STEPS_PER_FOLD = 1500
 """Fewer than this, and a fold's network would be worse than one network of all the time."""
@@ -107,18 +111,20 @@ def _augment(facts: Facts, crop: tuple[int, int]) -> Choice:
     """Transforms: what may change in pictures like these without changing what they show."""
     steps: list[dict[str, Any]] = []
     why: list[str] = []
-    up = facts.upness >= HAS_UP
+    up, few = facts.upness >= HAS_UP, facts.train <= FEW
     if up:
         low = min(max(round(0.85 * min(crop) / max(min(facts.size), 1), 1), 0.5), 0.9)
         steps.append({"name": "random_scale", "low": low, "high": 1.2 if low < 0.8 else 1.4})
         why.append(f"photographs have an up (top and bottom differ by {facts.upness:.2f}) and things near and far")
     else:
-        steps.append({"name": "random_scale", "low": 0.8, "high": 1.25})
-        why.append(f"no up (top and bottom differ by {facts.upness:.2f}): turned and mirrored; sizes are what they are")
+        steps.append({"name": "random_scale", "low": 0.7 if few else 0.8, "high": 1.4 if few else 1.25})
+        why.append(f"no up (top and bottom differ by {facts.upness:.2f}): turned and mirrored")
+    if few:
+        why.append(f"{facts.train} images are soon known by heart, so they are changed much")
     if not up and facts.channels == 1:
         steps.append({"name": "elastic", "sigma": 10})
         why.append("tissue bends")
-    if _seldom(facts):
+    if _seldom(facts, crop):
         name = facts.rarest.name
         background = max(range(len(facts.classes)), key=lambda k: facts.classes[k].share)
         side: Any = crop[0] if crop[0] == crop[1] else list(crop)
@@ -129,7 +135,8 @@ def _augment(facts: Facts, crop: tuple[int, int]) -> Choice:
     steps.append({"name": "horizontal_flip"})
     if facts.channels == 3 and facts.kind == "uint8":
         strong = facts.brightness > 0.5
-        steps.append({"name": "color_jitter", **({"brightness": 0.4, "contrast": 0.4} if strong else {})})
+        more = {"brightness": 0.4, "contrast": 0.4} if strong or few else {}
+        steps.append({"name": "color_jitter", **more})
         if strong:
             why.append("brightness differs much between the images")
     else:
@@ -150,10 +157,10 @@ def _task(facts: Facts) -> Choice:
         )
     cross: Any = {"name": "cross_entropy"}
     why = "every pixel is one class; Dice looks at whole regions"
-    if facts.imbalance > RARE and len(facts.classes) > 2:
+    if len(facts.rare(RARE)) >= MANY_RARE:
         cross["weights"] = "enet"
         rarest, times = facts.rarest, facts.imbalance
-        why += f"; {rarest.name} is {times:.0f} times rarer than the commonest class, so classes are weighed"
+        why += f"; many are rare ({rarest.name} {times:.0f} times rarer than the commonest), so they are weighed"
     return Choice("task", {"name": "segmentation", "loss": [cross, {"name": "dice"}]}, why)
 
 
@@ -164,14 +171,16 @@ def _tune(facts: Facts) -> Choice:
     return Choice("tune", ["min_size"], "how small a part may be is seen in the validation images")
 
 
-def _seldom(facts: Facts) -> bool:
+def _seldom(facts: Facts, crop: tuple[int, int]) -> bool:
     """Whether crops at random would often show the commonest class alone."""
     common = max(each.share for each in facts.classes)
-    return common > 0.9 and facts.rarest.share < SELDOM and not facts.overlapping
+    small = crop[0] * crop[1] < SMALL_CROP * facts.size[0] * facts.size[1]
+    return small and common > 0.9 and facts.rarest.share < SELDOM and not facts.overlapping
 
 
 def _rate(model: Mapping[str, Any]) -> float:
-    return 2.0e-3 if model["name"] == "attention_unet" else 1.5e-3
+    name = model.get("network", model)["name"] if model["name"] == "downscaled" else model["name"]
+    return 2.0e-3 if name == "attention_unet" else 1.5e-3
 
 
 def _widths(facts: Facts) -> str:

@@ -17,6 +17,7 @@ from atrous.models.deeplabv3 import deeplabv3, deeplabv3_cascade, deeplabv3_smp,
 from atrous.models.deeplabv3plus import deeplabv3plus, deeplabv3plus_smp
 from atrous.models.dilated_unet import dilated_unet
 from atrous.models.dilation import dilation
+from atrous.models.downscaled import downscaled
 from atrous.models.enet import enet
 from atrous.models.ensemble import ensemble
 from atrous.models.fcn import fcn
@@ -72,6 +73,7 @@ MODELS: dict[str, Callable[..., DenseModel]] = {
     "context_unet": context_unet,
     "dilation": dilation,
     "crfrnn": crfrnn,
+    "downscaled": downscaled,
     "enet": enet,
     "deeplabv1": deeplabv1,
     "deeplabv2": deeplabv2,

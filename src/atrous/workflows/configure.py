@@ -110,28 +110,40 @@ def _network(
 ) -> _Network:
     """Try the candidates, the cheapest first, until one is too slow for the time."""
     from atrous.configure import Candidate, candidates, pick
-    from atrous.configure.network import PIXELS_WANTED, batch_for, crop_for
+    from atrous.configure.network import PIXELS_WANTED, batch_for, crop_for, downscaled, factor_for
 
-    data = given.get("data") or {}
-    crop = _sides(data.get("crop")) or crop_for(facts, machine)
-    wanted = given.get("model")
-    options = [Candidate(wanted, "as the command line says")] if wanted else candidates(facts)
+    data, wanted = given.get("data") or {}, given.get("model")
+    factor = 1 if wanted else factor_for(facts)
+    seen = downscaled(facts, factor)
+    height, width = _sides(data.get("crop")) or tuple(factor * side for side in crop_for(seen, machine))
+    inner = (-(-height // factor), -(-width // factor))  # what the network sees of a crop
+    options = [Candidate(wanted, "as the command line says")] if wanted else candidates(seen)
     tried: list[tuple[Candidate, float, int]] = []
-    for candidate in options:
-        memory = _activations(folder, candidate, crop)
-        batch = data.get("batch_size") or batch_for(facts, machine, crop, memory)
-        pace = _pace(folder, candidate, crop, batch)
+    for option in options:
+        candidate = _behind(factor, option)
+        memory = _activations(folder, candidate, (height, width))
+        batch = data.get("batch_size") or batch_for(seen, machine, inner, memory)
+        pace = _pace(folder, candidate, (height, width), batch)
         tried.append((candidate, pace, batch))
-        if seconds / pace * batch * crop[0] * crop[1] < PIXELS_WANTED:
+        if seconds / pace * batch * inner[0] * inner[1] < PIXELS_WANTED:
             break
-    measured = [(candidate, pace, batch * crop[0] * crop[1]) for candidate, pace, batch in tried]
+    measured = [(candidate, pace, batch * inner[0] * inner[1]) for candidate, pace, batch in tried]
     at, words = pick(measured, seconds=seconds)
     candidate, pace, batch = tried[at]
-    thin = facts.thinnest
-    why = f"{candidate.words}: {words}"
-    if not wanted and candidate.model["name"] != "unet":
+    why, thin = f"{candidate.words}: {words}", facts.thinnest
+    if not wanted and options[at].model["name"] != "unet":
         why += f"; {thin.name}, {thin.width:.0f} pixels wide, would be lost on coarser maps"
-    return _Network(candidate.model, why, crop, batch, pace)
+    if factor > 1:
+        why += f"; {thin.name}, {thin.width:.0f} pixels wide, is still seen in images {factor} times smaller"
+    return _Network(candidate.model, why, (height, width), batch, pace)
+
+
+def _behind(factor: int, candidate: "Candidate") -> "Candidate":
+    """A candidate for which so many pixels of the image, across and down, become one."""
+    if factor == 1:
+        return candidate
+    model = {"name": "downscaled", "factor": factor, "network": candidate.model}
+    return replace(candidate, model=model)
 
 
 def _activations(folder: "Folder", candidate: "Candidate", crop: tuple[int, int]) -> int:
