@@ -188,3 +188,11 @@ def test_a_model_without_parts_is_refused():
 
     with pytest.raises(ModelError, match="no parts"):
         stages(Bare(), (8, 8), in_channels=1)
+
+
+def test_a_network_around_another_shows_the_stages_of_that_one():
+    inner = {"name": "unet", "encoder": "test_resnet", "decoder_channels": [16, 8, 8, 4, 4]}
+    alone = stages(create_model(**inner, num_classes=2), (64, 64))
+    around = stages(create_model("downscaled", network=inner, num_classes=2), (128, 128))
+    assert [stage.name for stage in around] == [f"network.{stage.name}" for stage in alone]
+    assert [stage.shape for stage in around] == [stage.shape for stage in alone]

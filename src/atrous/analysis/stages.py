@@ -159,12 +159,17 @@ def _parts(model: nn.Module, run: Trace, path: str, depth: int) -> Iterator[str]
                 yield from _parts(model, run, place, depth + (depth > 0))
         elif not run.outputs[place]:
             continue
-        elif depth == 0 and _is_shell(run, place, child):
+        elif depth == 0 and (_is_network(child) or _is_shell(run, place, child)):
             yield from _parts(model, run, place, depth)
         elif _is_made_of_parts(model, run, place, depth):
             yield from _parts(model, run, place, depth + 1)
         else:
             yield place
+
+
+def _is_network(module: nn.Module) -> bool:
+    """Whether a module is a whole network of ours, with another one around it."""
+    return hasattr(module, "num_classes") and hasattr(module, "alignment")
 
 
 def _is_shell(run: Trace, path: str, module: nn.Module) -> bool:
