@@ -9,6 +9,7 @@ from atrous.types import Prediction
 from atrous.workflows import evaluate, predict, train
 from atrous.workflows.evaluate import Evaluation
 from atrous.workflows.objects import objects_of, score_objects, summarize_objects
+from atrous.workflows.report import _apart
 
 SMALL = ["model={name: unet2015, width: 4}", "data={crop: 64, batch_size: 4, workers: 0}", "task.name=instances"]
 STEPS = ["training={max_steps: 6, device: cpu, precision: float32, validate_every: 3}"]
@@ -33,6 +34,15 @@ def test_a_run_measures_objects_and_its_bundle_finds_them(objects_run, data, tmp
     assert ((numbers > 0) == (classes > 0)).all()
     (tif, *_) = predict(objects_run.bundle, data / "images", tmp_path / "tif", outputs=_tif())
     assert (read_mask(tif.parent / "instances" / tif.name) == numbers).all()
+
+
+def test_the_report_says_how_many_objects_were_found_and_draws_them_apart(objects_run):
+    page = (objects_run.out / "report.html").read_text()
+    summary = objects_run.evaluation.summary
+    assert f"{summary['found']} of {summary['objects']} objects found" in page
+    numbers = np.array([[1, 1, 2, 2], [1, 1, 0, 3]])
+    assert _apart((numbers > 0).astype(np.uint8), numbers).tolist() == [[1, 0, 1, 0], [1, 1, 0, 1]]
+    assert _apart(numbers, None) is numbers
 
 
 def _tif():

@@ -195,12 +195,26 @@ def _panel(
     from atrous.data.folder import read_pair
     from atrous.report import Panel, to_display
 
-    raster, truth, _ = read_pair(pair, folder)
-    predicted = None
+    raster, truth, instances = read_pair(pair, folder)
+    predicted = apart = None
     if predictor is not None:
         large = raster.array.shape[0] * raster.array.shape[1] > TILE_ABOVE
-        predicted = predictor(raster.array, tile=1024 if large else None, refine=refine, scores=False).classes
-    return Panel(pair.name, to_display(raster.array), _flat(truth), predicted, mean_iou)
+        found = predictor(raster.array, tile=1024 if large else None, refine=refine, scores=False)
+        predicted = _apart(found.classes, found.instances)
+        apart = None if found.instances is None else instances  # where nobody tells objects apart, nor does the picture
+    return Panel(pair.name, to_display(raster.array), _apart(_flat(truth), apart), predicted, mean_iou)
+
+
+def _apart(classes: Any, instances: "np.ndarray | None") -> Any:
+    """Classes to look at, with a line of background between objects that touch."""
+    if classes is None or instances is None:
+        return classes
+    shown = classes.copy()
+    for axis in (0, 1):
+        here, there = (np.moveaxis(instances, axis, 0)[part] for part in (slice(None, -1), slice(1, None)))
+        meet = (here != there) & (here > 0) & (there > 0)
+        np.moveaxis(shown, axis, 0)[:-1][meet] = 0
+    return shown
 
 
 def _flat(mask: "np.ndarray | None") -> Any:
@@ -217,7 +231,8 @@ def _lead(bundle: "Bundle", summary: dict[str, Any], log: Log, measured: "Evalua
     """The run in one sentence."""
     model = bundle.model.spec
     encoder = model.arguments.get("encoder")
-    what = f"A {model.name} network" + (f" with a {encoder} encoder" if encoder else "")
+    article = "An" if model.name[0] in "aeio" else "A"  # a unet
+    what = f"{article} {model.name} network" + (f" with a {encoder} encoder" if encoder else "")
     images = summary.get("splits", {}).get("train")
     learned = f" learned {len(bundle.class_names)} classes" + (f" from {images} images" if images else "")
     learned += f" in {_span(_seconds(log))}" if log else ""
@@ -235,6 +250,9 @@ def _headline(bundle: "Bundle", log: Log, measured: "Evaluation | None") -> list
             ("Mean IoU", f"{measured.summary['mean_iou']:.3f}", f"of {len(bundle.class_names)} classes; 1 is perfect"),
             ("Pixel accuracy", f"{100 * measured.summary['pixel_accuracy']:.1f} %", "of the labelled pixels are right"),
         ]
+        if "seg" in measured.summary:
+            found = f"{measured.summary['found']} of {measured.summary['objects']} objects found; 1 is perfect"
+            numbers.append(("SEG", f"{measured.summary['seg']:.3f}", found))
     if log:
         numbers.append(("Training", _span(_seconds(log)), f"{log[-1]['step']} steps"))
     if measured is not None and measured.images:
