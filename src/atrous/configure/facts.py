@@ -212,7 +212,6 @@ class _Tally:
         ordered = sorted(self.sizes, key=lambda size: size[0] * size[1]) or [(0, 0)]
         means = np.array([mean for mean, _ in self.moments] or [0.0])
         spread = np.sqrt(max(np.mean([square for _, square in self.moments] or [0.0]) - means.mean() ** 2, 1e-12))
-        brighter = sum(self.brighter) / max(len(self.brighter), 1)
         objects, touching = (sum(column) for column in zip(*self.touching, strict=True)) if self.touching else (0, 0)
         return Facts(
             train=len(folder.splits["train"]),
@@ -235,7 +234,7 @@ class _Tally:
             upness=upness(self.masks, self.classes),
             brightness=float(means.std() / spread),
             looked=len(self.sizes),
-            opposed=min(brighter, 1 - brighter),
+            opposed=min(share := float(np.mean(self.brighter or [0.0])), 1 - share),
         )
 
 
