@@ -74,15 +74,3 @@ def test_large_masks_are_thinned_out_and_widths_stay(tmp_path):
     facts = look(open_folder(tmp_path))
     assert facts.classes[1].width == pytest.approx(80, rel=0.05)
     assert facts.classes[1].share == pytest.approx(80 / 1200, rel=0.05)
-
-
-def test_dark_and_bright_that_change_places_are_counted(tmp_path):
-    for kind in ("images", "masks"):
-        (tmp_path / kind).mkdir()
-    for number in range(10):
-        mask = disc(8, 48).astype(np.uint8)
-        bright, dark = (40, 200) if number < 3 else (200, 40)
-        cv2.imwrite(str(tmp_path / "images" / f"{number}.png"), np.where(mask, bright, dark).astype(np.uint8))
-        cv2.imwrite(str(tmp_path / "masks" / f"{number}.png"), mask)
-    folder = open_folder(tmp_path, val_fraction=0.0)
-    assert look(folder).opposed == pytest.approx(0.3)

@@ -44,14 +44,6 @@ def test_colours_are_changed_in_colour_images_alone():
     assert strong["brightness"] > 0.2
 
 
-def test_images_are_inverted_where_dark_and_bright_change_places():
-    assert "invert" not in names(chosen(CELLS))
-    steps = chosen(replace(CELLS, opposed=0.2))["data"]["augment"]
-    assert next(step for step in steps if step["name"] == "invert")["total"] == 255
-    steps = chosen(replace(CELLS, opposed=0.2, kind="uint16"))["data"]["augment"]
-    assert "total" not in next(step for step in steps if step["name"] == "invert")
-
-
 def test_many_rare_classes_are_weighed():
     rare = (ClassFacts("road", 0.9, 100), *(ClassFacts(name, 0.03, 12) for name in ("pole", "sign", "fence")))
     loss = chosen(replace(STREET, classes=rare))["task"]["loss"]

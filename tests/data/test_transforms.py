@@ -15,7 +15,6 @@ from atrous.data.transforms import (
     GaussianNoise,
     HorizontalFlip,
     Intensity,
-    Invert,
     RandomCrop,
     RandomScale,
     Resize,
@@ -53,7 +52,6 @@ INTENSITY = {
     "gaussian_noise": {},
     "gaussian_blur": {"p": 1.0},
     "color_jitter": {},
-    "invert": {},
 }
 MIXING = {"copy_paste": {"p": 1.0, "share": 1.0}, "cutmix": {"p": 1.0}}
 BORDERS = {"separate_touching": {}, "border_weights": {}}
@@ -176,21 +174,11 @@ def test_intensity_transforms_leave_all_but_the_image(name):
     assert all(out[key] is sample[key] for key in sample if key != "image")
 
 
-@pytest.mark.parametrize("name", ["intensity", "channel_gain", "gaussian_noise", "gaussian_blur", "invert"])
+@pytest.mark.parametrize("name", ["intensity", "channel_gain", "gaussian_noise", "gaussian_blur"])
 @pytest.mark.parametrize("channels", [1, 5])
 def test_intensity_transforms_take_any_channel_count(name, channels):
     sample = _sample(channels)
     assert TRANSFORMS[name]()(sample, np.random.default_rng(0))["image"].shape == sample["image"].shape
-
-
-def test_inverting_twice_gives_the_image_back():
-    sample, rng = _sample(3), np.random.default_rng(0)
-    for invert in (Invert(p=1.0), Invert(total=255.0, p=1.0)):
-        once = invert(sample, rng)
-        assert torch.allclose(invert(once, rng)["image"], sample["image"], atol=1e-4)
-        assert once["image"].min() >= 0
-    assert torch.equal(Invert(total=255.0, p=1.0)(sample, rng)["image"], 255 - sample["image"])
-    assert Invert(p=0.0)(sample, rng) is sample
 
 
 @pytest.mark.parametrize("name", sorted(set(GEOMETRIC) - {"balanced_crop", "foreground_crop", "object_crop"}))

@@ -54,8 +54,6 @@ class Facts:
         upness: how different the upper and the lower third of images are made up, 0 to 1, see `upness`.
         brightness: how far images differ in their mean, against the spread of all pixels: 0 is alike.
         looked: images that were looked at.
-        opposed: of two classes, the share of the images in which the one is darker that is brighter in most; 0 with
-            more classes.
     """
 
     train: int
@@ -71,7 +69,6 @@ class Facts:
     upness: float
     brightness: float
     looked: int
-    opposed: float = 0.0
 
     @property
     def thinnest(self) -> ClassFacts:
@@ -178,7 +175,6 @@ class _Tally:
         self.sizes: list[tuple[int, int]] = []
         self.moments: list[tuple[float, float]] = []
         self.touching: list[tuple[int, int]] = []
-        self.brighter: list[bool] = []
 
     def add(self, image: np.ndarray, mask: np.ndarray | None, instances: np.ndarray | None) -> None:
         """Add one image."""
@@ -190,9 +186,6 @@ class _Tally:
             self.touching.append(_touching(instances))
         if mask is None:
             return
-        if self.classes == 2 and mask.ndim == 2:
-            means = [float(np.nanmean(image[mask == k])) for k in range(2) if (mask == k).any()]
-            self.brighter += [means[1] > means[0]] if len(means) == 2 else []
         step = max(-(-max(mask.shape[-2:]) // WIDE), 1)
         thin = mask[..., ::step, ::step]
         for k in range(self.classes):
@@ -234,7 +227,6 @@ class _Tally:
             upness=upness(self.masks, self.classes),
             brightness=float(means.std() / spread),
             looked=len(self.sizes),
-            opposed=min(share := float(np.mean(self.brighter or [0.0])), 1 - share),
         )
 
 

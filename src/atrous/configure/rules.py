@@ -15,10 +15,6 @@ RARE = 5.0
 """A class that is so many times rarer than the commonest is rare."""
 MANY_RARE = 3
 """From so many rare classes on, classes are weighed; one or two are seen well enough by Dice."""
-OPPOSED = 0.1
-"""From this share of images on in which dark and bright have changed places, both are shown of every image."""
-INVERTED = 0.3
-"""How often."""
 SELDOM = 0.02
 """A class with a smaller share of the pixels than this is looked for when crops are drawn."""
 SMALL_CROP = 0.1
@@ -145,10 +141,6 @@ def _augment(facts: Facts, crop: tuple[int, int]) -> Choice:
             why.append("brightness differs much between the images")
     else:
         steps.append({"name": "intensity"})
-    if facts.opposed >= OPPOSED:
-        total = {"total": 255} if facts.kind == "uint8" else {}
-        steps.append({"name": "invert", **total, "p": INVERTED})
-        why.append(f"dark and bright have changed places in {facts.opposed:.0%} of the images")
     return Choice("data.augment", steps, "; ".join(why))
 
 

@@ -101,9 +101,9 @@ def _end(steps: list[Any], kinds: tuple[type, ...]) -> int:
 
 
 def _numbers_only() -> tuple[type, ...]:
-    from atrous.data.transforms import ChannelGain, ColorJitter, GaussianBlur, GaussianNoise, Intensity, Invert
+    from atrous.data.transforms import ChannelGain, ColorJitter, GaussianBlur, GaussianNoise, Intensity
 
-    return (ChannelGain, ColorJitter, GaussianBlur, GaussianNoise, Intensity, Invert)
+    return (ChannelGain, ColorJitter, GaussianBlur, GaussianNoise, Intensity)
 
 
 def _after_crop(size: int | tuple[int, int]) -> tuple[type, ...]:

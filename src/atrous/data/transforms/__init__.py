@@ -18,7 +18,7 @@ from atrous.data.transforms.geometry import (
     Rotate90,
     VerticalFlip,
 )
-from atrous.data.transforms.intensity import ChannelGain, ColorJitter, GaussianBlur, GaussianNoise, Intensity, Invert
+from atrous.data.transforms.intensity import ChannelGain, ColorJitter, GaussianBlur, GaussianNoise, Intensity
 from atrous.data.transforms.mixing import CopyPaste, CutMix
 from atrous.data.transforms.objects import ObjectCrop
 from atrous.data.transforms.warps import Elastic, Rotation, Shift, Simard
@@ -40,7 +40,6 @@ __all__ = [
     "GaussianNoise",
     "HorizontalFlip",
     "Intensity",
-    "Invert",
     "Mixing",
     "ObjectCrop",
     "RandomCrop",
@@ -78,7 +77,6 @@ TRANSFORMS: dict[str, Callable[..., Transform]] = {
     "color_jitter": ColorJitter,
     "gaussian_noise": GaussianNoise,
     "gaussian_blur": GaussianBlur,
-    "invert": Invert,
     "copy_paste": CopyPaste,
     "cutmix": CutMix,
     "separate_touching": SeparateTouching,

@@ -27,7 +27,6 @@ __all__ = [
     "GaussianBlur",
     "GaussianNoise",
     "Intensity",
-    "Invert",
     "adjust_color",
     "adjust_intensity",
     "blur",
@@ -289,31 +288,3 @@ class GaussianBlur:
 def _check_factor(name: str, key: str, amount: float) -> None:
     if amount >= 1.0:
         raise RecipeError(f"{name}: {key} is {amount:g}, but must be less than 1, or nothing of the image may remain.")
-
-
-@dataclass(frozen=True)
-class Invert:
-    """Turn dark into bright and bright into dark, with probability `p`.
-
-    For objects that are brighter than their surroundings in some images and darker in others, as under different
-    microscopes.
-
-    Attributes:
-        total: what a number and its opposite add up to: 255 for images of 8 bits. Without it, the lowest and the
-            highest number of the image, which then change places.
-        p: how often.
-    """
-
-    total: float | None = None
-    p: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_probability("invert", self.p)
-
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Perhaps invert."""
-        if not chance(rng, self.p):
-            return sample
-        image = sample["image"]
-        total = self.total if self.total is not None else float(image.min()) + float(image.max())
-        return with_image(sample, _keep_sign(total - image, float(image.min())))
