@@ -20,6 +20,9 @@ SAMPLED = 40
 WIDE = 1000
 """Objects are measured on masks whose longer side is at most so long; larger ones are thinned out for the counts."""
 
+TOUCHING = 0.1
+"""From this share of touching objects on, they are told apart by a border."""
+
 
 @dataclass(frozen=True)
 class ClassFacts:
@@ -52,7 +55,6 @@ class Facts:
         instances: whether objects are numbered.
         touching: share of the objects that touch another one; 0 where they are not numbered.
         upness: how different the upper and the lower third of images are made up, 0 to 1, see `upness`.
-        brightness: how far images differ in their mean, against the spread of all pixels: 0 is alike.
         looked: images that were looked at.
     """
 
@@ -67,13 +69,17 @@ class Facts:
     instances: bool
     touching: float
     upness: float
-    brightness: float
     looked: int
 
     @property
     def thinnest(self) -> ClassFacts:
         """The class whose parts are narrowest."""
         return min((each for each in self.classes if each.width), key=lambda each: each.width, default=self.classes[0])
+
+    @property
+    def apart(self) -> bool:
+        """Whether objects have to be told apart: they are numbered, and enough of them touch."""
+        return self.instances and self.touching > TOUCHING and self.classes[0].name == "background"
 
     @property
     def rarest(self) -> ClassFacts:
@@ -173,15 +179,11 @@ class _Tally:
         self.widths: list[list[float]] = [[] for _ in range(classes)]
         self.masks: list[np.ndarray] = []
         self.sizes: list[tuple[int, int]] = []
-        self.moments: list[tuple[float, float]] = []
         self.touching: list[tuple[int, int]] = []
 
     def add(self, image: np.ndarray, mask: np.ndarray | None, instances: np.ndarray | None) -> None:
         """Add one image."""
         self.sizes.append((image.shape[0], image.shape[1]))
-        values = image[:: max(image.shape[0] // 64, 1), :: max(image.shape[1] // 64, 1)].astype(np.float64)
-        if np.isfinite(values).any():
-            self.moments.append((float(np.nanmean(values)), float(np.nanmean(values**2))))
         if instances is not None:
             self.touching.append(_touching(instances))
         if mask is None:
@@ -203,8 +205,6 @@ class _Tally:
         if folder.multilabel:
             total = float(sum(height * width for height, width in self.sizes))
         ordered = sorted(self.sizes, key=lambda size: size[0] * size[1]) or [(0, 0)]
-        means = np.array([mean for mean, _ in self.moments] or [0.0])
-        spread = np.sqrt(max(np.mean([square for _, square in self.moments] or [0.0]) - means.mean() ** 2, 1e-12))
         objects, touching = (sum(column) for column in zip(*self.touching, strict=True)) if self.touching else (0, 0)
         return Facts(
             train=len(folder.splits["train"]),
@@ -225,7 +225,6 @@ class _Tally:
             instances=bool(self.touching),
             touching=touching / max(objects, 1),
             upness=upness(self.masks, self.classes),
-            brightness=float(means.std() / spread),
             looked=len(self.sizes),
         )
 

@@ -49,18 +49,16 @@ def candidates(facts: Facts) -> list[Candidate]:
         )
         for depth in (18, 34)
     ]
-    if facts.thinnest.width >= THIN:
+    if facts.thinnest.width >= THIN and not facts.apart:
         return encoders
-    return [
-        encoders[0],
-        *(
-            Candidate(
-                {"name": "attention_unet", "width": width},
-                f"a U-Net with gates that keeps the full resolution, {width} channels wide",
-            )
-            for width in (16, 32)
-        ),
+    fine = [
+        Candidate(
+            {"name": "attention_unet", "width": width},
+            f"a U-Net with gates that keeps the full resolution, {width} channels wide",
+        )
+        for width in (16, 32)
     ]
+    return fine if facts.apart else [encoders[0], *fine]  # borders between objects are a pixel wide
 
 
 def factor_for(facts: Facts) -> int:
@@ -68,7 +66,7 @@ def factor_for(facts: Facts) -> int:
 
     What is wide enough to be seen in a smaller image is found there in less time, and with more around it.
     """
-    if facts.instances:  # the border between two objects is as narrow as it was
+    if facts.apart:  # the border between two objects is as narrow as it was
         return 1
     fits = (f for f in FACTORS if facts.thinnest.width / f >= NARROW and min(facts.size) / f >= LEAST_SIDE)
     return next(fits, 1)

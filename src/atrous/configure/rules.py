@@ -19,8 +19,6 @@ SELDOM = 0.02
 """A class with a smaller share of the pixels than this is looked for when crops are drawn."""
 SMALL_CROP = 0.1
 """But only where a crop is less than this share of an image: larger ones show something anyhow."""
-TOUCHING = 0.1
-"""From this share of touching objects on, they are told apart by a border."""
 FEW = 12
 """Images, up to which folds are worth their time, and training images that are changed more."""
 FOLDS = 5
@@ -134,11 +132,7 @@ def _augment(facts: Facts, crop: tuple[int, int]) -> Choice:
         steps += [{"name": "rotate90"}] if crop[0] == crop[1] else [{"name": "vertical_flip"}]
     steps.append({"name": "horizontal_flip"})
     if facts.channels == 3 and facts.kind == "uint8":
-        strong = facts.brightness > 0.5
-        more = {"brightness": 0.4, "contrast": 0.4} if strong or few else {}
-        steps.append({"name": "color_jitter", **more})
-        if strong:
-            why.append("brightness differs much between the images")
+        steps.append({"name": "color_jitter", **({"brightness": 0.4, "contrast": 0.4} if few else {})})
     else:
         steps.append({"name": "intensity"})
     return Choice("data.augment", steps, "; ".join(why))
@@ -149,7 +143,7 @@ def _task(facts: Facts) -> Choice:
     if facts.overlapping:
         losses = [{"name": "binary_cross_entropy"}, {"name": "binary_dice"}]
         return Choice("task", {"name": "multilabel", "loss": losses}, "a pixel may belong to several classes")
-    if facts.instances and facts.touching > TOUCHING and facts.classes[0].name == "background":
+    if facts.apart:
         return Choice(
             "task",
             {"name": "instances", "loss": [{"name": "cross_entropy"}, {"name": "dice"}]},

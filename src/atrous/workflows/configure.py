@@ -131,7 +131,9 @@ def _network(
     at, words = pick(measured, seconds=seconds)
     candidate, pace, batch = tried[at]
     why, thin = f"{candidate.words}: {words}", facts.thinnest
-    if not wanted and options[at].model["name"] != "unet":
+    if not wanted and facts.apart:
+        why += "; the borders between objects are a pixel wide, and would be lost on coarser maps"
+    elif not wanted and options[at].model["name"] != "unet":
         why += f"; {thin.name}, {thin.width:.0f} pixels wide, would be lost on coarser maps"
     if factor > 1:
         why += f"; {thin.name}, {thin.width:.0f} pixels wide, is still seen in images {factor} times smaller"
