@@ -114,7 +114,7 @@ def test_wide_parts_are_seen_in_smaller_images():
 
 def test_thin_parts_ask_for_full_resolution():
     assert {each.model["name"] for each in candidates(CELLS)} == {"attention_unet"}
-    assert [each.model["name"] for each in candidates(replace(CELLS, upness=0.9))] == ["unet", *2 * ["attention_unet"]]
+    assert [each.model["name"] for each in candidates(replace(CELLS, channels=3))] == ["unet", *2 * ["attention_unet"]]
     assert {each.model["name"] for each in candidates(STREET)} == {"unet"}
 
 

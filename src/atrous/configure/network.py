@@ -41,7 +41,9 @@ def candidates(facts: Facts) -> list[Candidate]:
     """Networks for these images, the cheapest first.
 
     Encoders made for classification begin by halving the image twice and spend their time on coarse maps: much for
-    little time. Where what is sought is only a few pixels wide, networks that keep the full resolution see it better.
+    little time. Where what is sought is only a few pixels wide, networks that keep the full resolution see it better:
+    in grey pictures, of microscopes and scanners, from the first minutes on; in colour ones, where what a thing is
+    shows in its wide surroundings, they need more time than encoders.
     """
     encoders = [
         Candidate(
@@ -58,7 +60,7 @@ def candidates(facts: Facts) -> list[Candidate]:
         )
         for width in (16, 32)
     ]
-    return [encoders[0], *fine] if facts.has_up and not facts.apart else fine
+    return [encoders[0], *fine] if facts.channels >= 3 and not facts.apart else fine
 
 
 def factor_for(facts: Facts) -> int:
