@@ -69,7 +69,7 @@ def run_ours(folder: Path, *, recipe: str | None, seed: int, budget: str) -> dic
         evaluation = atrous.evaluate(out / "bundle", folder, split="val")
         text = (out / "recipe.yaml").read_text()
     return {"mean_iou": evaluation.summary["mean_iou"], "iou": evaluation.summary["iou"], "steps": run.steps,
-            "seconds": round(run.seconds, 1), "recipe": text}  # fmt: skip
+            "seconds": round(run.seconds, 1), "recipe": text, "seg": evaluation.summary.get("seg")}  # fmt: skip
 
 
 def run_smp(folder: Path, *, seed: int, seconds: float) -> dict[str, Any]:
