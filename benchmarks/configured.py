@@ -67,7 +67,7 @@ def run_ours(folder: Path, *, recipe: str | None, seed: int, budget: str) -> dic
         out = Path(place) / "run"
         run = atrous.train(folder, recipe=recipe, out=out, overrides=[f"seed={seed}"], budget=budget, evaluate=True)
         evaluation = atrous.evaluate(out / "bundle", folder, split="val")
-        text = (out / "recipe.yaml").read_text()
+        text = (out / "recipe.yaml").read_text().replace(f"{folder.resolve().parent}/", "")
     return {"mean_iou": evaluation.summary["mean_iou"], "iou": evaluation.summary["iou"], "steps": run.steps,
             "seconds": round(run.seconds, 1), "recipe": text, "seg": evaluation.summary.get("seg")}  # fmt: skip
 
