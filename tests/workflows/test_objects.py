@@ -36,10 +36,10 @@ def test_a_run_measures_objects_and_its_bundle_finds_them(objects_run, data, tmp
     assert (read_mask(tif.parent / "instances" / tif.name) == numbers).all()
 
 
-def test_the_report_says_how_many_objects_were_found_and_draws_them_apart(objects_run):
+def test_the_report_counts_objects_and_draws_them_apart(objects_run):
     page = (objects_run.out / "report.html").read_text()
     summary = objects_run.evaluation.summary
-    assert f"{summary['found']} of {summary['objects']} objects found" in page
+    assert f"{summary['objects']} objects, {summary['found']} predicted" in page
     numbers = np.array([[1, 1, 2, 2], [1, 1, 0, 3]])
     assert _apart((numbers > 0).astype(np.uint8), numbers).tolist() == [[1, 0, 1, 0], [1, 1, 0, 1]]
     assert _apart(numbers, None) is numbers

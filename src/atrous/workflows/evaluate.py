@@ -119,7 +119,7 @@ class Evaluation:
         if "seg" in self.summary:
             seg, mean, half = (self.summary[key] for key in ("seg", "average_precision", "average_precision_50"))
             lines.append(
-                f"{self.summary['objects']} objects, {self.summary['found']} found: SEG {_score(seg)}   average "
+                f"{self.summary['objects']} objects, {self.summary['found']} predicted: SEG {_score(seg)}   average "
                 f"precision {_score(mean)} (at IoU 0.5: {_score(half)})"
             )
         if self.images:

@@ -251,8 +251,8 @@ def _headline(bundle: "Bundle", log: Log, measured: "Evaluation | None") -> list
             ("Pixel accuracy", f"{100 * measured.summary['pixel_accuracy']:.1f} %", "of the labelled pixels are right"),
         ]
         if "seg" in measured.summary:
-            found = f"{measured.summary['found']} of {measured.summary['objects']} objects found; 1 is perfect"
-            numbers.append(("SEG", f"{measured.summary['seg']:.3f}", found))
+            counts = f"{measured.summary['objects']} objects, {measured.summary['found']} predicted; 1 is perfect"
+            numbers.append(("SEG", f"{measured.summary['seg']:.3f}", counts))
     if log:
         numbers.append(("Training", _span(_seconds(log)), f"{log[-1]['step']} steps"))
     if measured is not None and measured.images:
