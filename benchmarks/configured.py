@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import regimes
-from benchmarks.harness import keep_rows, read_rows
+from benchmarks.harness import keep_rows, machine, read_rows
 
 SETS = ("isbi", "dsb", "cwfid", "camvid")
 CONTENDERS = ("configured", "default", "smp")
@@ -180,7 +180,8 @@ def run_one(contender: str, data: str, seed: int, source: Path, budget: str) -> 
         found = run_smp(folder, seed=seed, seconds=parse_budget(budget) or 600.0)
     else:
         found = run_ours(folder, recipe=None if contender == "configured" else "unet", seed=seed, budget=budget)
-    return {"contender": contender, "data": data, "seed": seed, "budget": budget, "load": os.getloadavg()[0], **found}
+    here = {"cpu": machine()["cpu"], "load": os.getloadavg()[0]}
+    return {"contender": contender, "data": data, "seed": seed, "budget": budget, **here, **found}
 
 
 def run_missing(source: Path, seeds: list[int], only: str, sets: list[str], budget: str) -> None:
@@ -199,7 +200,7 @@ def run_missing(source: Path, seeds: list[int], only: str, sets: list[str], budg
                     continue
                 row = json.loads(done.stdout.splitlines()[-1])
                 rows = {**read_rows("configured"), key: row}
-                keep_rows("configured", rows, f"Mean IoU.\n\n{table(rows)}")
+                keep_rows("configured", rows, f"Mean IoU.\n\n{table(rows)}\n\n{machines(rows)}")
                 print(f"{key}: {row['mean_iou']:.3f} after {row['steps']} steps", flush=True)
 
 
@@ -217,6 +218,14 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def machines(rows: dict[str, dict[str, Any]]) -> str:
+    """A line per processor: a resumed run may go on elsewhere, and the file's head names only the last one."""
+    found: dict[str, list[str]] = {}
+    for key, row in sorted(rows.items()):
+        found.setdefault(row["cpu"], []).append(key)
+    return "\n".join(f"- {cpu}: {'; '.join(keys)}" for cpu, keys in sorted(found.items()))
+
+
 def main() -> None:
     """Run or print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -231,7 +240,8 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
     if given.table or given.source is None:
-        print(table(read_rows("configured")))
+        rows = read_rows("configured")
+        print(table(rows), machines(rows), sep="\n\n")
     elif given.one:
         print(json.dumps(run_one(*given.one, given.seeds[0], given.source, given.budget)))
     else:
