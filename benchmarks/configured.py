@@ -180,7 +180,8 @@ def run_one(contender: str, data: str, seed: int, source: Path, budget: str) -> 
         found = run_smp(folder, seed=seed, seconds=parse_budget(budget) or 600.0)
     else:
         found = run_ours(folder, recipe=None if contender == "configured" else "unet", seed=seed, budget=budget)
-    here = {"cpu": machine()["cpu"], "load": os.getloadavg()[0]}
+    found_on = machine()
+    here = {"cpu": f"{found_on['cpu']}, {found_on['flags']}", "load": os.getloadavg()[0]}
     return {"contender": contender, "data": data, "seed": seed, "budget": budget, **here, **found}
 
 
