@@ -11,7 +11,8 @@ import yaml
 from atrous.errors import RecipeError
 from atrous.models import MODELS
 from atrous.optim import OPTIMIZERS, SCHEDULES
-from atrous.recipe import RECIPES, list_recipes, load_recipe, write_yaml
+from atrous.recipe import Recipe, list_recipes, load_recipe, read_yaml, write_yaml
+from atrous.recipes import RECIPES, TABLE, take_entry
 from atrous.tasks import TASKS
 
 TEXT = """\
@@ -27,6 +28,10 @@ optimizer: {name: sgd, lr: 1e-2, weight_decay: 1E-4}
 training: {max_steps: 20}
 seed: 3
 """
+
+
+TWINS = read_yaml(TABLE)[0]["recipes"]
+"""Entries of the table of scaled-down networks."""
 
 
 @dataclass(frozen=True)
@@ -256,18 +261,106 @@ def test_a_section_that_is_missing_or_no_mapping(file):
         load_recipe(file, ["training.max_step=3"]).options("training", Options)
 
 
+def file_of(name):
+    """Where a recipe is written."""
+    return TABLE if name in TWINS else RECIPES / f"{name}.yaml"
+
+
 @pytest.mark.parametrize("name", list_recipes())
 def test_the_recipes_that_come_along(name):
     recipe = load_recipe(name)
-    assert str(recipe.place / "model" / "name").startswith(f"recipes/{name}.yaml line ")
+    assert str(recipe.place / "model" / "name").startswith(f"recipes/{file_of(name).name} line ")
     recipe.named("model", MODELS, kind="model", given=("num_classes", "in_channels"))
     task, arguments = recipe.named("task", TASKS, kind="task", given=("num_classes", "frequencies"))
     assert task(2, **arguments).num_classes == 2
     recipe.named("optimizer", OPTIMIZERS, kind="optimizer", given=("model",))
     recipe.named("schedule", SCHEDULES, kind="schedule", given=("max_steps",))
-    head = (RECIPES / f"{name}.yaml").read_text().splitlines()[:3]
-    commands = (f"atrous train .*--recipe {name} ", f"atrous {name.split('_')[0]} ")  # the demo's recipe has its own
+    head = file_of(name).read_text().splitlines()[:3]
+    written = "NAME" if name in TWINS else name
+    commands = (f"atrous train .*--recipe {written} ", f"atrous {name.split('_')[0]} ")  # the demo's recipe has its own
     assert any(re.search("|".join(commands), line) for line in head), "a recipe opens with its command"
+
+
+def test_every_scaled_down_network_is_in_the_table_and_in_the_list():
+    names = list_recipes()
+    assert names == sorted(set(names))
+    assert [name for name in names if name.endswith("_small")] == sorted(TWINS)
+    assert len(TWINS) >= 41
+    assert "small" not in names, "the table itself is no recipe"
+    with pytest.raises(RecipeError, match=r"^there is no recipe 'small'\."):
+        load_recipe("small")
+
+
+def test_an_entry_of_the_table_is_laid_over_its_settings():
+    assert load_recipe("pspnet_small").values == {
+        "model": {
+            "name": "pspnet",
+            "encoder": {"name": "resnet50s", "width": 16, "depths": [1, 1, 1, 1]},
+            "width": 64,
+            "aux": True,
+        },
+        "data": {"crop": 96, "batch_size": 4, "augment": [{"name": "horizontal_flip"}]},
+        "task": {"name": "segmentation", "loss": "cross_entropy", "aux_weight": 0.4},
+        "optimizer": {"name": "adamw", "lr": 3e-3, "weight_decay": 0.01},
+        "schedule": {"name": "poly", "power": 0.9, "warmup": 20},
+        "training": {"max_steps": 1000, "precision": "auto"},
+        "seed": 0,
+    }
+    assert load_recipe("unet_small").section("training") == {"max_steps": 1000, "precision": "auto", "clip": 1.0}
+    staged = load_recipe("fcn8s_staged_small")
+    assert [stage["name"] for stage in staged.section("stages")] == ["32s", "16s", "8s"]
+    assert (staged.section("training")["max_steps"], staged.section("optimizer")["lr"]) == (300, 3e-4)
+
+
+def test_a_section_of_another_name_replaces_that_of_the_settings():
+    heavy = load_recipe("fcn8s_heavy_small")
+    assert heavy.section("optimizer") == {
+        "name": "sgd",
+        "lr": 1e-8,
+        "momentum": 0.99,
+        "weight_decay": 5e-4,
+        "groups": {"bias": {"lr": "x2", "weight_decay": 0}},
+    }
+    assert heavy.section("schedule") == {"name": "constant"}
+    assert heavy.section("task") == {"name": "segmentation", "loss": {"name": "cross_entropy", "reduction": "sum"}}
+    assert ("schedule", "power") not in heavy.place.lines
+
+
+def test_a_value_of_the_table_stands_at_the_line_that_says_it():
+    lines = TABLE.read_text().splitlines()
+    recipe = load_recipe("fcn8s_heavy_small")
+    entry = next(number for number, line in enumerate(lines, 1) if line.startswith("  fcn8s_heavy_small:"))
+    for path, number in [
+        (("data", "augment", 0, "name"), 1 + next(n for n, line in enumerate(lines) if line.startswith("  data:"))),
+        (("model", "fc_width"), entry + 1),
+        (("data", "crop"), entry + 2),
+        (("optimizer", "lr"), next(n for n, line in enumerate(lines, 1) if n > entry and "lr: 1.0e-8" in line)),
+    ]:
+        assert recipe.place.lines[path] == f"recipes/small.yaml line {number}"
+    other = load_recipe("fcn8s_heavy_small", ["model.fc_width=wide"])
+    with pytest.raises(RecipeError, match=r"^command line, model\.fc_width: "):
+        other.named("model", MODELS, kind="model", given=("num_classes", "in_channels"))
+
+
+def test_an_error_in_an_entry_or_in_the_settings_names_its_line(tmp_path):
+    path = tmp_path / "table.yaml"
+    path.write_text(
+        "settings:\n  schedule: {name: poly, powre: 0.9}\nrecipes:\n  a_small:\n    model: {name: unet, encodr: x}\n"
+    )
+    values, place = take_entry(*read_yaml(path), "a_small")
+    recipe = Recipe(values, place)
+    with pytest.raises(RecipeError, match=r"table\.yaml line 5, model\.encodr: unet takes no argument 'encodr'"):
+        recipe.named("model", MODELS, kind="model", given=("num_classes", "in_channels"))
+    with pytest.raises(RecipeError, match=r"table\.yaml line 2, schedule\.powre: poly takes no argument 'powre'"):
+        recipe.named("schedule", SCHEDULES, kind="schedule", given=("max_steps",))
+
+
+def test_an_override_of_one_entry_leaves_the_table_alone():
+    changed = load_recipe("pspnet_small", ["data.augment.0.p=0.2", "model.encoder.width=8", "training=null"])
+    assert changed.values["data"]["augment"] == [{"name": "horizontal_flip", "p": 0.2}]
+    assert load_recipe("pspnet_small").values["data"]["augment"] == [{"name": "horizontal_flip"}]
+    assert load_recipe("pspnet_small").values["model"]["encoder"]["width"] == 16
+    assert load_recipe("unet_small").values["training"]["max_steps"] == 1000
 
 
 def test_other_readers_understand_what_we_write(file):

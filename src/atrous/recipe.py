@@ -7,12 +7,14 @@ in; there is no way to name code. Values are read as YAML 1.2 reads them: `1e-4`
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
 from atrous.errors import AtrousError, RecipeError, did_you_mean
+from atrous.recipes import TABLE, find_file, names_of, source_of, take_entry
 from atrous.tables import KeyPath, Place, check_arguments, describe_value, read_section
 
 __all__ = ["SECTIONS", "Recipe", "list_recipes", "load_recipe", "make_recipe", "read_value", "read_yaml", "write_yaml"]
@@ -37,7 +39,6 @@ SECTIONS = (
 `atrous.inference.REFINERS`; `clean` what is cleaned away from what they decide. `tune` lists which of the two are
 chosen by the validation images after the training. `input`, written in bundles, is the kind and channels of images."""
 
-RECIPES = Path(__file__).parent / "recipes"
 _NAMED = ("model", "task", "optimizer", "schedule")  # sections that are a name and its arguments
 _MOST_VALUES = 100_000  # aliases multiply; a file that means well has a few dozen
 _T = TypeVar("_T")
@@ -125,8 +126,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     Raises:
         RecipeError: naming the file and line, or the command line, and what to write instead.
     """
-    path, source = _find(name_or_path)
-    values, place = read_yaml(path, source=source)
+    values, place = _read(str(name_or_path))
     return _complete(values, place, overrides)
 
 
@@ -163,7 +163,7 @@ def _complete(values: dict[str, Any], place: Place, overrides: Sequence[str]) ->
 
 def list_recipes() -> list[str]:
     """Names of the recipes that come with atrous."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    return names_of(_table()[0])
 
 
 def read_yaml(
@@ -228,21 +228,19 @@ def _plain(value: Any) -> Any:
     return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def _find(name_or_path: str | Path) -> tuple[Path, str]:
-    """The file, and what messages call it."""
-    text = str(name_or_path)
-    path = Path(text)
-    if text in list_recipes():
-        return RECIPES / f"{text}.yaml", f"recipes/{text}.yaml"
-    if path.suffix in (".yaml", ".yml") or path.is_file() or len(path.parts) != 1:
-        if path.is_file():
-            return path, text
-        near = did_you_mean(path.stem, list_recipes())
-        raise RecipeError(f"{text}: there is no such recipe file. Recipes that come with atrous: {near}")
-    raise RecipeError(
-        f"there is no recipe {text!r}. {did_you_mean(text, list_recipes())} A recipe of your own is named by its path, "
-        "which ends in .yaml."
-    )
+@cache
+def _table() -> tuple[dict[str, Any], Place]:
+    """The table of scaled-down networks."""
+    return read_yaml(TABLE, source=source_of(TABLE))
+
+
+def _read(name_or_path: str) -> tuple[dict[str, Any], Place]:
+    """The values of a recipe, and where each stands."""
+    table, place = _table()
+    if name_or_path in table["recipes"]:
+        return take_entry(table, place, name_or_path)
+    path, source = find_file(name_or_path, list_recipes())
+    return read_yaml(path, source=source)
 
 
 def _check_sections(values: Mapping[str, Any], place: Place) -> None:

@@ -1,7 +1,7 @@
 """What every model promises, over every key of `MODELS`: a later model falls in by itself.
 
-A model is built small: with the arguments of its scaled-down recipe, `recipes/KEY_small.yaml`, where it has one, else
-with those of `SMALL` that its builder knows.
+A model is built small: with the arguments of its scaled-down recipe, `KEY_small`, where it has one, else with
+those of `SMALL` that its builder knows.
 """
 
 import inspect

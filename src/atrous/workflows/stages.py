@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from atrous.errors import BundleError, RecipeError, did_you_mean
 from atrous.recipe import SECTIONS, Recipe
+from atrous.recipes.overlay import lay_over
 from atrous.tables import Place, describe_value
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ __all__ = ["Stage", "check_stages", "split_stages"]
 KeyPath = tuple[str | int, ...]
 STAGED = tuple(section for section in SECTIONS if section not in ("stages", "seed", "input"))
 """Sections that a stage may change."""
-NAMED = (("model",), ("task",), ("optimizer",), ("schedule",))
-"""Sections that may be a name alone."""
 NAMES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -149,29 +148,10 @@ def _merged(base: Mapping[str, Any], given: Mapping[str, Any], place: Place, num
     values = dict(base)
     for key, value in given.items():
         if key != "name":
-            values[key] = _laid_over(values.get(key), value, (key,), ("stages", number, key), origins)
+            values[key] = lay_over(values.get(key), value, (key,), ("stages", number, key), origins)
     if number and isinstance(values.get("model"), Mapping):
         values["model"] = _untrained(values["model"], ("model",), origins)
     return Recipe(values, StagePlace(place.source, lines=place.lines, origins=origins, number=number))
-
-
-def _laid_over(below: Any, above: Any, path: KeyPath, origin: KeyPath, origins: dict[KeyPath, KeyPath]) -> Any:
-    """One value of a stage over that of the base; notes where it comes from."""
-    if path in NAMED and isinstance(above, str):
-        above = {"name": above}
-    origins[path] = origin
-    mappings = isinstance(below, Mapping) and isinstance(above, Mapping)
-    if not mappings or ("name" in below and "name" in above and below["name"] != above["name"]):
-        return above
-    merged = dict(below)
-    for key in below:
-        origins.setdefault((*path, key), (*path, key))
-    for key, value in above.items():
-        if value is None and len(path) > 1:
-            merged.pop(key, None)
-        else:
-            merged[key] = _laid_over(below.get(key), value, (*path, key), (*origin, key), origins)
-    return merged
 
 
 def _untrained(value: Any, path: KeyPath, origins: Mapping[KeyPath, KeyPath]) -> Any:
