@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from atrous.data.transforms import TRANSFORMS
+from atrous.augment import TRANSFORMS
 from benchmarks.harness import compare, save
 
 SIZE = 512

@@ -29,7 +29,7 @@ def scenes() -> Path:
     """Made scenes, kept from run to run."""
     folder = CACHE / f"scenes{SIZE}"
     if not folder.exists():
-        from atrous.data.made import make_scenes
+        from atrous.made import make_scenes
 
         make_scenes(folder, count=SCENES, size=SIZE, seed=0)
     return folder

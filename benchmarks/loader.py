@@ -20,7 +20,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from atrous.data import DataOptions, FolderDataset, open_folder
-from atrous.data.made import make_cells, make_scenes
+from atrous.made import make_cells, make_scenes
 from atrous.recipe import load_recipe
 from atrous.training.augment import training_transform
 from atrous.training.loaders import train_loader

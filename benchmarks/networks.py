@@ -19,7 +19,7 @@ from torch import nn
 
 import atrous
 from atrous.bundle import load_bundle
-from atrous.data.io import read_image
+from atrous.images.files import read_image
 from atrous.inference.devices import choose_precision
 from atrous.tasks import TASKS
 from benchmarks.harness import Row, compare, save

@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-from atrous.workflows.lineage import SIZE, Figures, describe, figures_of, known_figures
+from atrous.workflows.model_table import SIZE, Figures, describe, figures_of, known_figures
 
 PAGES = Path(__file__).parent / "models"
 IMAGES = Path(__file__).parent / "images" / "models"

@@ -54,7 +54,7 @@ class World:
         return target
 
     def save(self, path: Path, array: np.ndarray) -> Path:
-        from atrous.data import write_image
+        from atrous.images import write_image
 
         path.parent.mkdir(parents=True, exist_ok=True)
         write_image(path, array)
@@ -519,7 +519,7 @@ def demo_over_data(world: World) -> list[str]:
 @pytest.fixture(scope="session")
 def good(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A data folder, a bundle, and a run of two steps, made once."""
-    from atrous.data.made import make_cells
+    from atrous.made import make_cells
     from atrous.workflows import train
 
     root = tmp_path_factory.mktemp("good")

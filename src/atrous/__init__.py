@@ -19,8 +19,9 @@ _NAMES = {
     "evaluate": "workflows",
 }
 _SUBMODULES = {
-    "analysis", "bundle", "crf", "data", "encoders", "errors", "inference", "layers", "losses", "metrics", "models",
-    "optim", "recipe", "report", "surgery", "tables", "tasks", "training", "types", "workflows",
+    "analysis", "annotations", "augment", "bundle", "crf", "data", "encoders", "errors", "evaluation", "fetch",
+    "findings", "images", "inference", "layers", "losses", "made", "metrics", "models", "optim", "postprocess",
+    "recipe", "reports", "surgery", "tables", "tasks", "training", "types", "workflows",
 }  # fmt: skip
 
 __all__ = ["AtrousError", "Predictor", "create_model", "evaluate", "list_models", "load_bundle", "save_bundle", "train"]

@@ -7,7 +7,7 @@ import pytest
 from atrous.configure import look
 from atrous.configure.facts import _touching, object_width, upness
 from atrous.data import open_folder
-from atrous.data.made import make_cells, make_scenes
+from atrous.made import make_cells, make_scenes
 
 
 def disc(radius: int, size: int = 200) -> np.ndarray:

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-import atrous.crf._sheets as sheets
-import atrous.crf.permutohedral as permutohedral
+import atrous.crf.lattice.permutohedral as permutohedral
+import atrous.crf.lattice.sheets as sheets
 from atrous.crf import Kernel, Lattice, filter_batch
 from atrous.crf._features import ImageFeatures
-from atrous.crf._threads import run, spans
-from atrous.crf._torch_lattice import TorchLattice
 from atrous.crf.exact import exact_kernel
+from atrous.crf.lattice.threads import run, spans
+from atrous.crf.lattice.torch_lattice import TorchLattice
 from atrous.errors import UsageError
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from atrous.data import FolderDataset, cache, open_folder, read_image
+from atrous.data import FolderDataset, cache, open_folder
 from atrous.errors import DataError
+from atrous.images import read_image
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from atrous.data.class_table import load_classes
-from atrous.data.classes import Classes, default_colors, discover_classes
-from atrous.data.io import write_image
+from atrous.data.classes import Classes, discover_classes
 from atrous.errors import DataError
+from atrous.images.colors import default_colors
+from atrous.images.files import write_image
 
 TABLE = """\
 classes:

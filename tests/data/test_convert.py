@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
+from atrous.annotations.rle import mask_to_counts
 from atrous.data import FolderDataset, check_folder, open_folder
 from atrous.data.convert import FORMATS, choose_format
-from atrous.data.io import read_mask
-from atrous.data.rle import mask_to_counts
 from atrous.errors import DataError, UsageError
-from atrous.workflows.convert import convert, write_annotations
+from atrous.images.files import read_mask
+from atrous.workflows.conversion import convert, write_annotations
 
 H, W = 20, 30
 SQUARE = [[2, 2], [8, 2], [8, 8], [2, 8]]

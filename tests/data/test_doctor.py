@@ -11,10 +11,10 @@ import pytest
 import tifffile
 
 from atrous.data.doctor import check_folder, quick_check
-from atrous.data.findings import CheckReport, FindingError, error
 from atrous.data.folder import open_folder
-from atrous.data.io import write_image
 from atrous.errors import DataError
+from atrous.findings import CheckReport, FindingError, error
+from atrous.images.files import write_image
 
 
 def found(report, severity=None):

@@ -13,9 +13,9 @@ from PIL import Image
 
 from atrous.data.classes import Classes
 from atrous.data.folder import FolderDataset, open_folder
-from atrous.data.io import write_image
 from atrous.data.splits import find_pairs, list_images
 from atrous.errors import DataError
+from atrous.images.files import write_image
 
 
 def names(folder, split):

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from atrous.data.dataset import _sample, _stored
-from atrous.data.transforms import (
+from atrous.augment import (
     Elastic,
     HorizontalFlip,
     RandomCrop,
@@ -14,7 +13,8 @@ from atrous.data.transforms import (
     Rotation,
     compose,
 )
-from atrous.data.transforms.base import in_full
+from atrous.augment.base import in_full
+from atrous.data.dataset import _sample, _stored
 
 CHAINS = {
     "scale": [RandomScale(0.5, 2.0), RandomCrop(24), HorizontalFlip()],

@@ -6,10 +6,11 @@ import tifffile
 import torch
 import zarr
 
-from atrous.data import FolderDataset, dataset, open_folder, read_image
-from atrous.data.arrays import open_array
-from atrous.data.io import read_info, read_mask, read_mask_window, read_window, write_image
+from atrous.data import FolderDataset, dataset, open_folder
 from atrous.errors import DataError
+from atrous.images import read_image
+from atrous.images.arrays import open_array
+from atrous.images.files import read_info, read_mask, read_mask_window, read_window, write_image
 
 ROWS, COLUMNS = slice(70, 100), slice(33, 130)
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from atrous import cli
 from atrous.bundle import save_bundle
-from atrous.data import read_image, read_mask, write_image
 from atrous.errors import UsageError
+from atrous.images import read_image, read_mask, write_image
 from atrous.inference import Predictor
 from atrous.inference.sampling import Grid, find_dropouts
 from atrous.inference.views import VIEWS, average_passes, read_views
@@ -19,8 +19,7 @@ from atrous.models import create_model
 from atrous.models.base import DenseModel
 from atrous.workflows import Outputs
 from atrous.workflows import predict as predict_files
-
-from .conftest import experienced, made_image
+from tests.networks import experienced, made_image
 
 NAMES = ["a", "b", "c"]
 

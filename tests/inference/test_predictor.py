@@ -13,8 +13,7 @@ from atrous.inference.prepare import chains, prepare
 from atrous.models import create_model
 from atrous.tasks import Segmentation
 from atrous.types import Prediction
-
-from .conftest import MODELS, experienced, made_image
+from tests.networks import MODELS, experienced, made_image
 
 NAMES = ["a", "b", "c"]
 

@@ -10,8 +10,7 @@ from atrous.inference import Predictor
 from atrous.inference.proposals import aggregate, predict_boxes, sliding_boxes
 from atrous.models import create_model
 from atrous.models.base import DenseModel
-
-from .conftest import made_image
+from tests.networks import made_image
 
 
 class Plain(DenseModel):

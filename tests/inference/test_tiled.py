@@ -8,8 +8,7 @@ import torch
 
 from atrous.inference import Predictor, SeamWarning
 from atrous.models import DenseModel
-
-from .conftest import experienced, made_image
+from tests.networks import experienced, made_image
 
 # Cut along one axis at a time: the receptive fields reach some 300 pixels, and a strip is quick.
 SIZES = [(61, 1237), (1101, 40), (331, 419)]
@@ -140,7 +139,7 @@ def test_auto_margin_is_half_the_reach(small_model):
 @pytest.mark.shared
 @pytest.mark.parametrize(("name", "tile"), [("unet2015", 100), ("unet2015", 173), ("unet", 173), ("fcn", 173)])
 def test_tiled_is_whole_on_real_images(shared, name, tile):
-    from .conftest import MODELS
+    from tests.networks import MODELS
 
     electron = sorted((shared / "isbi2012_em" / "images").iterdir())[0]
     street = sorted((shared / "camvid" / "val").iterdir())[0]

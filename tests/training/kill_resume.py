@@ -30,7 +30,7 @@ OVERRIDES = [
 
 def work(data: Path, out: Path) -> None:
     """One run, from wherever it stands."""
-    from atrous.workflows.train import train
+    from atrous.workflows.training import train
 
     train(data, recipe="unet2015", out=out, overrides=OVERRIDES, resume=True, evaluate=False)
 
@@ -146,7 +146,7 @@ def main() -> int:
         import torch
 
         import atrous.training.fitting
-        import atrous.workflows.train  # noqa: F401
+        import atrous.workflows.training  # noqa: F401
 
         torch.set_num_threads(1)  # a pool of threads in this process would be missing in what is forked from it
 
@@ -155,7 +155,7 @@ def main() -> int:
         root = Path(folder)
         log = root / "log.txt"
         data = root / "cells"
-        make = "import sys; from atrous.data.made import make_cells; make_cells(sys.argv[1], count=16, size=48)"
+        make = "import sys; from atrous.made import make_cells; make_cells(sys.argv[1], count=16, size=48)"
         subprocess.run([sys.executable, "-c", make, str(data)], check=True)
         began = time.monotonic()
         if finish(start(data, root / "whole", fresh=options.fresh, log=log)):

@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from atrous.data import open_folder
-from atrous.data.folder import FolderDataset
-from atrous.data.made import make_cells
-from atrous.data.options import DataOptions
-from atrous.data.transforms import (
+from atrous.augment import (
     BalancedCrop,
     BorderWeights,
     ChannelGain,
@@ -22,9 +18,13 @@ from atrous.data.transforms import (
     RandomCrop,
     Rotate90,
 )
-from atrous.data.transforms.borders import weigh_borders
-from atrous.data.transforms.chain import CroppedView
+from atrous.augment.borders import weigh_borders
+from atrous.augment.chain import CroppedView
+from atrous.data import open_folder
+from atrous.data.folder import FolderDataset
+from atrous.data.options import DataOptions
 from atrous.errors import DataError, RecipeError
+from atrous.made import make_cells
 from atrous.recipe import load_recipe
 from atrous.training.augment import augmented_samples, training_transform
 from atrous.training.loaders import train_loader

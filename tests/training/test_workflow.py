@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from atrous.bundle import load_bundle
-from atrous.data.made import make_cells
 from atrous.errors import AtrousError, BundleError, DataError, RecipeError, UsageError
+from atrous.made import make_cells
 from atrous.training.files import COLUMNS
-from atrous.workflows.train import train
+from atrous.workflows.training import train
 
 SMALL = [
     "model.width=4",

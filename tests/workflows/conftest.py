@@ -15,7 +15,7 @@ training:  {max_steps: 12, device: cpu, precision: float32, log_every: 2, valida
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from atrous.data.made import make_cells
+    from atrous.made import make_cells
 
     return make_cells(tmp_path_factory.mktemp("made") / "cells", count=14, size=(72, 88))
 

@@ -7,8 +7,8 @@ from PIL import Image
 from atrous.errors import RecipeError
 from atrous.recipe import load_recipe, make_recipe
 from atrous.workflows import train
-from atrous.workflows.configure import configure
-from atrous.workflows.tune_after import _Sample, _tune_crf, _tune_min_size, read_tune
+from atrous.workflows.configuration import configure
+from atrous.workflows.tuning_after import _Sample, _tune_crf, _tune_min_size, read_tune
 
 SMALL = ["model={name: unet2015, width: 2}", "data.workers=0", "training.device=cpu", "data.crop=64"]
 

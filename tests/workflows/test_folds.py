@@ -10,13 +10,14 @@ import torch
 from safetensors.torch import load_file
 
 from atrous.bundle import load_bundle
-from atrous.data import open_folder, read_image
-from atrous.data.made import make_cells
+from atrous.data import open_folder
 from atrous.data.splits import Pair, take_fold
 from atrous.errors import DataError, RecipeError, UsageError
+from atrous.images import read_image
 from atrous.inference import Predictor
+from atrous.made import make_cells
 from atrous.workflows import evaluate, folds
-from atrous.workflows.train import train
+from atrous.workflows.training import train
 
 RECIPE = """\
 model:     {name: dilated_unet, width: 2}

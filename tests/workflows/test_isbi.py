@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from atrous.data import open_folder, write_image
+from atrous.data import open_folder
 from atrous.errors import BundleError, DataError, UsageError
+from atrous.images import write_image
 from atrous.metrics import membrane_scores, warping_error
 from atrous.types import Prediction
 from atrous.workflows.isbi import score_isbi

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from atrous.data.io import read_mask
+from atrous.evaluation.objects import objects_of, score_objects, summarize_objects
+from atrous.images.files import read_mask
 from atrous.types import Prediction
 from atrous.workflows import evaluate, predict, train
-from atrous.workflows.evaluate import Evaluation
-from atrous.workflows.objects import objects_of, score_objects, summarize_objects
-from atrous.workflows.report import _apart
+from atrous.workflows.evaluation import Evaluation
+from atrous.workflows.reporting import _apart
 
 SMALL = ["model={name: unet2015, width: 4}", "data={crop: 64, batch_size: 4, workers: 0}", "task.name=instances"]
 STEPS = ["training={max_steps: 6, device: cpu, precision: float32, validate_every: 3}"]
@@ -46,7 +46,7 @@ def test_the_report_counts_objects_and_draws_them_apart(objects_run):
 
 
 def _tif():
-    from atrous.workflows.predict import Outputs
+    from atrous.workflows.prediction import Outputs
 
     return Outputs(format="tif")
 
@@ -91,8 +91,8 @@ def test_right_and_missed_objects_by_hand():
 
 
 def test_data_without_numbers_is_told(tmp_path):
-    from atrous.data.made import make_scenes
     from atrous.errors import DataError
+    from atrous.made import make_scenes
 
     folder = make_scenes(tmp_path / "scenes", count=6, size=(64, 96))
     with pytest.raises(DataError, match="instances/"):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from atrous import Predictor
-from atrous.data.io import read_mask
 from atrous.errors import DataError
+from atrous.images.files import read_mask
 from atrous.workflows import evaluate, predict, train
-from atrous.workflows.evaluate import Evaluation
+from atrous.workflows.evaluation import Evaluation
 
 SMALL = ["model={name: unet2015, width: 8}", "training.device=cpu", "training.precision=float32"]
 

@@ -9,12 +9,12 @@ import torch
 
 from atrous.analysis import parameters
 from atrous.bundle import load_bundle
-from atrous.data.made import make_scenes
+from atrous.made import make_scenes
 from atrous.models import MODELS, create_model
 from atrous.recipe import list_recipes, load_recipe
-from atrous.workflows.prepare import check_sections, open_inputs
+from atrous.workflows.preparation import check_sections, open_inputs
 from atrous.workflows.stages import check_stages, split_stages
-from atrous.workflows.train import train
+from atrous.workflows.training import train
 
 SMALL = [
     *("training.max_steps=1", "training.budget=null", "training.validate_every=1", "training.accumulate=1"),

@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import load_file
 
 from atrous.bundle import load_bundle
-from atrous.data.made import make_cells
 from atrous.errors import RecipeError
+from atrous.made import make_cells
 from atrous.recipe import load_recipe
 from atrous.training.files import read_checkpoint
 from atrous.workflows import background, single
-from atrous.workflows.report import report
+from atrous.workflows.reporting import report
 from atrous.workflows.stages import split_stages
-from atrous.workflows.train import train
+from atrous.workflows.training import train
 
 RECIPE = """\
 model:     {name: dilated_unet, width: 2}

@@ -10,9 +10,9 @@ JOBS = ["check", "demo", "ensemble", "evaluate", "find_lr", "lineage", "predict"
 
 @pytest.mark.parametrize(
     "before",
-    ["", "import atrous.workflows.evaluate", "from atrous.workflows.report import report",
-     "import atrous.workflows.train, atrous.workflows.demo, atrous.workflows.predict",
-     "import atrous.workflows.find_lr, atrous.workflows.folds"],
+    ["", "import atrous.workflows.evaluation", "from atrous.workflows.reporting import report",
+     "import atrous.workflows.training, atrous.workflows.demonstration, atrous.workflows.prediction",
+     "import atrous.workflows.rate_search, atrous.workflows.folds"],
 )  # fmt: skip
 def test_names_are_functions(before: str) -> None:
     code = f"{before}\nimport atrous, atrous.workflows as w\n"

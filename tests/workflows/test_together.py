@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from atrous.data.made import make_cells
+from atrous.made import make_cells
 
 STAGES = "[{name: first}, {name: second, optimizer: {lr: 1.0e-3}}]"
 OVERRIDES = ["model.width=4", "data={crop: 32, batch_size: 2, workers: 0}", f"stages={STAGES}"]

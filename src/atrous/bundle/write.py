@@ -137,7 +137,7 @@ def _texts(
 
 
 def _default_colors(names: Sequence[str]) -> tuple[Color, ...]:
-    from atrous.data.classes import default_colors
+    from atrous.images.colors import default_colors
 
     return tuple(default_colors(names))
 

@@ -1,7 +1,7 @@
 """A recipe from the data: what is seen in it, and what follows from that, line by line.
 
 `look` measures, `choose` decides, `write` puts both into a recipe that people can read, edit and train again. Nothing
-here trains: `workflows/configure.py` measures how fast the machine is and follows the recipe.
+here trains: `workflows/configuration.py` measures how fast the machine is and follows the recipe.
 """
 
 from atrous.configure.facts import ClassFacts, Facts, look

@@ -7,8 +7,8 @@ window around each pixel instead of the whole image.
 
 from atrous.crf.dense import NORMALIZATIONS, Kernel, MeanFieldResult, Pairwise, dense_crf, mean_field
 from atrous.crf.exact import exact_mean_field
+from atrous.crf.lattice.permutohedral import Lattice, filter_batch
 from atrous.crf.local import local_crf
-from atrous.crf.permutohedral import Lattice, filter_batch
 
 __all__ = [
     "NORMALIZATIONS",

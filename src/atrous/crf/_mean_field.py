@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Float32
 
-from atrous.crf._threads import run, spans, workers
-from atrous.crf.permutohedral import STRIP, lanes_for
+from atrous.crf.lattice.permutohedral import STRIP, lanes_for
+from atrous.crf.lattice.threads import run, spans, workers
 from atrous.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class MeanField:
 
     def _take_logs(self) -> Float32[np.ndarray, "N width"]:
         """Logarithms of the probabilities, checked; and the first scores."""
-        from atrous.crf._filter_kernels import log_rows, softmax_planes, softmax_rows
+        from atrous.crf.lattice.filter_kernels import log_rows, softmax_planes, softmax_rows
 
         logs = self.rows if self.frugal else np.empty_like(self.rows)
         flat = self.rows.reshape(-1)
@@ -74,7 +74,7 @@ class MeanField:
 
     def update(self) -> None:
         """One parallel update of all pixels."""
-        from atrous.crf._filter_kernels import softmax_planes, softmax_rows, update
+        from atrous.crf.lattice.filter_kernels import softmax_planes, softmax_rows, update
 
         if self.step == self.width and not self.frugal and not self.mixed:
             ids, weights, corners, scales, factors = self._spread(0)
@@ -94,7 +94,7 @@ class MeanField:
 
     def messages(self, *, in_place: bool = False) -> Float32[np.ndarray, "N width"]:
         """What all terms say to each pixel and class; in place, it takes the place of the scores."""
-        from atrous.crf._filter_kernels import messages
+        from atrous.crf.lattice.filter_kernels import messages
 
         target = self.rows if in_place else np.empty_like(self.rows)
         for channel in range(0, self.width, self.step):
@@ -153,7 +153,7 @@ class MeanField:
 
     def scores(self) -> Float[np.ndarray, "K N"]:
         """The scores as planes; the state is used up."""
-        from atrous.crf._filter_kernels import planes_of
+        from atrous.crf.lattice.filter_kernels import planes_of
 
         self.held, self._logs, self.terms = (), self.rows, ()
         planes = np.empty((self.K, self.N), np.float32)

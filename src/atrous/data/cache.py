@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from atrous.data.contents import Folder
-from atrous.data.derived import Derived, DerivedPlanes
-from atrous.data.io import read_info
 from atrous.data.splits import Pair
 from atrous.errors import DataError
+from atrous.images.derived import Derived, DerivedPlanes
+from atrous.images.files import read_info
 
 __all__ = ["Cached", "SampleCache", "cache_file"]
 

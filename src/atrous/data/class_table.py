@@ -6,9 +6,10 @@ from typing import NamedTuple, NoReturn
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from atrous.data.classes import Classes, Color, default_colors, from_hex
-from atrous.data.findings import FindingError, error
+from atrous.data.classes import Classes
 from atrous.errors import DataError, did_you_mean
+from atrous.findings import FindingError, error
+from atrous.images.colors import Color, default_colors, from_hex
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["load_classes"]

@@ -8,7 +8,6 @@ It comes from `classes.yaml`, or is discovered in the masks:
 - colours of the first palette mask are the classes' colours.
 """
 
-import colorsys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,14 +17,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from atrous.data.findings import FindingError, error
-from atrous.data.io import MaskFile, read_mask, read_palette
 from atrous.errors import DataError
+from atrous.findings import FindingError, error
+from atrous.images.colors import Color, default_colors, from_hex, to_hex
+from atrous.images.files import MaskFile, read_mask, read_palette
 from atrous.types import IGNORE_INDEX
 
-__all__ = ["Classes", "count_values", "default_colors", "discover_classes"]
+__all__ = ["Classes", "count_values", "discover_classes"]
 
-Color = tuple[int, int, int]
 MAX_VALUE = 65535
 
 
@@ -151,21 +150,6 @@ class Classes:
         )
 
 
-def default_colors(names: Sequence[str]) -> tuple[Color, ...]:
-    """Colours that stay apart: "background" black, then hues a golden section apart, light and dark by turns.
-
-    Example:
-        >>> default_colors(["background", "cell"])
-        ((0, 0, 0), (242, 110, 61))
-    """
-    colors = []
-    for number, name in enumerate(names):
-        hue, light = (0.045 + 0.618034 * (number - 1)) % 1, (0.95, 0.7, 0.85)[number % 3 - 1]
-        red, green, blue = (0.0, 0.0, 0.0) if name == "background" else colorsys.hsv_to_rgb(hue, 0.75, light)
-        colors.append((round(255 * red), round(255 * green), round(255 * blue)))
-    return tuple(colors)
-
-
 def discover_classes(masks: Sequence[MaskFile], *, file: str | Path) -> Classes:
     """Derive the class table from the values of masks; every mask that is given is read.
 
@@ -241,23 +225,6 @@ def no_color_table(codes: np.ndarray, file: str | Path) -> Any:
     share = ", ".join(f"{_code_hex(colors[k])} {100 * counts[k] / codes.size:.1f} %" for k in order[:8])
     fix = f"Write classes.yaml, and give the names: classes: [{', '.join(shown)}] (shares: {share})."
     return error("rgb_mask", file, message, fix)
-
-
-def to_hex(color: Color) -> str:
-    """Red, green, blue as "#rrggbb"."""
-    return "#{:02x}{:02x}{:02x}".format(*color)
-
-
-def from_hex(text: str) -> Color:
-    """Red, green, blue from "#rrggbb".
-
-    Raises:
-        ValueError: if the text is not of this form.
-    """
-    if len(text) != 7 or not text.startswith("#"):
-        raise ValueError(text)
-    number = int(text[1:], 16)
-    return (number >> 16, number >> 8 & 255, number & 255)
 
 
 def _color_codes(raw: np.ndarray) -> np.ndarray:

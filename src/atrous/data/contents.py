@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from atrous.data.classes import Classes
-from atrous.data.derived import DerivedPlanes
-from atrous.data.findings import Finding
 from atrous.data.splits import Pair
+from atrous.findings import Finding
+from atrous.images.derived import DerivedPlanes
 
 __all__ = ["Contents", "Folder"]
 

@@ -8,9 +8,9 @@ from torch.utils.data import Dataset
 
 from atrous.data.cache import SampleCache, cache_file
 from atrous.data.contents import Folder
-from atrous.data.io import Raster, read_info
 from atrous.data.reading import read_pair, read_pair_window
 from atrous.errors import DataError
+from atrous.images.files import Raster, read_info
 from atrous.types import Sample
 
 __all__ = ["FolderDataset"]
@@ -56,7 +56,7 @@ class FolderDataset(Dataset[Sample]):
         self.region = region
         self._cache: SampleCache | None = None
         if cache != "none" and self.pairs:
-            from atrous.surgery.download import cache_folder
+            from atrous.fetch import cache_folder
 
             file = cache_file(folder, self.pairs, cache_folder() / "samples") if cache == "disk" else None
             self._cache = SampleCache(folder, self.pairs, file)

@@ -26,13 +26,14 @@ from typing import Any
 
 import numpy as np
 
-from atrous.data.classes import Classes, to_hex
-from atrous.data.derived import DerivedPlanes
+from atrous.data.classes import Classes
 from atrous.data.examine import Facts, Moments, examine
-from atrous.data.findings import CheckReport, Finding, error, warning
 from atrous.data.folder import Contents, Folder, examine_folder, header_findings, spread
-from atrous.data.io import ImageFile
 from atrous.data.splits import Pair
+from atrous.findings import CheckReport, Finding, error, warning
+from atrous.images.colors import to_hex
+from atrous.images.derived import DerivedPlanes
+from atrous.images.files import ImageFile
 
 __all__ = ["CheckReport", "Finding", "check_folder", "quick_check"]
 

@@ -14,9 +14,9 @@ from typing import NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 
-from atrous.data.findings import FindingError, error
 from atrous.errors import DataError, did_you_mean
-from atrous.surgery.download import CHUNK, fill
+from atrous.fetch import CHUNK, fill
+from atrous.findings import FindingError, error
 
 __all__ = ["SOURCES", "Archive", "Origin", "download", "fetch_file", "unpack"]
 

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 from atrous.data.classes import Classes
-from atrous.data.findings import Finding, FindingError, warning
 from atrous.data.folder import Contents, read_labels, wrong_kind
-from atrous.data.io import Raster, read_image, wrong_channels
 from atrous.data.splits import Pair
+from atrous.findings import Finding, FindingError, warning
+from atrous.images.files import Raster, read_image, wrong_channels
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["Facts", "Moments", "examine"]

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from atrous.data.class_table import load_classes
-from atrous.data.classes import Classes, default_colors, discover_classes
+from atrous.data.classes import Classes, discover_classes
 from atrous.data.contents import Contents, Folder
 from atrous.data.dataset import FolderDataset
 from atrous.data.datasets import DATASETS, Division, choose_layout
-from atrous.data.findings import Finding, FindingError, error, raise_first
-from atrous.data.io import ImageFile, ImageInfo, read_image, read_info, wrong_channels
 from atrous.data.reading import read_labels, read_pair, wrong_kind
 from atrous.data.splits import Pair, find_pairs, take_fold
 from atrous.errors import DataError
+from atrous.findings import Finding, FindingError, error, raise_first
+from atrous.images.colors import default_colors
+from atrous.images.files import ImageFile, ImageInfo, read_image, read_info, wrong_channels
 
 __all__ = [
     "Contents",

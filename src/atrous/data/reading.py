@@ -4,10 +4,10 @@ import numpy as np
 
 from atrous.data.classes import Classes
 from atrous.data.contents import Folder
-from atrous.data.derived import DerivedPlanes
-from atrous.data.findings import Finding, FindingError, error
-from atrous.data.io import ImageFile, MaskFile, Raster, read_image, read_mask, read_mask_window, read_window
 from atrous.data.splits import Pair
+from atrous.findings import Finding, FindingError, error
+from atrous.images.derived import DerivedPlanes
+from atrous.images.files import ImageFile, MaskFile, Raster, read_image, read_mask, read_mask_window, read_window
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["read_labels", "read_pair", "read_pair_window", "wrong_kind"]

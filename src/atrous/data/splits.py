@@ -26,9 +26,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from atrous.data.findings import Finding, FindingError, error, warning
-from atrous.data.io import SUFFIXES, ImageFile, MaskFile
 from atrous.errors import DataError, did_you_mean
+from atrous.findings import Finding, FindingError, error, warning
+from atrous.images.files import SUFFIXES, ImageFile, MaskFile
 
 __all__ = ["Pair", "find_pairs", "fold_bounds", "list_images", "set_aside", "take_fold"]
 

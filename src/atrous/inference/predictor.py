@@ -12,15 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from atrous.errors import BundleError, ModelError, UsageError, did_you_mean
+from atrous.images.source import Source, open_source
 from atrous.inference.canvas import Canvas
-from atrous.inference.clean import Cleaning, read_clean
-from atrous.inference.refine import Part, Refiner, Refining, read_refine
+from atrous.inference.refining import Part, Refining
 from atrous.inference.sampling import Sampled
 from atrous.inference.scorer import ModelScorer, PixelScorer
 from atrous.inference.seams import Seams
-from atrous.inference.sources import Source, open_source
 from atrous.inference.tiles import Span, spans
 from atrous.inference.views import Passes, View, average_passes, average_scores, read_views
+from atrous.postprocess.clean import Cleaning, read_clean
+from atrous.postprocess.refine import Refiner, read_refine
 from atrous.tables import Place
 from atrous.tasks import TASKS, Task
 from atrous.types import KINDS, Prediction
@@ -95,7 +96,7 @@ class Predictor:
         refine: Any = None,
         clean: Cleaning | dict[str, Any] | None = None,
     ) -> None:
-        from atrous.data.classes import default_colors
+        from atrous.images.colors import default_colors
 
         count = getattr(model, "num_classes", None)
         if not isinstance(count, int):

@@ -17,11 +17,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from atrous.data.transforms.geometry import resize as resize_sample
+from atrous.augment.geometry import resize as resize_sample
 from atrous.errors import UsageError
+from atrous.images.source import Source, open_source
 from atrous.inference.predictor import Predictor
 from atrous.inference.scorer import ModelScorer
-from atrous.inference.sources import Source, open_source
 from atrous.layers import resize
 from atrous.types import Prediction
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from atrous.errors import ModelError
-from atrous.surgery.download import fetch
+from atrous.fetch import fetch
 from atrous.surgery.loaded import Loaded
 from atrous.surgery.names import TABLES, TRUNKS, Table, place_of
 

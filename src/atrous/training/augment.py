@@ -12,8 +12,8 @@ from atrous.training.stream import Augmented, Stream
 from atrous.types import Sample
 
 if TYPE_CHECKING:
+    from atrous.augment import Compose
     from atrous.data.folder import Folder
-    from atrous.data.transforms import Compose
     from atrous.recipe import Recipe
 
 __all__ = ["augmented_samples", "training_transform"]
@@ -48,8 +48,8 @@ def training_transform(data: DataOptions, recipe: "Recipe", dataset: Dataset[Sam
     Raises:
         RecipeError: naming the entry that does not fit.
     """
-    from atrous.data.transforms import TRANSFORMS, BorderWeights, RandomCrop, compose
-    from atrous.data.transforms.crops import BalancedCrop, CenterCrop, ForegroundCrop
+    from atrous.augment import TRANSFORMS, BorderWeights, RandomCrop, compose
+    from atrous.augment.crops import BalancedCrop, CenterCrop, ForegroundCrop
 
     place = recipe.place / "data" / "augment"
     steps: list[Any] = []
@@ -101,14 +101,14 @@ def _end(steps: list[Any], kinds: tuple[type, ...]) -> int:
 
 
 def _numbers_only() -> tuple[type, ...]:
-    from atrous.data.transforms import ChannelGain, ColorJitter, GaussianBlur, GaussianNoise, Intensity
+    from atrous.augment import ChannelGain, ColorJitter, GaussianBlur, GaussianNoise, Intensity
 
     return (ChannelGain, ColorJitter, GaussianBlur, GaussianNoise, Intensity)
 
 
 def _after_crop(size: int | tuple[int, int]) -> tuple[type, ...]:
     """What does the same to a random crop as a random crop of what it does."""
-    from atrous.data.transforms import CopyPaste, CutMix, HorizontalFlip, Rotate90, SeparateTouching, VerticalFlip
+    from atrous.augment import CopyPaste, CutMix, HorizontalFlip, Rotate90, SeparateTouching, VerticalFlip
 
     square = isinstance(size, int) or size[0] == size[1]
     turns = (Rotate90,) if square else ()

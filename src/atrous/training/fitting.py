@@ -23,7 +23,7 @@ from atrous.training.state import RunState
 
 if TYPE_CHECKING:
     from atrous.data.folder import Folder
-    from atrous.data.io import ImageFile
+    from atrous.images.files import ImageFile
     from atrous.recipe import Recipe
     from atrous.tasks import Task
 
@@ -164,7 +164,7 @@ def make_plan(model: nn.Module, task: "Task", folder: "Folder", recipe: "Recipe"
 
 def _validation_cost(folder: "Folder", data: DataOptions) -> float:
     """About how many training steps one validation costs: forward only, whole images instead of crops."""
-    from atrous.data.io import read_info
+    from atrous.images.files import read_info
 
     pairs = folder.splits.get("val", ())
     if not pairs:

@@ -3,26 +3,24 @@
 The functions are found on first use, so that importing this package costs nothing.
 """
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from atrous.workflows.check import check
-    from atrous.workflows.convert import Conversion, convert, write_annotations
-    from atrous.workflows.demo import demo
-    from atrous.workflows.ensemble import ensemble
-    from atrous.workflows.evaluate import Evaluation, ImageResult, evaluate
-    from atrous.workflows.find_lr import RateSearch, find_lr
-    from atrous.workflows.lineage import Description, Lineage, describe, lineage
+    from atrous.workflows.checkup import check
+    from atrous.workflows.conversion import Conversion, convert, write_annotations
+    from atrous.workflows.demonstration import demo
+    from atrous.workflows.ensembles import ensemble
+    from atrous.workflows.evaluation import Evaluation, ImageResult, evaluate
+    from atrous.workflows.model_table import Description, Lineage, describe, lineage
     from atrous.workflows.outcome import Part, Run
-    from atrous.workflows.predict import Outputs, predict
-    from atrous.workflows.report import report
-    from atrous.workflows.sample import sample
+    from atrous.workflows.prediction import Outputs, predict
+    from atrous.workflows.rate_search import RateSearch, find_lr
+    from atrous.workflows.reporting import report
+    from atrous.workflows.samples import sample
     from atrous.workflows.single import follows
-    from atrous.workflows.train import train
-    from atrous.workflows.tune import Tuning, tune_crf
+    from atrous.workflows.training import train
+    from atrous.workflows.tuning import Tuning, tune_crf
 
 __all__ = [
     "Conversion",
@@ -52,50 +50,36 @@ __all__ = [
     "write_annotations",
 ]
 
-_JOBS = (
-    "check",
-    "convert",
-    "demo",
-    "ensemble",
-    "evaluate",
-    "find_lr",
-    "lineage",
-    "predict",
-    "report",
-    "sample",
-    "train",
-)
-_OTHERS = {
-    "Conversion": "convert",
-    "Description": "lineage",
-    "Evaluation": "evaluate",
-    "ImageResult": "evaluate",
-    "Lineage": "lineage",
-    "Outputs": "predict",
+_PLACES = {
+    "Conversion": "conversion",
+    "Description": "model_table",
+    "Evaluation": "evaluation",
+    "ImageResult": "evaluation",
+    "Lineage": "model_table",
+    "Outputs": "prediction",
     "Part": "outcome",
-    "RateSearch": "find_lr",
+    "RateSearch": "rate_search",
     "Run": "outcome",
-    "Tuning": "tune",
-    "describe": "lineage",
+    "Tuning": "tuning",
+    "check": "checkup",
+    "convert": "conversion",
+    "demo": "demonstration",
+    "describe": "model_table",
+    "ensemble": "ensembles",
+    "evaluate": "evaluation",
+    "find_lr": "rate_search",
     "follows": "single",
-    "tune_crf": "tune",
-    "write_annotations": "convert",
+    "lineage": "model_table",
+    "predict": "prediction",
+    "report": "reporting",
+    "sample": "samples",
+    "train": "training",
+    "tune_crf": "tuning",
+    "write_annotations": "conversion",
 }
 
 
-class _Workflows(ModuleType):
-    """Keeps `workflows.evaluate` the function: the import of the module of that name would bind the module there."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _JOBS and isinstance(value, ModuleType):
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Workflows
-
-
 def __getattr__(name: str) -> Any:
-    if name in _JOBS or name in _OTHERS:
-        return getattr(import_module(f"atrous.workflows.{_OTHERS.get(name, name)}"), name)
+    if name in _PLACES:
+        return getattr(import_module(f"atrous.workflows.{_PLACES[name]}"), name)
     raise AttributeError(f"module 'atrous.workflows' has no attribute {name!r}")

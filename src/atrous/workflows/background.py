@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from atrous.workflows.files import write_text
 
 if TYPE_CHECKING:
-    from atrous.data import CheckReport, Folder
+    from atrous.data import Folder
+    from atrous.findings import CheckReport
 
 __all__ = ["BackgroundCheck"]
 

@@ -17,14 +17,14 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from atrous.errors import RecipeError
-from atrous.workflows.ensemble import ensemble
+from atrous.workflows.ensembles import ensemble
 from atrous.workflows.files import write_text
 from atrous.workflows.outcome import Part, Run, part_from
 from atrous.workflows.single import begin, follows, is_complete, leaving_nothing, stored_evaluation, train_into
 
 if TYPE_CHECKING:
     from atrous.recipe import Recipe
-    from atrous.workflows.evaluate import Evaluation
+    from atrous.workflows.evaluation import Evaluation
 
 __all__ = ["SPLIT", "train_folds"]
 
@@ -76,7 +76,7 @@ def train_folds(
     evaluation = _joined(out, runs) if evaluate else None
     ensemble([run.bundle for run in runs], out / "bundle", metrics=_figures(parts, evaluation))
     if evaluation is not None:
-        from atrous.workflows.report import report
+        from atrous.workflows.reporting import report
 
         write_text(out / "evaluation.json", evaluation.to_json() + "\n")
         report(out, data=data)

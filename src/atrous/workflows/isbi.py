@@ -10,7 +10,7 @@ import numpy as np
 
 from atrous.errors import DataError, UsageError, did_you_mean
 from atrous.types import IGNORE_INDEX
-from atrous.workflows.evaluate import labelled_pairs, must_agree, open_like
+from atrous.workflows.evaluation import labelled_pairs, must_agree, open_like
 from atrous.workflows.runs import load_predictor
 
 if TYPE_CHECKING:

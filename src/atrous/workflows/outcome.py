@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from atrous.workflows.evaluate import Evaluation
+    from atrous.workflows.evaluation import Evaluation
 
 __all__ = ["STAGES", "Part", "Run", "list_parts", "part_from", "read_parts"]
 

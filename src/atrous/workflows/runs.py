@@ -12,7 +12,7 @@ from atrous.errors import UsageError
 if TYPE_CHECKING:
     from atrous.bundle import Bundle
     from atrous.inference import Predictor
-    from atrous.inference.refine import Refiner
+    from atrous.postprocess.refine import Refiner
 
 __all__ = ["bundle_of", "check_refine", "check_tile", "describe_machine", "load_predictor", "read_json", "read_log"]
 
@@ -57,7 +57,7 @@ def check_refine(refine: Any) -> "Refiner | None":
     """
     if refine is None:
         return None
-    from atrous.inference.refine import read_refine
+    from atrous.postprocess.refine import read_refine
     from atrous.tables import Place
 
     return read_refine(refine, place=Place("--refine"))

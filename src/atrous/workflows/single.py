@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 from atrous.errors import AtrousError
 from atrous.workflows.files import write_text
 from atrous.workflows.outcome import STAGES, Part, Run, list_parts, part_from
-from atrous.workflows.prepare import Inputs, Job, check_sections, open_inputs, prepare
+from atrous.workflows.preparation import Inputs, Job, check_sections, open_inputs, prepare
 from atrous.workflows.stages import check_stages, split_stages
 
 if TYPE_CHECKING:
     from atrous.recipe import Recipe
     from atrous.training.fitting import FitResult
-    from atrous.workflows.evaluate import Evaluation
+    from atrous.workflows.evaluation import Evaluation
 
 __all__ = ["begin", "follows", "is_complete", "leaving_nothing", "stored_evaluation", "train_into"]
 
@@ -112,7 +112,7 @@ def is_complete(out: Path, evaluate: bool) -> bool:
 
 def stored_evaluation(out: Path) -> "Evaluation | None":
     """The evaluation that a run has written, or None."""
-    from atrous.workflows.evaluate import Evaluation
+    from atrous.workflows.evaluation import Evaluation
 
     file = out / "evaluation.json"
     return Evaluation.from_json(file.read_text(encoding="utf-8")) if file.is_file() else None
@@ -131,7 +131,7 @@ def _run(
     """Train, and make of the best weights what people use."""
     from atrous.bundle import update_bundle
     from atrous.training.fitting import follow_plan
-    from atrous.workflows.tune_after import tune_after
+    from atrous.workflows.tuning_after import tune_after
 
     result = follow_plan(job.plan, out, resume=resume, watch=inputs.check.watch)
     stages = (*before, _part(name, result)) if before else ()
@@ -151,7 +151,7 @@ def _run(
     if evaluation is not None:
         update_bundle(bundle, sections={}, metrics={evaluation.split: evaluation.summary})
     if evaluate:
-        from atrous.workflows.report import report
+        from atrous.workflows.reporting import report
 
         report(out, data=inputs.data)
     return _summary(out, result, evaluation, stages)
@@ -174,7 +174,7 @@ def _save(job: Job, inputs: Inputs, out: Path, metrics: dict[str, Any]) -> Path:
 
 def _evaluate(inputs: Inputs, bundle: Path, out: Path) -> "Evaluation | None":
     """The honest figures: whole images through the predictor, as a user would."""
-    from atrous.workflows.evaluate import evaluate
+    from atrous.workflows.evaluation import evaluate
 
     if not inputs.folder.splits.get("val"):
         return None

@@ -21,7 +21,7 @@ from atrous.recipes.overlay import lay_over
 from atrous.tables import Place, describe_value
 
 if TYPE_CHECKING:
-    from atrous.workflows.prepare import Inputs
+    from atrous.workflows.preparation import Inputs
 
 __all__ = ["Stage", "check_stages", "split_stages"]
 
@@ -106,7 +106,7 @@ def check_stages(stages: Sequence[Stage], inputs: "Inputs") -> None:
         RecipeError: naming the line of the first thing that does not fit.
     """
     from atrous.training.finetune import load_matching
-    from atrous.workflows.prepare import blank_plan
+    from atrous.workflows.preparation import blank_plan
 
     before: Any = None
     for stage in stages:

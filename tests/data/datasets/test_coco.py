@@ -6,9 +6,9 @@ import pickle
 import numpy as np
 import pytest
 
+from atrous.annotations.rle import counts_to_text, mask_to_counts
 from atrous.data import FolderDataset, check_folder, open_folder
 from atrous.data.datasets.coco_stuff import STUFF, THINGS
-from atrous.data.rle import counts_to_text, mask_to_counts
 from atrous.errors import DataError
 
 SQUARE = [2, 2, 8, 2, 8, 8, 2, 8]

@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-from atrous.data.convert.base import Annotated, Annotations, Format, write_folder
+from atrous.annotations.base import Annotated, Annotations, Format
+from atrous.annotations.cvat import CVAT
+from atrous.annotations.label_studio import LABEL_STUDIO
+from atrous.annotations.labelme import LABELME
 from atrous.data.convert.coco import COCO_JSON
-from atrous.data.convert.cvat import CVAT
 from atrous.data.convert.export import write_coco, write_labelme
-from atrous.data.convert.label_studio import LABEL_STUDIO
-from atrous.data.convert.labelme import LABELME
-from atrous.data.findings import FindingError, error
+from atrous.data.convert.folder import write_folder
 from atrous.errors import did_you_mean
+from atrous.findings import FindingError, error
 
 __all__ = [
     "FORMATS",

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from atrous.data.convert.base import Annotated, Annotations, Format, locate
-from atrous.data.datasets.coco import CocoFile, coco_files, drawings, find_images, read_coco
-from atrous.data.parsing import refuse
+from atrous.annotations.base import Annotated, Annotations, Format, locate
+from atrous.annotations.coco import CocoFile, drawings, read_coco
+from atrous.annotations.parsing import refuse
+from atrous.data.datasets.coco import coco_files, find_images
 
 __all__ = ["COCO_JSON"]
 

@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from atrous.annotations.drawn import BACKGROUND_LABELS, IGNORE_LABEL
+from atrous.annotations.polygons import Part, bridge, simplify, trace
+from atrous.annotations.rle import counts_to_text, mask_to_counts
 from atrous.data.contents import Folder
-from atrous.data.convert.base import place_image
-from atrous.data.drawn import BACKGROUND_LABELS, IGNORE_LABEL
-from atrous.data.findings import FindingError, error
-from atrous.data.io import read_info
-from atrous.data.polygons import Part, bridge, simplify, trace
+from atrous.data.convert.folder import place_image
 from atrous.data.reading import read_labels
-from atrous.data.rle import counts_to_text, mask_to_counts
 from atrous.data.splits import Pair
+from atrous.findings import FindingError, error
+from atrous.images.files import read_info
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["write_coco", "write_labelme"]

@@ -13,8 +13,8 @@ from atrous.data.datasets.layouts import ARRAYS, CLASS_FOLDERS, MMSEG, STACKS
 from atrous.data.datasets.nnunet import NNUNET
 from atrous.data.datasets.others import DRIVE, PETS, STANFORD
 from atrous.data.datasets.voc import SBD, VOC, VOC_AUG
-from atrous.data.findings import FindingError, error
 from atrous.errors import did_you_mean
+from atrous.findings import FindingError, error
 
 __all__ = ["DATASETS", "Dataset", "Division", "Found", "choose_layout"]
 

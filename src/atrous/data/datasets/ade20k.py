@@ -6,10 +6,10 @@ them; the value 0 is "other objects", which count for nothing, and class k has t
 
 from pathlib import Path
 
-from atrous.data.classes import Color
 from atrous.data.datasets.base import Dataset, Division, Found, Names, class_table, complete, files, pair_folders
-from atrous.data.findings import Finding
 from atrous.data.splits import Pair
+from atrous.findings import Finding
+from atrous.images.colors import Color
 
 __all__ = ["ADE20K", "ADE20K_NAMES", "ade20k_colors"]
 

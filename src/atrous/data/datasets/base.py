@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from atrous.data.classes import Classes, Color
-from atrous.data.derived import DerivedImage, DerivedMask
-from atrous.data.findings import Finding, FindingError, error
-from atrous.data.formats import Header, Stored
-from atrous.data.io import SUFFIXES, read_mask
-from atrous.data.pages import count_pages, decode_page, page_header
+from atrous.data.classes import Classes
 from atrous.data.splits import IMAGE_ENDINGS, MASK_ENDINGS, Pair, set_aside
+from atrous.findings import Finding, FindingError, error
+from atrous.images.colors import Color
+from atrous.images.derived import DerivedImage, DerivedMask
+from atrous.images.files import SUFFIXES, read_mask
+from atrous.images.formats import Header, Stored
+from atrous.images.pages import count_pages, decode_page, page_header
 from atrous.types import IGNORE_INDEX
 
 __all__ = [

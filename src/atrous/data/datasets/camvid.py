@@ -23,8 +23,8 @@ from atrous.data.datasets.base import (
     pair_folders,
     read_lines,
 )
-from atrous.data.findings import Finding
 from atrous.data.splits import Pair
+from atrous.findings import Finding
 
 __all__ = ["CAMVID", "CAMVID32", "CAMVID32_COLORS", "CAMVID_COLORS"]
 

@@ -20,8 +20,8 @@ from atrous.data.datasets.base import (
     folders,
     no_partner,
 )
-from atrous.data.findings import Finding
 from atrous.data.splits import Pair
+from atrous.findings import Finding
 
 __all__ = ["CITYSCAPES", "CITYSCAPES_LABELS"]
 

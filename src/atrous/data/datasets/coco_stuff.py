@@ -8,7 +8,6 @@ ending _labelTrainIds.
 
 from pathlib import Path
 
-from atrous.data.classes import default_colors
 from atrous.data.datasets.base import (
     Dataset,
     Division,
@@ -19,8 +18,9 @@ from atrous.data.datasets.base import (
     first_folder,
     pair_folders,
 )
-from atrous.data.findings import Finding
 from atrous.data.splits import Pair
+from atrous.findings import Finding
+from atrous.images.colors import default_colors
 
 __all__ = ["COCO_STUFF", "STUFF", "THINGS"]
 

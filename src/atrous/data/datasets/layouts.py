@@ -16,8 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from atrous.data.arrays import open_array
-from atrous.data.classes import Classes, default_colors
+from atrous.data.classes import Classes
 from atrous.data.datasets.base import (
     Dataset,
     Division,
@@ -36,11 +35,13 @@ from atrous.data.datasets.base import (
     pair_folders,
     partner,
 )
-from atrous.data.derived import DerivedPlanes
-from atrous.data.findings import Finding, FindingError, error
-from atrous.data.io import SUFFIXES, MaskFile, read_mask
 from atrous.data.splits import IMAGE_FOLDERS, INSTANCE_FOLDERS, MASK_FOLDERS, SPLIT_NAMES, Pair
-from atrous.data.tiff import count_pages
+from atrous.findings import Finding, FindingError, error
+from atrous.images.arrays import open_array
+from atrous.images.colors import default_colors
+from atrous.images.derived import DerivedPlanes
+from atrous.images.files import SUFFIXES, MaskFile, read_mask
+from atrous.images.tiff import count_pages
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["ARRAYS", "CLASS_FOLDERS", "MMSEG", "STACKS", "ClassFiles", "PlaneFile"]

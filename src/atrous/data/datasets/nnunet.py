@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from atrous.data import nifti
-from atrous.data.classes import Classes, default_colors
+from atrous.annotations.parsing import need, read_json, refuse
+from atrous.data.classes import Classes
 from atrous.data.datasets.base import (
     Dataset,
     Division,
@@ -32,13 +32,14 @@ from atrous.data.datasets.base import (
     no_partner,
     pages_or_tell,
 )
-from atrous.data.derived import DerivedImage, DerivedMask, DerivedPlanes
-from atrous.data.findings import Finding, FindingError, error
-from atrous.data.formats import Header, Stored
-from atrous.data.io import SUFFIXES, ImageFile, MaskFile, read_image, read_info, read_mask
-from atrous.data.parsing import need, read_json, refuse
 from atrous.data.splits import Pair
 from atrous.errors import DataError
+from atrous.findings import Finding, FindingError, error
+from atrous.images import nifti
+from atrous.images.colors import default_colors
+from atrous.images.derived import DerivedImage, DerivedMask, DerivedPlanes
+from atrous.images.files import SUFFIXES, ImageFile, MaskFile, read_image, read_info, read_mask
+from atrous.images.formats import Header, Stored
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["NNUNET", "Channels", "Regions"]

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from atrous.data.classes import default_colors
 from atrous.data.datasets.base import (
     Dataset,
     Division,
@@ -17,10 +16,11 @@ from atrous.data.datasets.base import (
     no_partner,
     read_lines,
 )
-from atrous.data.derived import DerivedMask
-from atrous.data.findings import Finding, FindingError, error
-from atrous.data.io import read_mask
 from atrous.data.splits import Pair
+from atrous.findings import Finding, FindingError, error
+from atrous.images.colors import default_colors
+from atrous.images.derived import DerivedMask
+from atrous.images.files import read_mask
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["DRIVE", "PETS", "STANFORD", "STANFORD_NAMES"]

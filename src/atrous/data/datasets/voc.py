@@ -29,9 +29,9 @@ from atrous.data.datasets.base import (
     read_lines,
     voc_colors,
 )
-from atrous.data.derived import DerivedMask
-from atrous.data.findings import Finding, FindingError, error
 from atrous.data.splits import Pair
+from atrous.findings import Finding, FindingError, error
+from atrous.images.derived import DerivedMask
 
 __all__ = ["SBD", "VOC", "VOC_AUG", "VOC_NAMES"]
 

@@ -1,0 +1,249 @@
+"""Transforms that change size or exchange sides: image, mask, instances and weight together.
+
+Deterministic functions first (`resize`, `flip_horizontally`, ...), then the classes that draw their arguments. Images
+and weights are read bilinearly, labels at the nearest pixel.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from atrous.augment.base import View, chance, check_positive, check_probability, check_range, in_full, move
+from atrous.augment.crops import check_size, crop, inside
+from atrous.augment.resample import resample_image, resample_labels
+from atrous.errors import RecipeError
+from atrous.types import IGNORE_INDEX, Sample
+
+__all__ = [
+    "DiscreteScale",
+    "HorizontalFlip",
+    "RandomScale",
+    "Resize",
+    "Rotate90",
+    "VerticalFlip",
+    "flip_horizontally",
+    "flip_vertically",
+    "quarter_turns",
+    "resize",
+    "swap_classes",
+]
+
+
+# Deterministic acts
+
+
+def resize(sample: Sample, height: int, width: int) -> Sample:
+    """Bring everything to a size; pixel areas correspond (not corner centres), and shrinking does not alias."""
+
+    def image(x: Tensor) -> Tensor:
+        enlarged = height >= x.shape[1] and width >= x.shape[2]
+        return _enlarge(x, height, width) if enlarged else resample_image(x, height, width)
+
+    return move(sample, image=image, labels=lambda plane, _: resample_labels(plane, height, width))
+
+
+def _enlarge(image: Float[Tensor, "C H W"], height: int, width: int) -> Float[Tensor, "C h w"]:
+    # OpenCV: the same numbers as `resample_image` at a third of its time; it has no shrinking without aliases.
+    out = np.empty((image.shape[0], height, width), np.float32)
+    for plane, target in zip(image.to(torch.float32).numpy(), out, strict=True):
+        cv2.resize(np.ascontiguousarray(plane), (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
+    return torch.from_numpy(out)
+
+
+def view_resized(sample: Sample, height: int, width: int) -> View:
+    """The sample at another size, computed where it is asked for."""
+
+    def cut(top: int, left: int, rows: int, columns: int) -> Sample:
+        if (rows, columns) == (height, width) or not inside(top, left, rows, columns, of=(height, width)):
+            return crop(resize(in_full(sample), height, width), top, left, rows, columns)
+        window = (slice(top, top + rows), slice(left, left + columns))
+        return move(
+            sample,
+            image=lambda image: resample_image(image, height, width, window),
+            labels=lambda plane, _: resample_labels(plane, height, width, window),
+        )
+
+    return View(height, width, cut)
+
+
+def flip_horizontally(sample: Sample, swap: Sequence[tuple[int, int]] = ()) -> Sample:
+    """Exchange left and right, and in the mask the two classes of each pair in `swap`."""
+    flipped = move(sample, image=lambda image: image.flip(-1), labels=lambda plane, _: plane.flip(-1))
+    if swap and "mask" in flipped:
+        mask = flipped["mask"]
+        if mask.ndim == 2:
+            flipped["mask"] = swap_classes(mask, swap)
+        else:  # a map for each class
+            flipped["mask"] = mask[swap_classes(torch.arange(len(mask)), swap)]
+    return flipped
+
+
+def swap_classes(mask: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """Give each pixel of one class of a pair the other class.
+
+    Example:
+        >>> swap_classes(torch.tensor([0, 1, 2, 255]), [(1, 2)]).tolist()
+        [0, 2, 1, 255]
+    """
+    swapped = mask.clone()
+    for one, other in pairs:
+        swapped[mask == one] = other
+        swapped[mask == other] = one
+    return swapped
+
+
+def flip_vertically(sample: Sample) -> Sample:
+    """Exchange top and bottom."""
+    return move(sample, image=lambda image: image.flip(-2), labels=lambda plane, _: plane.flip(-2))
+
+
+def quarter_turns(sample: Sample, turns: int) -> Sample:
+    """Turn by `turns` times 90 degrees counter-clockwise; exact. Odd turns exchange height and width."""
+    return move(
+        sample,
+        image=lambda image: image.rot90(turns, (-2, -1)),
+        labels=lambda plane, _: plane.rot90(turns, (-2, -1)),
+    )
+
+
+# Random draws
+
+
+@dataclass(frozen=True)
+class RandomScale:
+    """Resize by a factor drawn evenly between `low` and `high`. Put it before the crop.
+
+    Attributes:
+        low: smallest factor.
+        high: largest factor.
+        aspect: widths are stretched against heights by up to this ratio either way, at the same area: the ratio is
+            drawn between 1 / aspect and aspect, evenly in its logarithm. 1 keeps all proportions.
+    """
+
+    low: float = 0.5
+    high: float = 2.0
+    aspect: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_range("random_scale", self.low, self.high)
+        if not np.isfinite(self.aspect) or self.aspect < 1:
+            raise RecipeError(
+                f"random_scale: aspect is {self.aspect:g}, but the largest ratio of width to height is at least 1."
+            )
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Draw a factor and resize."""
+        return self.view(sample, rng).whole()
+
+    def view(self, sample: Sample, rng: np.random.Generator) -> View:
+        """Draw a factor, and resize what is asked for."""
+        factor, stretch = rng.uniform(self.low, self.high), 1.0
+        if self.aspect > 1:
+            stretch = float(np.exp(rng.uniform(-0.5, 0.5) * log(self.aspect)))
+        return _scaled(sample, factor / stretch, factor * stretch)
+
+
+@dataclass(frozen=True)
+class DiscreteScale:
+    """Resize by one of `scales`, each as likely. Put it before the crop. DeepLab's are 0.5, 0.75, 1, 1.25, 1.5."""
+
+    scales: tuple[float, ...] = (0.5, 0.75, 1.0, 1.25, 1.5)
+
+    def __post_init__(self) -> None:
+        if not self.scales:
+            raise RecipeError("discrete_scale: scales is empty: give one factor or more, such as [0.5, 1.0, 1.5].")
+        for scale in self.scales:
+            check_positive("discrete_scale", "scales", scale)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Draw a factor and resize."""
+        return self.view(sample, rng).whole()
+
+    def view(self, sample: Sample, rng: np.random.Generator) -> View:
+        """Draw a factor, and resize what is asked for."""
+        factor = self.scales[int(rng.integers(len(self.scales)))]
+        return _scaled(sample, factor, factor)
+
+
+def _scaled(sample: Sample, down: float, across: float) -> View:
+    height, width = sample["image"].shape[-2:]
+    return view_resized(sample, max(1, round(height * down)), max(1, round(width * across)))
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Bring every image to one size, whatever its proportions."""
+
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        check_size("resize", (self.height, self.width))
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Resize."""
+        return self.view(sample, rng).whole()
+
+    def view(self, sample: Sample, rng: np.random.Generator) -> View:
+        """Resize what is asked for."""
+        return view_resized(sample, self.height, self.width)
+
+
+@dataclass(frozen=True)
+class HorizontalFlip:
+    """Exchange left and right with probability `p`.
+
+    Attributes:
+        p: how often to flip.
+        swap: pairs of classes that are each other's mirror image, such as [[1, 2], [3, 4]] for left and right eye, left
+            and right hand: a flip exchanges them in the mask. Other transforms that mirror or turn do not.
+    """
+
+    p: float = 0.5
+    swap: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        check_probability("horizontal_flip", self.p)
+        classes = [number for pair in self.swap for number in pair]
+        for number in classes:
+            if not 0 <= number < IGNORE_INDEX:
+                raise RecipeError(
+                    f"horizontal_flip: swap names class {number}, but classes are numbered 0 to {IGNORE_INDEX - 1}."
+                )
+            if classes.count(number) > 1:
+                raise RecipeError(
+                    f"horizontal_flip: swap names class {number} twice: give pairs of different classes, each once."
+                )
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Perhaps flip."""
+        return flip_horizontally(sample, self.swap) if chance(rng, self.p) else sample
+
+
+@dataclass(frozen=True)
+class VerticalFlip:
+    """Exchange top and bottom with probability `p`."""
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_probability("vertical_flip", self.p)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Perhaps flip."""
+        return flip_vertically(sample) if chance(rng, self.p) else sample
+
+
+@dataclass(frozen=True)
+class Rotate90:
+    """Turn by 0, 90, 180 or 270 degrees, each as likely. Put it after a square crop: turning exchanges the sides."""
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Draw a number of quarter turns and turn."""
+        return quarter_turns(sample, int(rng.integers(4)))

@@ -1,0 +1,219 @@
+"""Transforms that move pixels about: image, mask, instances and weight by one field, all mirrored at the borders.
+
+Deterministic functions first (`warp`, `rotate`, `shift`), then the classes that draw their arguments. Images and
+weights are read bilinearly, labels at the nearest pixel. A strip that the mirror fills is labelled as what it shows.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import cos, radians, sin
+
+import numpy as np
+from torch import Tensor
+
+from atrous.augment.base import View, chance, check_positive, check_probability, move
+from atrous.augment.crops import crop, inside, take
+from atrous.augment.elastic import (
+    Positions,
+    elastic_positions,
+    random_grid,
+    simard_noise,
+    simard_positions,
+    warp_image,
+    warp_labels,
+)
+from atrous.errors import RecipeError
+from atrous.types import Sample
+
+__all__ = ["Elastic", "Rotation", "Shift", "Simard", "rotate", "rotated_positions", "shift", "view_warped", "warp"]
+
+Window = tuple[slice, slice]
+
+
+# Deterministic acts
+
+
+def warp(sample: Sample, positions: Positions) -> Sample:
+    """Read everything at `positions`; image, mask, instances and weight all continue as their mirror images."""
+    return move(
+        sample,
+        image=lambda image: warp_image(image, positions),
+        labels=lambda plane, _: warp_labels(plane, positions),
+    )
+
+
+def view_warped(sample: Sample, positions: Callable[[Window], Positions]) -> View:
+    """A warped sample, computed where it is asked for.
+
+    Args:
+        sample: to read from.
+        positions: where the pixels of a window, rows and columns, are read.
+    """
+    height, width = sample["image"].shape[-2:]
+
+    def cut(top: int, left: int, rows: int, columns: int) -> Sample:
+        if inside(top, left, rows, columns, of=(height, width)):
+            return warp(sample, positions((slice(top, top + rows), slice(left, left + columns))))
+        return crop(warp(sample, positions((slice(0, height), slice(0, width)))), top, left, rows, columns)
+
+    return View(height, width, cut)
+
+
+def rotate(sample: Sample, degrees: float) -> Sample:
+    """Turn counter-clockwise about the centre; the size stays, corners are filled by mirroring image and mask alike."""
+    height, width = sample["image"].shape[-2:]
+    return warp(sample, rotated_positions(degrees, height, width, (slice(0, height), slice(0, width))))
+
+
+def rotated_positions(degrees: float, height: int, width: int, window: Window) -> Positions:
+    """Where the pixels of a window are read when the image is turned about its centre."""
+    rows, columns = window
+    middle_y, middle_x = np.float32((height - 1) / 2), np.float32((width - 1) / 2)
+    y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] - middle_y
+    x = np.arange(columns.start, columns.stop, dtype=np.float32)[None] - middle_x
+    c, s = np.float32(cos(radians(degrees))), np.float32(sin(radians(degrees)))
+    return Positions((c * y + middle_y) + s * x, (c * x + middle_x) - s * y)
+
+
+def shift(sample: Sample, dy: int, dx: int) -> Sample:
+    """Read everything `dy` rows below and `dx` columns to the right; exact. All maps continue as their mirror images.
+
+    Example:
+        >>> import torch
+        >>> shift({"image": torch.zeros(1, 1, 4), "mask": torch.tensor([[0, 1, 2, 3]])}, 0, 2)["mask"].tolist()
+        [[2, 3, 2, 1]]
+    """
+    height, width = sample["image"].shape[-2:]
+
+    def act(planes: Tensor) -> Tensor:
+        return take(take(planes, slice(dy, dy + height), -2), slice(dx, dx + width), -1)
+
+    return move(sample, image=act, labels=lambda plane, _: act(plane))
+
+
+# Random draws
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Move by whole numbers of pixels, drawn evenly between -`pixels` and `pixels` for rows and for columns.
+
+    U-Net's shift, and FCN's jitter of 32 pixels either way. Where a random crop comes from a larger image, it moves
+    already. What comes in at the border is the mirror image, of the mask too.
+
+    Attributes:
+        pixels: largest shift either way.
+        p: how often to shift.
+    """
+
+    pixels: int = 32
+    p: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive("shift", "pixels", self.pixels, zero=True)
+        check_probability("shift", self.p)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Draw a shift and perhaps do it."""
+        move_it = chance(rng, self.p)
+        dy, dx = (int(number) for number in rng.integers(-self.pixels, self.pixels + 1, 2))
+        return shift(sample, dy, dx) if move_it else sample
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """Turn about the centre by an angle drawn evenly between -`degrees` and `degrees`, with probability `p`."""
+
+    degrees: float = 10.0
+    p: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive("rotation", "degrees", self.degrees, zero=True)
+        check_probability("rotation", self.p)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Draw an angle and perhaps turn."""
+        return self.view(sample, rng).whole()
+
+    def view(self, sample: Sample, rng: np.random.Generator) -> View:
+        """Draw an angle, and turn what is asked for."""
+        turn, angle = chance(rng, self.p), rng.uniform(-self.degrees, self.degrees)
+        height, width = sample["image"].shape[-2:]
+        if not turn:
+            return _still(sample)
+        return view_warped(sample, lambda window: rotated_positions(angle, height, width, window))
+
+
+@dataclass(frozen=True)
+class Elastic:
+    """The U-Net paper's deformation (see `atrous.augment.elastic`), with probability `p`.
+
+    Attributes:
+        sigma: standard deviation of each component of the grid's vectors, in pixels of the image that arrives here. The
+            paper's 10 belongs to images of 512x512 and 3 points; for a smaller image or a finer grid take less in
+            proportion (5 for 256x256), or the field folds over itself.
+        points: nodes per side of the coarse grid.
+        p: how often to deform.
+    """
+
+    sigma: float = 10.0
+    points: int = 3
+    p: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive("elastic", "sigma", self.sigma, zero=True)
+        check_probability("elastic", self.p)
+        if self.points < 2:
+            raise RecipeError(f"elastic: points is {self.points}, but a grid needs at least 2 points per side.")
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Draw a field and perhaps deform."""
+        return self.view(sample, rng).whole()
+
+    def view(self, sample: Sample, rng: np.random.Generator) -> View:
+        """Draw a field, and deform what is asked for."""
+        deform, grid = chance(rng, self.p), random_grid(rng, sigma=self.sigma, points=self.points)
+        height, width = sample["image"].shape[-2:]
+        if not deform:
+            return _still(sample)
+        return view_warped(sample, lambda window: elastic_positions(grid, height, width, window))
+
+
+@dataclass(frozen=True)
+class Simard:
+    """Simard's elastic distortion (see `atrous.augment.elastic`), with probability `p`.
+
+    Attributes:
+        alpha: factor of the smoothed field, in pixels. Each component of a displacement has a standard deviation of
+            about 0.163 alpha / sigma pixels: 1.38 for the paper's 34 and 4, which suit images of 28x28.
+        sigma: standard deviation of the smoothing, in pixels: small for jagged, large for gentle deformations.
+        p: how often to deform.
+    """
+
+    alpha: float = 34.0
+    sigma: float = 4.0
+    p: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive("simard", "alpha", self.alpha, zero=True)
+        check_positive("simard", "sigma", self.sigma)
+        check_probability("simard", self.p)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Draw a field and perhaps deform."""
+        return self.view(sample, rng).whole()
+
+    def view(self, sample: Sample, rng: np.random.Generator) -> View:
+        """Draw a field, and deform what is asked for."""
+        height, width = sample["image"].shape[-2:]
+        deform, noise = chance(rng, self.p), simard_noise(rng, height, width, sigma=self.sigma)
+        if not deform:
+            return _still(sample)
+        return view_warped(sample, lambda window: simard_positions(noise, self.alpha, self.sigma, window))
+
+
+def _still(sample: Sample) -> View:
+    """The sample as it is."""
+    height, width = sample["image"].shape[-2:]
+    whole = (0, 0, height, width)
+    return View(height, width, lambda *window: sample if window == whole else crop(sample, *window))

@@ -1,6 +1,0 @@
-"""Made data: pictures with exact masks, for trying things on; deterministic by seed, of any count and size."""
-
-from atrous.data.made.cells import draw_cells, make_cells
-from atrous.data.made.scenes import draw_scene, make_scenes
-
-__all__ = ["draw_cells", "draw_scene", "make_cells", "make_scenes"]

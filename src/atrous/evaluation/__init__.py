@@ -1,0 +1,1 @@
+"""Tables of results: classes, objects, boundaries, membranes."""

@@ -1,0 +1,105 @@
+"""NIfTI-1 volumes slice by slice, as nnU-Net's data sets store them; the slices are those along the third axis.
+
+Reference:
+    https://nifti.nimh.nih.gov/nifti-1: a header of 348 bytes, then numbers with the first axis (x) running fastest.
+"""
+
+import gzip
+import struct
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from atrous.images.formats import Header, Stored
+
+__all__ = ["SUFFIXES", "count_slices", "decode_slice", "slice_header"]
+
+SUFFIXES = (".nii", ".nii.gz")
+
+_HEAD = 348
+
+
+class _Head(NamedTuple):
+    """Sizes (X, Y, Z), the type stored and the type read, where the numbers begin, and their slope and shift."""
+
+    shape: tuple[int, int, int]
+    stored: np.dtype
+    dtype: np.dtype
+    offset: int
+    scale: tuple[float, float] | None
+
+
+_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4"}
+
+
+def count_slices(path: Path) -> int:
+    """The slices of a volume."""
+    return _head(path, path.stat().st_mtime_ns).shape[2]
+
+
+def slice_header(path: Path, number: int) -> Header:
+    """Read the header of a slice; all have one size."""
+    head = _head(path, path.stat().st_mtime_ns)
+    width, height, depth = head.shape
+    _within(number, depth)
+    return Header(height, width, 1, head.dtype, False, 1)
+
+
+def decode_slice(path: Path, number: int) -> Stored:
+    """Decode one slice, (H, W, 1).
+
+    The volume is read as a whole, and the last two are kept, because slices are often read in a row.
+    """
+    volume = _volume(path, path.stat().st_mtime_ns)
+    _within(number, len(volume))
+    return Stored(np.array(volume[number])[..., None])
+
+
+def _within(number: int, depth: int) -> None:
+    if not 0 <= number < depth:
+        raise ValueError(f"it has {depth} slices, and slice {number} is needed")
+
+
+def _open(path: Path) -> AbstractContextManager[Any]:
+    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
+
+
+@lru_cache(maxsize=256)
+def _head(path: Path, changed: int) -> _Head:
+    """Read the header of a file as it was changed last."""
+    with _open(path) as file:
+        head = file.read(_HEAD)
+    if len(head) < _HEAD or head[344:347] not in (b"n+1", b"ni1"):
+        raise ValueError("it has no NIfTI-1 header")
+    if head[344:347] == b"ni1":
+        raise ValueError("its numbers are in another file; save it as one .nii")
+    order = "<" if struct.unpack("<i", head[:4])[0] == _HEAD else ">"
+    dims = struct.unpack(f"{order}8h", head[40:56])
+    code = struct.unpack(f"{order}h", head[70:72])[0]
+    offset, slope, shift = struct.unpack(f"{order}3f", head[108:120])
+    if code not in _TYPES:
+        raise ValueError(f"its numbers are of type {code}, which is no whole number or fraction")
+    sizes = [max(size, 1) for size in dims[1 : dims[0] + 1]] + [1] * (7 - dims[0])
+    if not 2 <= dims[0] <= 7 or max(sizes[3:]) > 1:
+        raise ValueError(f"it has the sizes {sizes[: dims[0]]}, and two or three dimensions are needed")
+    scale = (slope, shift) if slope not in (0.0, 1.0) or (slope == 1.0 and shift != 0.0) else None
+    stored = np.dtype(order + _TYPES[code])
+    dtype = np.dtype(np.float32) if scale else stored.newbyteorder("=")
+    return _Head((sizes[0], sizes[1], sizes[2]), stored, dtype, int(offset), scale)
+
+
+@lru_cache(maxsize=2)
+def _volume(path: Path, changed: int) -> np.ndarray:
+    """(Z, Y, X) of a file as it was changed last."""
+    head = _head(path, changed)
+    count = int(np.prod(head.shape))
+    with _open(path) as file:
+        file.seek(head.offset)
+        data = file.read(count * head.stored.itemsize)
+    if len(data) < count * head.stored.itemsize:
+        raise ValueError("it is cut off before its end")
+    volume = np.frombuffer(data, head.stored).reshape(head.shape[::-1])  # (Z, Y, X): x runs fastest
+    return (volume * head.scale[0] + head.scale[1] if head.scale else volume).astype(head.dtype)

@@ -1,0 +1,11 @@
+"""One self-contained HTML page that tells a run to someone who was not there.
+
+`write_report` takes plain data (numbers, arrays, text) and knows neither training nor prediction; `workflows.report`
+collects that data from a run folder. `pictures` turns images and class maps into something an eye can read, and serves
+the overlays of `atrous predict` as well.
+"""
+
+from atrous.reports.page import Panel, ReportContent, write_report
+from atrous.reports.pictures import error_map, overlay, paint, to_display
+
+__all__ = ["Panel", "ReportContent", "error_map", "overlay", "paint", "to_display", "write_report"]

@@ -1,0 +1,266 @@
+"""The page itself: what it holds, as plain data, and how that becomes one HTML file."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atrous.reports import pictures
+from atrous.reports.figures import learning_curves
+
+__all__ = ["Panel", "ReportContent", "write_report"]
+
+MAX_BYTES = 6_000_000
+"""Pictures are made smaller until the whole page stays below this."""
+SIDES = (640, 480, 320, 200, 128)
+"""Longest side of a picture, in the order in which they are tried."""
+LISTED = 12
+"""Findings, and pairs of confused classes, that are shown one by one."""
+
+Fact = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One image with what is known of it.
+
+    Attributes:
+        name: what the image is called in its folder.
+        image: (H, W, 3) uint8, see `to_display`.
+        truth: (H, W) true classes with 255 = ignored, or None.
+        predicted: (H, W) decided classes, or None.
+        mean_iou: mean IoU over the classes of this image alone, or None.
+        unrefined: (H, W) classes decided without the refinement, or None where there is none.
+        weight: (H, W) how much each pixel counts in training, or None where all count alike.
+    """
+
+    name: str
+    image: np.ndarray
+    truth: np.ndarray | None = None
+    predicted: np.ndarray | None = None
+    mean_iou: float | None = None
+    unrefined: np.ndarray | None = None
+    weight: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """Everything that the page tells. Only the title and the classes are needed; a section without content says so.
+
+    Attributes:
+        title: heading of the page.
+        class_names: one for every class.
+        colors: red, green, blue in 0..255 for every class.
+        lead: one or two sentences that sum the run up.
+        headline: (label, value, explanation) of the numbers to see first.
+        data_facts: (label, value) of the data set.
+        shares: share of the labelled training pixels, 0..1, for every class.
+        examples: images with their truth.
+        seen: crops as the network got them in training, augmented, in the order of its first steps.
+        findings: what the check found: `severity`, `file`, `message`, `fix`; None where there was no check.
+        log: rows of log.csv, see `learning_curves`.
+        evaluation: `split`, `matrix` (true, predicted) and `summary` of an evaluation, or None.
+        best: images that were segmented best, best first.
+        worst: images that were segmented worst, worst first.
+        refined: images before and after the refinement; none where masks are not refined.
+        refinement: what refines them, or "".
+        environment: (label, value) of times, machine and versions.
+        command: the command that repeats the run, or "".
+        recipe: the recipe as YAML, or "".
+    """
+
+    title: str
+    class_names: Sequence[str]
+    colors: Sequence[pictures.Color]
+    lead: str = ""
+    headline: Sequence[tuple[str, str, str]] = ()
+    data_facts: Sequence[Fact] = ()
+    shares: Sequence[float] = ()
+    examples: Sequence[Panel] = ()
+    seen: Sequence[Panel] = ()
+    findings: Sequence[Mapping[str, str]] | None = None
+    log: Sequence[Mapping[str, Any]] = ()
+    evaluation: Mapping[str, Any] | None = None
+    best: Sequence[Panel] = ()
+    worst: Sequence[Panel] = ()
+    refined: Sequence[Panel] = ()
+    refinement: str = ""
+    environment: Sequence[Fact] = ()
+    command: str = ""
+    recipe: str = field(default="", repr=False)
+
+
+def write_report(path: str | Path, content: ReportContent) -> Path:
+    """Write the page: one file, no resource outside it, at most 6 MB.
+
+    Args:
+        path: the HTML file; its folder must exist.
+        content: what to tell.
+
+    Returns:
+        The path of the written file.
+    """
+    target = Path(path)
+    for side in SIDES:
+        page = _render(content, side)
+        if len(page.encode()) <= MAX_BYTES:
+            break
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        beside.write_text(page, encoding="utf-8")
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+    return target
+
+
+def _render(content: ReportContent, side: int) -> str:
+    import jinja2
+
+    folder = files("atrous.reports")
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    template = environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8"))
+    evaluation = content.evaluation
+    matrix = evaluation["matrix"] if evaluation else []
+    exclusive = matrix if np.ndim(matrix) == 2 else []  # where classes may overlap, each has a matrix of its own
+    return template.render(
+        content=content,
+        css=(folder / "page.css").read_text(encoding="utf-8"),
+        figures=learning_curves(content.log),
+        legend=[(name, _hex(color)) for name, color in zip(content.class_names, content.colors, strict=True)],
+        examples=[_example(panel, content.colors, side) for panel in content.examples],
+        seen=[_example(panel, content.colors, side) for panel in content.seen],
+        best=[_compared(panel, content.colors, side) for panel in content.best],
+        worst=[_compared(panel, content.colors, side) for panel in content.worst],
+        refined=[_before_and_after(panel, content.colors, side) for panel in content.refined],
+        wrong=_hex(pictures.WRONG),
+        mended=_hex(pictures.MENDED),
+        ignored=_hex(pictures.IGNORED),
+        errors=[f for f in content.findings or () if f["severity"] == "error"],
+        warnings=[f for f in content.findings or () if f["severity"] != "error"],
+        listed=LISTED,
+        class_rows=_class_rows(content) if evaluation else [],
+        edges=bool(evaluation and evaluation["summary"].get("boundary_f1")),
+        confusion=_confusion(exclusive),
+        mistakes=_mistakes(exclusive, content.class_names) if exclusive else [],
+    )
+
+
+def _example(panel: Panel, colors: Sequence[pictures.Color], side: int) -> dict[str, Any]:
+    image = pictures.shrink(panel.image, side)
+    views = [("image", pictures.data_uri(image))]
+    if panel.truth is not None:
+        truth = pictures.shrink(panel.truth, side, labels=True)
+        views.append(("image with its mask", pictures.data_uri(pictures.overlay(image, truth, colors))))
+    if panel.weight is not None:
+        weight = panel.weight[..., None]
+        views.append(("weight", pictures.data_uri(pictures.shrink(pictures.to_display(weight), side))))
+    return {"name": panel.name, "views": views}
+
+
+def _compared(panel: Panel, colors: Sequence[pictures.Color], side: int) -> dict[str, Any]:
+    """Image, truth, prediction and errors, side by side."""
+    image = pictures.shrink(panel.image, side)
+    views = [("image", pictures.data_uri(image))]
+    truth = None if panel.truth is None else pictures.shrink(panel.truth, side, labels=True)
+    predicted = None if panel.predicted is None else pictures.shrink(panel.predicted, side, labels=True)
+    if truth is not None:
+        views.append(("truth", pictures.data_uri(pictures.paint(truth, colors), flat=True)))
+    if predicted is not None:
+        views.append(("prediction", pictures.data_uri(pictures.paint(predicted, colors), flat=True)))
+    if truth is not None and predicted is not None:
+        views.append(("errors", pictures.data_uri(pictures.error_map(image, truth, predicted))))
+    score = "" if panel.mean_iou is None or math.isnan(panel.mean_iou) else f"{panel.mean_iou:.3f}"
+    return {"name": panel.name, "views": views, "score": score}
+
+
+def _before_and_after(panel: Panel, colors: Sequence[pictures.Color], side: int) -> dict[str, Any]:
+    """Image, prediction, refined prediction and where they differ, side by side."""
+    assert panel.predicted is not None
+    assert panel.unrefined is not None
+    share = f"{100 * float((panel.predicted != panel.unrefined).mean()):.2f} %"
+    image = pictures.shrink(panel.image, side)
+    truth = None if panel.truth is None else pictures.shrink(panel.truth, side, labels=True)
+    before, after = (pictures.shrink(classes, side, labels=True) for classes in (panel.unrefined, panel.predicted))
+    views = [
+        ("image", pictures.data_uri(image)),
+        ("prediction", pictures.data_uri(pictures.paint(before, colors), flat=True)),
+        ("refined", pictures.data_uri(pictures.paint(after, colors), flat=True)),
+        ("changed", pictures.data_uri(pictures.change_map(image, truth, before, after))),
+    ]
+    return {"name": panel.name, "views": views, "share": share}
+
+
+def _class_rows(content: ReportContent) -> list[dict[str, Any]]:
+    """One row per class: its scores, and how much of the data it is."""
+    evaluation = content.evaluation or {}
+    summary, matrix = evaluation["summary"], np.asarray(evaluation["matrix"], dtype=np.float64)
+    # Where classes may overlap, each has a matrix of its own: no and yes, as it is and as it was decided.
+    true = matrix[:, 1].sum(1) if matrix.ndim == 3 else matrix.sum(1)
+    total = max(matrix[0].sum() if matrix.ndim == 3 else matrix.sum(), 1.0)
+    rows = []
+    for k, (name, color) in enumerate(zip(content.class_names, content.colors, strict=True)):
+        rows.append(
+            {
+                "name": name,
+                "color": _hex(color),
+                "iou": _finite(summary["iou"].get(name)),
+                "accuracy": _finite(summary["accuracy"].get(name)),
+                "edge": _finite(summary.get("boundary_f1", {}).get(name)),
+                "trained": content.shares[k] if k < len(content.shares) else None,
+                "share": float(true[k] / total),
+            }
+        )
+    return rows
+
+
+def _confusion(matrix: Sequence[Sequence[int]]) -> list[list[tuple[float | None, str]]]:
+    """Share of the row (None where the class has no pixel) and the count as short text, for every cell."""
+    rows = []
+    for row in matrix:
+        total = sum(row)
+        rows.append([(count / total if total else None, _short(count)) for count in row])
+    return rows
+
+
+def _mistakes(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The pairs of classes that are taken for one another most often, by their share of all wrong pixels."""
+    counts = np.asarray(matrix, dtype=np.int64)
+    wrong = counts - np.diag(np.diag(counts))
+    total = int(wrong.sum())
+    order = np.argsort(wrong, axis=None)[::-1][:LISTED]
+    pairs = [divmod(int(place), len(names)) for place in order]
+    return [
+        {"truth": names[i], "taken": names[j], "share": wrong[i, j] / total, "row": wrong[i, j] / counts[i].sum()}
+        for i, j in pairs
+        if wrong[i, j] > 0
+    ]
+
+
+def _finite(value: Any) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _short(count: int) -> str:
+    """A count in at most five characters.
+
+    Example:
+        >>> _short(999), _short(12_345), _short(1_234_567)
+        ('999', '12 k', '1.2 M')
+    """
+    for size, letter in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
+        if count >= size:
+            value = count / size
+            return f"{value:.1f} {letter}" if value < 10 else f"{value:.0f} {letter}"
+    return str(count)
+
+
+def _hex(color: pictures.Color) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*color)
