@@ -1,0 +1,59 @@
+"""Machine code on disk is used as long as it is that of the source, and no longer."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import atrous
+
+KERNEL = """
+import numpy as np
+from atrous.compilation import inlined, kernel
+from helpers import FACTOR, grow
+
+grow = inlined(grow)
+
+@kernel
+def run(values):
+    total = 0.0
+    for value in values:
+        total += grow(value) * FACTOR
+    return total
+
+print(run(np.array([1.0, 2.0])), run.stats.cache_hits.total() if run.stats.cache_hits else 0)
+"""
+
+
+def call(folder: Path) -> tuple[float, int]:
+    """What a fresh process computes, and how many signatures it found on disk."""
+    done = subprocess.run([sys.executable, "kernels.py"], cwd=folder, capture_output=True, text=True, check=True)
+    number, hits = done.stdout.split()
+    return float(number), int(hits)
+
+
+def test_a_changed_helper_changes_the_numbers_although_the_cache_is_there(tmp_path):
+    (tmp_path / "kernels.py").write_text(KERNEL)
+    (tmp_path / "helpers.py").write_text("FACTOR = 1.0\n\ndef grow(value):\n    return value + 1.0\n")
+    assert call(tmp_path) == (5.0, 0)
+    assert call(tmp_path) == (5.0, 1)  # from the disk
+    (tmp_path / "helpers.py").write_text("FACTOR = 1.0\n\ndef grow(value):\n    return value + 2.0\n")
+    assert call(tmp_path) == (7.0, 0)
+    (tmp_path / "helpers.py").write_text("FACTOR = 3.0\n\ndef grow(value):\n    return value + 2.0\n")
+    assert call(tmp_path) == (21.0, 0)
+
+
+def test_kernels_use_nothing_of_the_package_beyond_their_own_folder():
+    root = Path(atrous.__file__).parent
+    seen = 0
+    for file in root.rglob("*.py"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+        if not any(node.module == "atrous.compilation" for node in imports):
+            continue
+        seen += 1
+        own = ".".join(["atrous", *file.parent.relative_to(root).parts])
+        for node in imports:
+            allowed = node.module in ("atrous.compilation", "atrous.types") or node.module.startswith(own)
+            assert allowed or not node.module.startswith("atrous"), f"{file}: {node.module} is not in its cache's key"
+    assert seen > 5
