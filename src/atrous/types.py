@@ -1,16 +1,24 @@
 """Words shared by all rooms of the house: samples, outputs, levels, predictions."""
 
-from dataclasses import dataclass
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import NamedTuple, TypedDict
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from atrous import drawing
+from atrous.errors import UsageError
+
 __all__ = ["IGNORE_INDEX", "KINDS", "Level", "Outputs", "Prediction", "Sample"]
 
 IGNORE_INDEX = 255
 """Class of pixels that count for nothing: unlabelled, nodata, NaN."""
+
+PICTURE = 480
+"""Longest side of the picture of a prediction in a notebook, in pixels."""
 
 KINDS = ("uint8", "uint16", "float32")
 """What an image's numbers may be. Models receive them unscaled, as float32."""
@@ -43,9 +51,9 @@ class Level(NamedTuple):
     stride: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a segmenter says of one image.
+    """What a segmenter says of one image. Two are equal where all that they hold is.
 
     Attributes:
         classes: (H, W) uint8 (uint16 above 256 classes), the decided class of every pixel; where classes may overlap,
@@ -56,6 +64,8 @@ class Prediction:
         instances: (H, W) int32, or None.
         labels: (K, H, W) bool, each class where it is, where classes may overlap; or None.
         keypoints: (P, 3) float32 x, y, score with pixel centres at integers, or None.
+        class_names: one per class, or () where they are not known.
+        colors: red, green, blue in 0..255 of each class, or () where they are not known.
     """
 
     classes: np.ndarray
@@ -65,3 +75,59 @@ class Prediction:
     instances: np.ndarray | None = None
     labels: np.ndarray | None = None
     keypoints: np.ndarray | None = None
+    class_names: tuple[str, ...] = ()
+    colors: tuple[drawing.Color, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Prediction):
+            return NotImplemented
+        return all(_same(getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
+
+    __hash__ = None  # type: ignore[assignment]  # arrays can change
+
+    def overlay(self, image: np.ndarray, colors: Sequence[drawing.Color] | None = None) -> np.ndarray:
+        """The classes in colour over the image, with lines where they meet, and between objects that were told apart.
+
+        Args:
+            image: (H, W) or (H, W, C), the array that was predicted; other kinds than 8-bit are stretched.
+            colors: of the classes; those of the prediction where None, and a palette where it has none.
+
+        Returns:
+            (H, W, 3) uint8.
+
+        Raises:
+            UsageError: if the image has another height or width.
+        """
+        if image.shape[:2] != self.classes.shape:
+            ours, theirs = (" x ".join(map(str, shape)) for shape in (self.classes.shape, image.shape[:2]))
+            raise UsageError(f"the prediction has {ours} pixels, but the image has {theirs}: give the image it is of")
+        shown = drawing.to_display(image)
+        return drawing.overlay(shown, self.classes, self._palette(colors), objects=self.instances)
+
+    def _palette(self, colors: Sequence[drawing.Color] | None = None) -> Sequence[drawing.Color]:
+        if colors or self.colors:
+            return colors or self.colors
+        known = self.classes[self.classes != IGNORE_INDEX]
+        count = int(known.max(initial=0)) + 1
+        return drawing.default_colors(self.class_names or ["background", *map(str, range(1, count))])
+
+    def _repr_html_(self) -> str:
+        """A picture of the classes and their names, for notebooks."""
+        colors = self._palette()
+        shown = self.classes if self.instances is None else drawing.apart(self.classes, self.instances)
+        picture = drawing.data_uri(drawing.paint(drawing.shrink(shown, PICTURE, labels=True), colors), flat=True)
+        names = self.class_names or tuple(map(str, range(len(colors))))
+        seen = [number for number in np.unique(self.classes).tolist() if number < min(len(names), len(colors))]
+        legend = " ".join(
+            f'<span style="background:rgb{colors[number]};padding:0 .6em">&nbsp;</span> {html.escape(names[number])}'
+            for number in seen
+        )
+        words = "{} x {} classes".format(*self.classes.shape)
+        return f'<figure><img src="{picture}" alt="{words}"><figcaption>{legend}</figcaption></figure>'
+
+
+def _same(one: object, other: object) -> bool:
+    """Equality of two fields; NaN equals itself."""
+    if not isinstance(one, np.ndarray) or not isinstance(other, np.ndarray):
+        return one is other or (type(one) is type(other) and one == other)
+    return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")

@@ -1,27 +1,8 @@
-"""Colours of classes: red, green and blue from 0 to 255, and as text."""
+"""Colours of classes as text; the colours themselves are drawn with in `atrous.drawing`."""
 
-import colorsys
-from collections.abc import Sequence
+from atrous.drawing import Color, default_colors
 
 __all__ = ["Color", "default_colors", "from_hex", "to_hex"]
-
-Color = tuple[int, int, int]
-"""Red, green and blue, 0 to 255."""
-
-
-def default_colors(names: Sequence[str]) -> tuple[Color, ...]:
-    """Colours that stay apart: "background" black, then hues a golden section apart, light and dark by turns.
-
-    Example:
-        >>> default_colors(["background", "cell"])
-        ((0, 0, 0), (242, 110, 61))
-    """
-    colors = []
-    for number, name in enumerate(names):
-        hue, light = (0.045 + 0.618034 * (number - 1)) % 1, (0.95, 0.7, 0.85)[number % 3 - 1]
-        red, green, blue = (0.0, 0.0, 0.0) if name == "background" else colorsys.hsv_to_rgb(hue, 0.75, light)
-        colors.append((round(255 * red), round(255 * green), round(255 * blue)))
-    return tuple(colors)
 
 
 def to_hex(color: Color) -> str:

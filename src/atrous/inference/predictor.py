@@ -3,7 +3,7 @@
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -219,7 +219,7 @@ class Predictor:
         if self.cleaning is not None:
             prediction = self.cleaning(prediction)
         self._tell(plan, seams, warn=margin == "exact")
-        return prediction
+        return replace(prediction, class_names=self.class_names, colors=self.colors)
 
     def explain(
         self, image_shape: Sequence[int], tile: int | None = None, margin: Margin = "exact", refine: Any = None

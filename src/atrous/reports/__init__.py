@@ -1,8 +1,8 @@
 """One self-contained HTML page that tells a run to someone who was not there.
 
 `write_report` takes plain data (numbers, arrays, text) and knows neither training nor prediction; `workflows.report`
-collects that data from a run folder. `pictures` turns images and class maps into something an eye can read, and serves
-the overlays of `atrous predict` as well.
+collects that data from a run folder. `pictures` draws what two class maps differ in; how one is
+painted stands in `atrous.drawing`, which predictions use too.
 """
 
 from atrous.reports.page import Panel, ReportContent, write_report
