@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from atrous.data.class_table import load_classes
-from atrous.data.classes import Classes, discover_classes
+from atrous.data.classes import Classes
+from atrous.data.discovery import discover_classes
 from atrous.errors import DataError
 from atrous.images.colors import default_colors
 from atrous.images.files import write_image

@@ -1,11 +1,6 @@
 """The class table: which mask values, or colours, mean which class, and which count for nothing.
 
-It comes from `classes.yaml`, or is discovered in the masks:
-
-- masks of two values, {0, 1} or {0, 255}, are background and foreground;
-- otherwise 255 is ignored, and the other values are the classes "class 0", "class 1", ... If most numbers from 0 to the
-  largest occur, the missing ones are classes too, so that a class keeps its mask value as its number;
-- colours of the first palette mask are the classes' colours.
+It comes from `classes.yaml` (`class_table.py`), from a named data set, or from the masks themselves (`discovery.py`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,11 +14,10 @@ import numpy as np
 
 from atrous.errors import DataError
 from atrous.findings import FindingError, error
-from atrous.images.colors import Color, default_colors, from_hex, to_hex
-from atrous.images.files import MaskFile, read_mask, read_palette
+from atrous.images.colors import Color, from_hex, to_hex
 from atrous.types import IGNORE_INDEX
 
-__all__ = ["Classes", "count_values", "discover_classes"]
+__all__ = ["Classes", "count_values", "no_color_table"]
 
 MAX_VALUE = 65535
 
@@ -74,13 +68,14 @@ class Classes:
     def __len__(self) -> int:
         return len(self.names)
 
-    def encode(self, raw: np.ndarray, *, file: str | Path) -> np.ndarray:
+    def encode(self, raw: np.ndarray, *, file: str | Path, palette: Sequence[Color] | None = None) -> np.ndarray:
         """Turn a mask as stored into classes.
 
         Args:
             raw: (H, W) integers, or (H, W, 3) uint8 colours. A colour mask that holds only greys is read by its grey
                 value where its colours are not in the table.
             file: named in the error.
+            palette: the colours of the indices in `raw`, where it has such; see `palette_classes`.
 
         Returns:
             (H, W) uint8, 255 where ignored.
@@ -89,7 +84,8 @@ class Classes:
             DataError: if a value or colour is not in the table.
         """
         if raw.ndim == 2:
-            return self._by_value(raw, file)
+            by_color = None if palette is None else self.palette_classes(palette, np.unique(raw).tolist())
+            return self._by_value(raw, file) if by_color is None else by_color[raw]
         grey = bool((raw[..., 0] == raw[..., 1]).all() and (raw[..., 0] == raw[..., 2]).all())
         if self.color_coded:
             codes = _color_codes(raw)
@@ -101,6 +97,27 @@ class Classes:
         if grey:
             return self._by_value(np.ascontiguousarray(raw[..., 0]), file)
         raise FindingError(no_color_table(_color_codes(raw), file))
+
+    def palette_classes(self, palette: Sequence[Color], used: Sequence[int]) -> np.ndarray | None:
+        """The class of every palette index by its colour: an index means something else in every file that has its own.
+
+        Args:
+            palette: red, green and blue of each index.
+            used: the indices that occur.
+
+        Returns:
+            (256,) uint8, 255 where ignored; None where the table was written without colours, or does not hold those
+            that are used: then the indices are the mask's values.
+        """
+        if not self.color_coded or any(index >= len(palette) for index in used):
+            return None
+        table = _color_table(self)
+        codes = np.array([red << 16 | green << 8 | blue for red, green, blue in palette[:256]], np.int64)
+        if not table[codes[list(used)]].all():
+            return None
+        classes = np.full(256, IGNORE_INDEX, np.uint8)
+        classes[: len(codes)] = table[codes].astype(np.uint8) - np.uint8(1)
+        return classes
 
     def _by_value(self, raw: np.ndarray, file: str | Path) -> np.ndarray:
         if raw.dtype not in (np.uint8, np.uint16):
@@ -148,52 +165,6 @@ class Classes:
             ignore_colors=tuple(from_hex(value) for value in table["ignore"] if isinstance(value, str)),
             color_coded=table["color_coded"],
         )
-
-
-def discover_classes(masks: Sequence[MaskFile], *, file: str | Path) -> Classes:
-    """Derive the class table from the values of masks; every mask that is given is read.
-
-    Args:
-        masks: files; those that cannot be read are passed over.
-        file: the folder, named in the errors.
-
-    Raises:
-        DataError: if the masks are RGB or JPEG, or hold more than 255 classes.
-    """
-    counts: dict[int, int] = {}
-    palette: list[Color] | None = None
-    for mask in masks:
-        try:
-            raw = read_mask(mask)
-            palette = palette or read_palette(mask)
-        except DataError:
-            continue  # the check names it when it comes to it
-        for value, count in count_values(raw, file=str(mask)).items():
-            counts[value] = counts.get(value, 0) + count
-    lossy = [mask for mask in masks if mask.suffix.lower() in (".jpg", ".jpeg")]
-    if lossy and len(counts) > 2:
-        message = f"is a JPEG, which changes values near every edge: {len(counts)} values were found in the masks"
-        raise FindingError(error("lossy_mask", lossy[0], message, "Export the masks again as PNG."))
-    names: tuple[str, ...]
-    values: tuple[tuple[int, ...], ...]
-    ignore: tuple[int, ...]
-    if set(counts) in ({0, 255}, {255}):
-        names, values, ignore = ("background", "foreground"), ((0,), (255,)), ()
-    else:
-        found = sorted(set(counts) - {IGNORE_INDEX}) or [0]
-        if len(found) > IGNORE_INDEX:
-            message = f"its masks hold {len(found)} values, and a class table holds at most {IGNORE_INDEX}"
-            fix = "If they number objects, rename masks/ to instances/; if they are pictures, give classes.yaml."
-            raise FindingError(error("too_many_classes", file, message, fix))
-        dense = found[-1] < 2 * len(found) and found[-1] < IGNORE_INDEX
-        numbers = range(max(found[-1] + 1, 2)) if dense else found
-        names = ("background", "foreground") if len(numbers) == 2 else tuple(f"class {number}" for number in numbers)
-        values, ignore = tuple((number,) for number in numbers), (IGNORE_INDEX,)
-    colors = list(default_colors(names))
-    for number, (value,) in enumerate(values):
-        if palette and value < len(palette):
-            colors[number] = palette[value]
-    return Classes(names, tuple(colors), values, ignore, discovered=True)
 
 
 def count_values(raw: np.ndarray, *, file: str | Path) -> dict[int, int]:

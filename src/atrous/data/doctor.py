@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 
 from atrous.data.classes import Classes
-from atrous.data.examine import Facts, Moments, examine
+from atrous.data.discovery import Palettes, mixed_255
+from atrous.data.examine import Facts, Moments, examine, used_values
 from atrous.data.folder import Contents, Folder, examine_folder, header_findings, spread
 from atrous.data.splits import Pair
 from atrous.findings import CheckReport, Finding, error, warning
@@ -135,6 +136,8 @@ class _Tally:
         self.totals = np.zeros(classes, np.int64)
         self.moments: Moments | None = None
         self.digests: dict[bytes, tuple[str, ImageFile]] = {}
+        self.palettes = Palettes()
+        self.files_255: dict[str, str] = {}
 
     def add(self, facts: Facts) -> None:
         """Add one pair."""
@@ -147,6 +150,7 @@ class _Tally:
         if facts.digest:
             self._compare(facts)
         if facts.counts is not None:
+            self._look_at_values(facts, facts.counts)
             seen = facts.counts[:-1] > 0
             self.pixels[facts.split] += facts.counts
             self.images[facts.split] += seen
@@ -154,6 +158,25 @@ class _Tally:
                 self.totals += np.where(seen, facts.counts[:-1].sum(), 0)
         if facts.split == "train" and facts.moments and facts.channels == self.contents.channels:
             self.moments = facts.moments if self.moments is None else self.moments.merge(facts.moments)
+
+    def _look_at_values(self, facts: Facts, counts: np.ndarray) -> None:
+        """Remember what only all masks together tell: palettes that differ, and what 255 may mean."""
+        classes, mask = self.contents.classes, facts.pair.mask
+        if classes is None or mask is None:
+            return
+        if facts.palette is not None:
+            self.palettes.add(facts.palette, used_values(counts, classes), mask)
+        if classes.discovered and classes.values == ((0,), (1,)):
+            if counts[2] and not counts[1]:
+                self.files_255.setdefault("alone", str(mask))
+            elif counts[1] and not counts[2]:
+                self.files_255.setdefault("beside", str(mask))
+
+    def _value_findings(self) -> Iterator[Finding]:
+        if (finding := self.palettes.finding()) is not None:
+            yield finding
+        if len(self.files_255) == 2:
+            yield mixed_255(self.files_255["alone"], self.files_255["beside"])
 
     def _compare(self, facts: Facts) -> None:
         """Find copies."""
@@ -194,7 +217,7 @@ class _Tally:
         if self.moments is not None:
             summary["mean"] = [float(m) for m in self.moments.mean]
             summary["std"] = [float(s) for s in np.sqrt(self.moments.squares / self.moments.number)]
-        findings = self.findings + list(_folder_findings(contents, summary, self.images))
+        findings = [*self.findings, *self._value_findings(), *_folder_findings(contents, summary, self.images)]
         return CheckReport(tuple(findings), summary)
 
     def _classes(self) -> list[dict[str, Any]]:

@@ -11,10 +11,11 @@ from atrous.data.classes import Classes
 from atrous.data.folder import Contents, read_labels, wrong_kind
 from atrous.data.splits import Pair
 from atrous.findings import Finding, FindingError, warning
-from atrous.images.files import Raster, read_image, wrong_channels
+from atrous.images.colors import Color
+from atrous.images.files import Raster, read_image, read_palette, wrong_channels
 from atrous.types import IGNORE_INDEX
 
-__all__ = ["Facts", "Moments", "examine"]
+__all__ = ["Facts", "Moments", "examine", "used_values"]
 
 _BLOCK = 1 << 22
 """Pixels counted at a time: cv2.calcHist counts in float32, exact to 2^24."""
@@ -49,6 +50,7 @@ class Facts:
     digest: bytes = b""
     moments: Moments | None = None
     counts: np.ndarray | None = None  # pixels of each class, and of the ignored ones at the end
+    palette: list[Color] | None = None  # of a mask that was read by index
 
 
 def examine(split: str, pair: Pair, contents: Contents) -> Facts:
@@ -124,11 +126,27 @@ def _count(raster: Raster | None, classes: Classes, facts: Facts) -> None:
         known = not (mask == IGNORE_INDEX).all()
     else:
         facts.counts = _histogram(mask, len(classes))
+        facts.palette = _palette(facts, classes)
         known = bool(facts.counts[:-1].any())
     if not known:
         file = facts.pair.mask or facts.pair.instances
         fix = "Label something in it, or take the pair out."
         facts.findings.append(warning("all_ignored", file, "has no labelled pixel: all are ignored", fix))
+
+
+def _palette(facts: Facts, classes: Classes) -> list[Color] | None:
+    """The palette of a mask whose indices were taken for its values."""
+    if facts.pair.mask is None or facts.counts is None:
+        return None
+    palette = read_palette(facts.pair.mask)
+    if palette is None:
+        return None
+    return palette if classes.palette_classes(palette, used_values(facts.counts, classes)) is None else None
+
+
+def used_values(counts: np.ndarray, classes: Classes) -> list[int]:
+    """The mask values of the classes that occur, of those that have one value only."""
+    return [values[0] for values, count in zip(classes.values, counts, strict=False) if count and len(values) == 1]
 
 
 def _histogram(mask: np.ndarray, classes: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """A folder of images and masks, opened: its splits, its classes, and the data set that reads it pair by pair.
 
 `datasets` holds the named data sets and layouts, `splits.py` says how images and masks stand side by side in any other
-folder, `classes.py` how classes are found. Where there are instance maps and no masks, the pixels of objects are the
+folder, `discovery.py` how classes are found. Where there are instance maps and no masks, the pixels of objects are the
 value 1 and the others 0.
 """
 
@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from atrous.data.class_table import load_classes
-from atrous.data.classes import Classes, discover_classes
+from atrous.data.classes import Classes
 from atrous.data.contents import Contents, Folder
 from atrous.data.dataset import FolderDataset
 from atrous.data.datasets import DATASETS, Division, choose_layout
+from atrous.data.discovery import discover_classes
 from atrous.data.reading import read_labels, read_pair, wrong_kind
 from atrous.data.splits import Pair, find_pairs, take_fold
 from atrous.errors import DataError

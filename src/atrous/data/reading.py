@@ -7,7 +7,16 @@ from atrous.data.contents import Folder
 from atrous.data.splits import Pair
 from atrous.findings import Finding, FindingError, error
 from atrous.images.derived import DerivedPlanes
-from atrous.images.files import ImageFile, MaskFile, Raster, read_image, read_mask, read_mask_window, read_window
+from atrous.images.files import (
+    ImageFile,
+    MaskFile,
+    Raster,
+    read_image,
+    read_mask,
+    read_mask_window,
+    read_palette,
+    read_window,
+)
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["read_labels", "read_pair", "read_pair_window", "wrong_kind"]
@@ -72,7 +81,8 @@ def _understand(
             _same_size(pair.image, size, pair.mask, raw.shape[1:])
             return _planes(pair.mask, classes, raw), instances
         _same_size(pair.image, size, pair.mask, raw.shape)
-        return classes.encode(raw, file=str(pair.mask)), instances
+        palette = read_palette(pair.mask) if classes.color_coded and raw.ndim == 2 else None
+        return classes.encode(raw, file=str(pair.mask), palette=palette), instances
     if instances is not None:
         return classes.encode((instances > 0).astype(np.uint8), file=str(pair.instances)), instances
     return None, None
