@@ -15,7 +15,7 @@ from atrous.augment import (
     Simard,
     compose,
 )
-from atrous.augment.chain import CroppedView
+from atrous.augment.chain import WindowedCrop
 from atrous.augment.crops import crop
 from atrous.augment.geometry import HorizontalFlip, Rotate90
 from atrous.augment.resample import resample_image, resample_labels
@@ -77,7 +77,7 @@ VIEWED = [
 @pytest.mark.parametrize("transform", VIEWED, ids=repr)
 def test_a_crop_after_a_transform_computes_its_own_pixels_alone_and_the_same_ones(transform, size):
     fused = compose([transform, RandomCrop(size)])
-    assert isinstance(fused.transforms[0], CroppedView)
+    assert isinstance(fused.transforms[0], WindowedCrop)
     for seed in range(4):
         one = fused(sample(), np.random.default_rng(seed))
         other = Compose((transform, RandomCrop(size)))(sample(), np.random.default_rng(seed))
@@ -88,7 +88,7 @@ def test_a_crop_after_a_transform_computes_its_own_pixels_alone_and_the_same_one
 
 def test_a_view_beyond_the_image_is_padded_as_a_crop_is():
     for transform in VIEWED:
-        view = transform.view(sample(), np.random.default_rng(1))
+        view = transform.windowed(sample(), np.random.default_rng(1))
         whole = view.whole()
         assert whole["mask"].shape == (view.height, view.width)
         for window in ((-5, 3, 20, 30), (view.height - 4, 2, 9, 9)):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from atrous.configure import look
-from atrous.configure.facts import _touching, object_width, upness
+from atrous.configure.facts import _touching, object_width, vertical_asymmetry
 from atrous.data import open_folder
 from atrous.made import make_cells, make_scenes
 
@@ -31,13 +31,13 @@ def test_width_of_nothing_and_of_everything():
     assert object_width(np.ones((5, 9), bool)) == 5
 
 
-def test_upness_tells_streets_from_noise():
+def test_vertical_asymmetry_tells_streets_from_noise():
     street = np.zeros((90, 60), int)
     street[60:] = 1
     rng = np.random.default_rng(0)
-    assert upness([street], 2) == 1
-    assert upness([np.full((9, 9), 255)], 2) == 0
-    assert upness([rng.integers(0, 2, (90, 60)) for _ in range(4)], 2) < 0.05
+    assert vertical_asymmetry([street], 2) == 1
+    assert vertical_asymmetry([np.full((9, 9), 255)], 2) == 0
+    assert vertical_asymmetry([rng.integers(0, 2, (90, 60)) for _ in range(4)], 2) < 0.05
 
 
 def test_touching_objects_are_counted_from_both_sides():
@@ -50,7 +50,7 @@ def test_touching_objects_are_counted_from_both_sides():
 def test_cells_have_no_up(tmp_path):
     facts = look(open_folder(make_cells(tmp_path / "cells", count=10, size=(96, 128))))
     assert (facts.channels, facts.size, facts.sizes) == (1, (96, 128), 1)
-    assert facts.upness < 0.25
+    assert facts.vertical_asymmetry < 0.25
     assert sum(each.share for each in facts.classes) == pytest.approx(1)
     assert (facts.train, facts.val) == (6, 2)  # and two test images
 
@@ -58,7 +58,7 @@ def test_cells_have_no_up(tmp_path):
 def test_scenes_have_an_up(tmp_path):
     facts = look(open_folder(make_scenes(tmp_path / "scenes", count=8, size=(96, 128))))
     assert facts.channels == 3
-    assert facts.upness > 0.25
+    assert facts.vertical_asymmetry > 0.25
     assert facts.imbalance > 1
 
 

@@ -12,10 +12,10 @@ CPU = Machine("cpu", 2, 8 << 30, "2 processor cores")
 CELLS = Facts(
     train=20, val=4, size=(512, 512), sizes=1, channels=1, kind="uint8",
     classes=(ClassFacts("membrane", 0.23, 5.6), ClassFacts("cell", 0.77, 18.5)),
-    overlapping=False, instances=False, touching=0, upness=0.02, looked=20,
+    overlapping=False, instances=False, touching=0, vertical_asymmetry=0.02, looked=20,
 )  # fmt: skip
 STREET = replace(
-    CELLS, train=367, val=101, size=(360, 480), channels=3, upness=0.98,
+    CELLS, train=367, val=101, size=(360, 480), channels=3, vertical_asymmetry=0.98,
     classes=(ClassFacts("road", 0.6, 100), ClassFacts("car", 0.39, 40), ClassFacts("pole", 0.01, 12)),
 )  # fmt: skip
 
@@ -60,7 +60,7 @@ def test_seldom_classes_are_looked_for_where_crops_are_small():
 
 
 def test_few_images_are_changed_more():
-    many, few = (chosen(replace(STREET, train=train, upness=0.0))["data"]["augment"] for train in (100, 8))
+    many, few = (chosen(replace(STREET, train=train, vertical_asymmetry=0.0))["data"]["augment"] for train in (100, 8))
     assert few[0]["low"] < many[0]["low"] < 1 < many[0]["high"] < few[0]["high"]
     assert few[-1]["brightness"] > 0.2
     assert "brightness" not in many[-1]

@@ -11,7 +11,7 @@ import atrous.crf.lattice.sheets as sheets
 from atrous.crf import Kernel, Lattice, filter_batch
 from atrous.crf._features import ImageFeatures
 from atrous.crf.exact import exact_kernel
-from atrous.crf.lattice.threads import run, spans
+from atrous.crf.lattice.threads import run, split_evenly
 from atrous.crf.lattice.torch_lattice import TorchLattice
 from atrous.errors import UsageError
 
@@ -221,9 +221,9 @@ def test_too_many_vertices_are_refused_before_anything_is_built():
         Lattice(source.for_points(None))
 
 
-def test_spans_and_run_keep_order_and_pass_errors_on():
-    assert spans(3, 8) == [(0, 1), (1, 2), (2, 3)]
-    assert run(lambda a, b: b - a, spans(10, 4)) == [2, 3, 2, 3]
+def test_even_pieces_and_run_keep_order_and_pass_errors_on():
+    assert split_evenly(3, 8) == [(0, 1), (1, 2), (2, 3)]
+    assert run(lambda a, b: b - a, split_evenly(10, 4)) == [2, 3, 2, 3]
     with pytest.raises(ZeroDivisionError):
         run(lambda a: 1 // a, [(0,), (1,)])
 

@@ -12,7 +12,7 @@ from atrous.crf import Kernel, dense_crf, unrolled
 from atrous.crf.unrolled import messages, messages_back, unroll
 from atrous.errors import ModelError
 from atrous.models import MODELS, create_model, paper
-from atrous.models.crfrnn import MeanField
+from atrous.models.crfrnn import MeanFieldLayer
 
 SMALL = {"name": "unet", "encoder": "test_resnet", "decoder_channels": [8, 8, 8, 4, 4]}
 
@@ -39,7 +39,7 @@ def scene():
 def test_one_update_of_default_weights_gives_the_published_numbers():
     """Two rows computed with the standard implementation, normalization "after"."""
     image, probabilities = scene()
-    crf = MeanField(2, weights=(3.0, 10.0), gamma=1.5, alpha=3.0, beta=20.0)
+    crf = MeanFieldLayer(2, weights=(3.0, 10.0), gamma=1.5, alpha=3.0, beta=20.0)
     with torch.no_grad():
         rows = crf(probabilities.log(), image, 1).softmax(1)[0, 1, :2]
     expected = [[0.256660, 0.327041, 0.841030, 0.857853], [0.258602, 0.852936, 0.815953, 0.832912]]
@@ -50,7 +50,7 @@ def test_one_update_of_default_weights_gives_the_published_numbers():
 def test_default_weights_are_the_dense_crf_with_after(iterations):
     image = photo(2, 3, 24, 31)
     probabilities = torch.randn(2, 4, 24, 31, generator=torch.Generator().manual_seed(1)).softmax(1)
-    crf = MeanField(4, weights=(3.0, 5.0), gamma=3.0, alpha=160.0, beta=3.0)
+    crf = MeanFieldLayer(4, weights=(3.0, 5.0), gamma=3.0, alpha=160.0, beta=3.0)
     with torch.no_grad():
         ours = crf(probabilities.log(), image, iterations).softmax(1)
     theirs = dense_crf(
@@ -182,7 +182,7 @@ def test_a_gpu_gives_the_numbers_of_the_processor():
 
 
 def test_a_batch_equals_its_images_one_by_one():
-    crf = MeanField(3, weights=(3.0, 5.0), gamma=3.0, alpha=40.0, beta=10.0)
+    crf = MeanFieldLayer(3, weights=(3.0, 5.0), gamma=3.0, alpha=40.0, beta=10.0)
     image, logits = photo(3, 3, 17, 23), torch.randn(3, 3, 17, 23, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         together = crf(logits, image, 5)
@@ -195,7 +195,7 @@ def test_kernels_are_built_once_for_all_updates_and_the_way_back_and_then_let_go
     built: list[int] = []
     monkeypatch.setattr(unrolled, "_KNOWN", {})
     monkeypatch.setattr(unrolled, "Kernel", lambda *given: built.append(1) or Kernel(*given))
-    crf = MeanField(3, weights=(3.0, 5.0), gamma=3.0, alpha=40.0, beta=10.0)
+    crf = MeanFieldLayer(3, weights=(3.0, 5.0), gamma=3.0, alpha=40.0, beta=10.0)
     out = crf(torch.randn(2, 3, 12, 13).requires_grad_(), photo(2, 3, 12, 13), 5)
     assert len(unrolled._KNOWN) == 1
     out.sum().backward()
@@ -221,7 +221,7 @@ def test_an_image_written_over_in_place_is_not_mistaken_for_the_one_before(infer
 
 
 def test_updates_stay_in_float32_under_autocast():
-    crf = MeanField(3, weights=(3.0, 5.0), gamma=3.0, alpha=40.0, beta=10.0)
+    crf = MeanFieldLayer(3, weights=(3.0, 5.0), gamma=3.0, alpha=40.0, beta=10.0)
     logits, image = torch.randn(1, 3, 12, 13, generator=torch.Generator().manual_seed(0)), photo(1, 3, 12, 13)
     with torch.no_grad():
         exact = crf(logits, image, 5)

@@ -10,7 +10,7 @@ from atrous.errors import ModelError
 from atrous.layers.unet import PlainUNet, SkipGate, contracting_path, same_conv
 from atrous.models import create_model, paper
 from atrous.models.attention_unet import GridGate
-from atrous.models.dilated_unet import Cascade
+from atrous.models.dilated_unet import DilatedCascade
 from atrous.models.r2unet import RecurrentConv, RecurrentResidual, SharedRecurrentConv
 
 KEYS = ["dilated_unet", "attention_unet", "r2unet", "stacked_unet", "multiscale_unet", "context_unet"]
@@ -150,7 +150,7 @@ def test_receptive_fields_of_the_coarsest_map(build, size):
 
 def test_a_cascade_reads_its_own_maps_and_fuses_them_all():
     torch.manual_seed(0)
-    stacked, summed = Cascade(3, 4, (1, 2, 4), "concat").eval(), Cascade(3, 4, (1, 2, 4), "sum").eval()
+    stacked, summed = DilatedCascade(3, 4, (1, 2, 4), "concat").eval(), DilatedCascade(3, 4, (1, 2, 4), "sum").eval()
     summed.load_state_dict(stacked.state_dict())
     x = torch.rand(1, 3, 20, 20)
     first = stacked.convs[0](x)

@@ -19,7 +19,7 @@ from atrous.augment import (
     Rotate90,
 )
 from atrous.augment.borders import weigh_borders
-from atrous.augment.chain import CroppedView
+from atrous.augment.chain import WindowedCrop
 from atrous.data import open_folder
 from atrous.data.folder import FolderDataset
 from atrous.data.options import DataOptions
@@ -55,16 +55,16 @@ def steps_of(augment, crop=32):
     [
         ("[]", 32, [RandomCrop]),
         ("[]", "null", []),
-        ("[elastic]", 32, [CroppedView]),
-        ("[elastic, intensity, channel_gain]", 32, [CroppedView, Intensity, ChannelGain]),
-        ("[intensity, elastic]", 32, [Intensity, CroppedView]),
-        ("[elastic, horizontal_flip, rotate90]", 32, [CroppedView, HorizontalFlip, Rotate90]),
+        ("[elastic]", 32, [WindowedCrop]),
+        ("[elastic, intensity, channel_gain]", 32, [WindowedCrop, Intensity, ChannelGain]),
+        ("[intensity, elastic]", 32, [Intensity, WindowedCrop]),
+        ("[elastic, horizontal_flip, rotate90]", 32, [WindowedCrop, HorizontalFlip, Rotate90]),
         ("[horizontal_flip, rotate90]", "[32, 16]", [HorizontalFlip, Rotate90, RandomCrop]),
-        ("[horizontal_flip, elastic]", 32, [HorizontalFlip, CroppedView]),
-        ("[discrete_scale, cutmix, intensity]", 32, [CroppedView, CutMix, Intensity]),
+        ("[horizontal_flip, elastic]", 32, [HorizontalFlip, WindowedCrop]),
+        ("[discrete_scale, cutmix, intensity]", 32, [WindowedCrop, CutMix, Intensity]),
         ("[{name: object_crop, size: 40}, copy_paste]", 32, [ObjectCrop, RandomCrop, CopyPaste]),
         ("[{name: balanced_crop, size: 16}, elastic]", 32, [BalancedCrop, Elastic]),
-        ("[border_weights, elastic, cutmix, intensity]", 32, [CroppedView, CutMix, BorderWeights, Intensity]),
+        ("[border_weights, elastic, cutmix, intensity]", 32, [WindowedCrop, CutMix, BorderWeights, Intensity]),
         ("[border_weights, {name: balanced_crop, size: 16}, horizontal_flip]", 32,
          [BalancedCrop, HorizontalFlip, BorderWeights]),
         ("[border_weights, elastic]", "null", [Elastic, BorderWeights]),

@@ -62,13 +62,13 @@ def trace(model: nn.Module, size: tuple[int, int], in_channels: int | None = Non
         found.outputs.setdefault(path, shapes)
 
     with torch.no_grad(), watch_modules(bare, note) as stack:
-        watch = _Watch(found.operations, stack, image)
+        watch = _OperationRecorder(found.operations, stack, image)
         with watch:
             main_output(bare(image), model)
     return found
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _OperationRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes down every operation."""
 
     def __init__(self, operations: list[Operation], stack: list[str], image: Tensor) -> None:

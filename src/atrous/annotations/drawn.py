@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from atrous.annotations.polygons import Part, Patch, fill
+from atrous.annotations.polygons import Patch, Polygon, fill
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["BACKGROUND_LABELS", "IGNORE_LABEL", "Drawn", "Painted", "number_labels", "paint"]
@@ -31,7 +31,7 @@ class Drawn:
     """
 
     label: str
-    parts: tuple[Part, ...] = ()
+    parts: tuple[Polygon, ...] = ()
     patch: Patch | None = None
     group: Hashable = None
     single: bool = True

@@ -15,7 +15,7 @@ import numpy as np
 from atrous.annotations.base import Annotated, Annotations, Format, ellipse, locate, turned
 from atrous.annotations.drawn import Drawn
 from atrous.annotations.parsing import need, need_points, read_json, refuse
-from atrous.annotations.polygons import Part, Patch
+from atrous.annotations.polygons import Patch, Polygon
 from atrous.annotations.rle import brush_to_values
 from atrous.findings import FindingError
 from atrous.images.files import SUFFIXES, read_info
@@ -23,7 +23,7 @@ from atrous.images.files import SUFFIXES, read_info
 __all__ = ["LABEL_STUDIO"]
 
 _SHAPES = ("polygon", "rectangle", "ellipse", "brush")
-_Task = tuple[dict[str, Any], str, list[tuple[Any, str]]]
+_LabelStudioTask = tuple[dict[str, Any], str, list[tuple[Any, str]]]
 """A task, its place, and its regions with theirs."""
 
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")
@@ -56,7 +56,7 @@ def _read(path: Path, images: Path | None) -> Annotations:
     tasks = table if isinstance(table, list) else [table]
     notes: dict[str, int] = {}
     labels: set[str] = set()
-    chosen: list[_Task] = []
+    chosen: list[_LabelStudioTask] = []
     for index, task in enumerate(tasks):
         where = f"{file} [{index}]"
         regions = _regions(task, where, notes)
@@ -129,7 +129,7 @@ def _labels(region: Any, where: str) -> list[str]:
 def _images(
     file: Path,
     images: Path | None,
-    chosen: list[_Task],
+    chosen: list[_LabelStudioTask],
     notes: dict[str, int],
 ) -> Iterator[Annotated]:
     for task, where, regions in chosen:
@@ -173,7 +173,7 @@ def _draw(region: Any, shape: str, size: tuple[int, int], where: str) -> list[Dr
     value, place = need(region, "value", dict, where), f"{where}.value"
     scale = np.array([size[1], size[0]]) / 100
     patch: Patch | None = None
-    parts: tuple[Part, ...] = ()
+    parts: tuple[Polygon, ...] = ()
     if shape == "polygon":
         parts = ((need_points(need(value, "points", list, place), f"{place}.points") * scale,),)
     elif shape == "brush":

@@ -14,12 +14,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-__all__ = ["Part", "Patch", "area", "bridge", "fill", "simplify", "trace"]
+__all__ = ["Patch", "Polygon", "area", "bridge", "fill", "simplify", "trace"]
 
 Ring = np.ndarray
 """(N, 2) x and y of a closed line; the last point is joined to the first."""
 
-Part = tuple[Ring, ...]
+Polygon = tuple[Ring, ...]
 """Rings that are filled together by the even-odd rule: an outline, and holes in it."""
 
 
@@ -31,7 +31,7 @@ class Patch(NamedTuple):
     pixels: np.ndarray
 
 
-def fill(parts: Sequence[Part], size: tuple[int, int]) -> Patch:
+def fill(parts: Sequence[Polygon], size: tuple[int, int]) -> Patch:
     """The pixels of an object of one part or several.
 
     Args:
@@ -57,7 +57,7 @@ def fill(parts: Sequence[Part], size: tuple[int, int]) -> Patch:
     return Patch(top, left, pixels)
 
 
-def _fill_part(part: Part, size: tuple[int, int]) -> Patch:
+def _fill_part(part: Polygon, size: tuple[int, int]) -> Patch:
     """The pixels of one part within its bounding box."""
     points = np.concatenate([np.asarray(ring, np.float64) for ring in part if len(ring)])
     left, top = np.clip(np.floor(points.min(0)), 0, size[::-1]).astype(int).tolist()
@@ -65,7 +65,7 @@ def _fill_part(part: Part, size: tuple[int, int]) -> Patch:
     return Patch(top, left, _even_odd(part, top, left, max(bottom - top, 0), max(right - left, 0)))
 
 
-def _even_odd(rings: Part, top: int, left: int, height: int, width: int) -> np.ndarray:
+def _even_odd(rings: Polygon, top: int, left: int, height: int, width: int) -> np.ndarray:
     """(height, width) bool of the pixels whose centres the rings surround an odd number of times."""
     crossings = np.zeros(height * (width + 1), np.int64)
     for ring in rings:
@@ -92,7 +92,7 @@ def area(ring: Ring) -> float:
     return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
 
 
-def trace(mask: np.ndarray) -> list[Part]:
+def trace(mask: np.ndarray) -> list[Polygon]:
     """The outlines of a mask along the edges of its pixels.
 
     Args:
@@ -158,7 +158,7 @@ def _cracks(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
     return start, owner, following, direction[following] != direction if count else np.zeros(0, bool)
 
 
-def simplify(part: Part, tolerance: float) -> Part:
+def simplify(part: Polygon, tolerance: float) -> Polygon:
     """Fewer corners, none of the old outline further than `tolerance` pixels from the new one (Douglas-Peucker).
 
     A ring that would become a line stays as it is.
@@ -172,7 +172,7 @@ def simplify(part: Part, tolerance: float) -> Part:
     return tuple(simple)
 
 
-def bridge(part: Part) -> Ring:
+def bridge(part: Polygon) -> Ring:
     """One ring that surrounds what a part does, for formats that know no holes.
 
     Every hole is joined to the outline by a line walked there and back, which crosses no pixel's centre an odd number

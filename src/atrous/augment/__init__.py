@@ -6,7 +6,7 @@ that a sample is a pure function of (seed, step, position).
 
 from collections.abc import Callable
 
-from atrous.augment.base import Mixing, Source, Transform
+from atrous.augment.base import Mixing, SampleSource, Transform
 from atrous.augment.borders import BorderWeights, SeparateTouching
 from atrous.augment.chain import Compose, compose
 from atrous.augment.crops import BalancedCrop, CenterCrop, ForegroundCrop, RandomCrop
@@ -47,10 +47,10 @@ __all__ = [
     "Resize",
     "Rotate90",
     "Rotation",
+    "SampleSource",
     "SeparateTouching",
     "Shift",
     "Simard",
-    "Source",
     "Transform",
     "VerticalFlip",
     "compose",

@@ -13,10 +13,10 @@ from atrous.types import IGNORE_INDEX, Sample
 
 __all__ = [
     "Mixing",
-    "Source",
+    "SampleSource",
     "Transform",
-    "View",
     "Windowed",
+    "WindowedSample",
     "chance",
     "check_classes",
     "check_positive",
@@ -57,7 +57,7 @@ class Mixing(ABC):
         )
 
 
-class Source(Protocol):
+class SampleSource(Protocol):
     """Where second samples come from: a number below the length becomes a sample."""
 
     def __call__(self, index: int) -> Sample:
@@ -69,7 +69,7 @@ class Source(Protocol):
         ...
 
 
-class View(NamedTuple):
+class WindowedSample(NamedTuple):
     """A transformed sample of which only the window that is asked for is computed.
 
     Attributes:
@@ -91,7 +91,7 @@ class View(NamedTuple):
 class Windowed(Protocol):
     """A transform that can say what it drew before it computes pixels, so that a crop after it costs only its own."""
 
-    def view(self, sample: Sample, rng: np.random.Generator) -> View:
+    def windowed(self, sample: Sample, rng: np.random.Generator) -> WindowedSample:
         """Draw, and compute later."""
         ...
 

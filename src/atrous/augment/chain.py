@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from atrous.augment.base import Mixing, Source, Transform, Windowed, in_full
+from atrous.augment.base import Mixing, SampleSource, Transform, Windowed, in_full
 from atrous.augment.crops import RandomCrop
 from atrous.types import Sample
 
-__all__ = ["Compose", "CroppedView", "compose"]
+__all__ = ["Compose", "WindowedCrop", "compose"]
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Compose:
     """
 
     transforms: tuple[Transform, ...]
-    source: Source | None = None
+    source: SampleSource | None = None
 
-    def bound(self, source: Source) -> "Compose":
+    def bound(self, source: SampleSource) -> "Compose":
         """The same transforms, with second samples from `source`."""
         return replace(self, source=source)
 
@@ -34,7 +34,7 @@ class Compose:
         Raises:
             RecipeError: if a transform needs a second sample and there is no source of them.
         """
-        if not self.transforms or not isinstance(self.transforms[0], CroppedView | RandomCrop):
+        if not self.transforms or not isinstance(self.transforms[0], WindowedCrop | RandomCrop):
             sample = in_full(sample)
         for position, transform in enumerate(self.transforms):
             if isinstance(transform, Mixing) and self.source is not None:
@@ -45,7 +45,7 @@ class Compose:
                 sample = in_full(sample)
         return sample
 
-    def _second(self, source: Source, position: int, rng: np.random.Generator) -> Callable[[], Sample]:
+    def _second(self, source: SampleSource, position: int, rng: np.random.Generator) -> Callable[[], Sample]:
         seed = int(rng.integers(2**63))
 
         def read() -> Sample:
@@ -60,7 +60,7 @@ class Compose:
 
 
 @dataclass(frozen=True)
-class CroppedView:
+class WindowedCrop:
     """A transform and the random crop after it, of which only the crop's pixels are computed.
 
     Draws and gives what the two would, one after the other.
@@ -71,7 +71,7 @@ class CroppedView:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Draw what the transform does and then a place, and compute the window there."""
-        return self.crop.search(self.transform.view(sample, rng), rng)
+        return self.crop.search(self.transform.windowed(sample, rng), rng)
 
 
 def compose(transforms: Sequence[Transform]) -> Compose:
@@ -80,7 +80,7 @@ def compose(transforms: Sequence[Transform]) -> Compose:
     for transform in transforms:
         before = chain[-1] if chain else None
         if isinstance(transform, RandomCrop) and isinstance(before, Windowed):
-            chain[-1] = CroppedView(before, transform)
+            chain[-1] = WindowedCrop(before, transform)
         else:
             chain.append(transform)
     return Compose(tuple(chain))

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atrous.augment.base import View, check_classes, check_probability, move, need_mask
+from atrous.augment.base import WindowedSample, check_classes, check_probability, move, need_mask
 from atrous.errors import RecipeError
 from atrous.types import IGNORE_INDEX, Sample
 
@@ -119,9 +119,9 @@ class RandomCrop:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Draw a place and cut."""
         rows, columns = sample["image"].shape[-2:]
-        return self.search(View(rows, columns, lambda *window: crop(sample, *window)), rng)
+        return self.search(WindowedSample(rows, columns, lambda *window: crop(sample, *window)), rng)
 
-    def search(self, view: View, rng: np.random.Generator) -> Sample:
+    def search(self, view: WindowedSample, rng: np.random.Generator) -> Sample:
         """Draw a place and cut there what is not computed yet."""
         height, width = sides(self.size)
         rooms = (view.height - height, view.width - width)

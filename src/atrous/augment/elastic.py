@@ -36,6 +36,8 @@ import torch
 from jaxtyping import Float, Float32, Int, Num
 from torch import Tensor
 
+from atrous.augment.resample import WindowSlices
+
 __all__ = [
     "Positions",
     "elastic_positions",
@@ -48,7 +50,6 @@ __all__ = [
     "warp_labels",
 ]
 
-Window = tuple[slice, slice]
 TRUNCATE = 4.0
 """Standard deviations at which Simard's Gaussian ends."""
 
@@ -66,7 +67,7 @@ def random_grid(rng: np.random.Generator, *, sigma: float = 10.0, points: int = 
 
 
 def elastic_positions(
-    grid: Float[np.ndarray, "2 P Q"], height: int, width: int, window: Window | None = None
+    grid: Float[np.ndarray, "2 P Q"], height: int, width: int, window: WindowSlices | None = None
 ) -> Positions:
     """Where each pixel is read when a coarse grid of displacements is stretched over an image.
 
@@ -138,7 +139,7 @@ def simard_noise(
 
 
 def simard_positions(
-    noise: Float32[np.ndarray, "2 N M"], alpha: float = 34.0, sigma: float = 4.0, window: Window | None = None
+    noise: Float32[np.ndarray, "2 N M"], alpha: float = 34.0, sigma: float = 4.0, window: WindowSlices | None = None
 ) -> Positions:
     """Where each pixel is read under Simard's distortion.
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from atrous.augment.base import View, chance, check_positive, check_probability, check_range, in_full, move
+from atrous.augment.base import WindowedSample, chance, check_positive, check_probability, check_range, in_full, move
 from atrous.augment.crops import check_size, crop, inside
 from atrous.augment.resample import resample_image, resample_labels
 from atrous.errors import RecipeError
@@ -56,7 +56,7 @@ def _enlarge(image: Float[Tensor, "C H W"], height: int, width: int) -> Float[Te
     return torch.from_numpy(out)
 
 
-def view_resized(sample: Sample, height: int, width: int) -> View:
+def windowed_resize(sample: Sample, height: int, width: int) -> WindowedSample:
     """The sample at another size, computed where it is asked for."""
 
     def cut(top: int, left: int, rows: int, columns: int) -> Sample:
@@ -69,7 +69,7 @@ def view_resized(sample: Sample, height: int, width: int) -> View:
             labels=lambda plane, _: resample_labels(plane, height, width, window),
         )
 
-    return View(height, width, cut)
+    return WindowedSample(height, width, cut)
 
 
 def flip_horizontally(sample: Sample, swap: Sequence[tuple[int, int]] = ()) -> Sample:
@@ -139,9 +139,9 @@ class RandomScale:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Draw a factor and resize."""
-        return self.view(sample, rng).whole()
+        return self.windowed(sample, rng).whole()
 
-    def view(self, sample: Sample, rng: np.random.Generator) -> View:
+    def windowed(self, sample: Sample, rng: np.random.Generator) -> WindowedSample:
         """Draw a factor, and resize what is asked for."""
         factor, stretch = rng.uniform(self.low, self.high), 1.0
         if self.aspect > 1:
@@ -163,17 +163,17 @@ class DiscreteScale:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Draw a factor and resize."""
-        return self.view(sample, rng).whole()
+        return self.windowed(sample, rng).whole()
 
-    def view(self, sample: Sample, rng: np.random.Generator) -> View:
+    def windowed(self, sample: Sample, rng: np.random.Generator) -> WindowedSample:
         """Draw a factor, and resize what is asked for."""
         factor = self.scales[int(rng.integers(len(self.scales)))]
         return _scaled(sample, factor, factor)
 
 
-def _scaled(sample: Sample, down: float, across: float) -> View:
+def _scaled(sample: Sample, down: float, across: float) -> WindowedSample:
     height, width = sample["image"].shape[-2:]
-    return view_resized(sample, max(1, round(height * down)), max(1, round(width * across)))
+    return windowed_resize(sample, max(1, round(height * down)), max(1, round(width * across)))
 
 
 @dataclass(frozen=True)
@@ -188,11 +188,11 @@ class Resize:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Resize."""
-        return self.view(sample, rng).whole()
+        return self.windowed(sample, rng).whole()
 
-    def view(self, sample: Sample, rng: np.random.Generator) -> View:
+    def windowed(self, sample: Sample, rng: np.random.Generator) -> WindowedSample:
         """Resize what is asked for."""
-        return view_resized(sample, self.height, self.width)
+        return windowed_resize(sample, self.height, self.width)
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor
 
-__all__ = ["resample_image", "resample_labels"]
+__all__ = ["WindowSlices", "resample_image", "resample_labels"]
 
-Window = tuple[slice, slice]
+WindowSlices = tuple[slice, slice]
+"""The rows and the columns of the window that is needed."""
 
 
 def resample_image(
-    image: Num[Tensor, "C H W"], height: int, width: int, window: Window | None = None
+    image: Num[Tensor, "C H W"], height: int, width: int, window: WindowSlices | None = None
 ) -> Float[Tensor, "C h w"]:
     """Bring an image to a size, or only the (rows, columns) of it that lie in `window`.
 
@@ -46,7 +47,7 @@ def resample_image(
 
 
 def resample_labels(
-    labels: Int[Tensor, "H W"], height: int, width: int, window: Window | None = None
+    labels: Int[Tensor, "H W"], height: int, width: int, window: WindowSlices | None = None
 ) -> Int[Tensor, "h w"]:
     """Bring whole numbers to a size by the nearest pixel, or only the (rows, columns) of it that lie in `window`.
 

@@ -11,7 +11,7 @@ from math import cos, radians, sin
 import numpy as np
 from torch import Tensor
 
-from atrous.augment.base import View, chance, check_positive, check_probability, move
+from atrous.augment.base import WindowedSample, chance, check_positive, check_probability, move
 from atrous.augment.crops import crop, inside, take
 from atrous.augment.elastic import (
     Positions,
@@ -22,12 +22,11 @@ from atrous.augment.elastic import (
     warp_image,
     warp_labels,
 )
+from atrous.augment.resample import WindowSlices
 from atrous.errors import RecipeError
 from atrous.types import Sample
 
-__all__ = ["Elastic", "Rotation", "Shift", "Simard", "rotate", "rotated_positions", "shift", "view_warped", "warp"]
-
-Window = tuple[slice, slice]
+__all__ = ["Elastic", "Rotation", "Shift", "Simard", "rotate", "rotated_positions", "shift", "warp", "windowed_warp"]
 
 
 # Deterministic acts
@@ -42,7 +41,7 @@ def warp(sample: Sample, positions: Positions) -> Sample:
     )
 
 
-def view_warped(sample: Sample, positions: Callable[[Window], Positions]) -> View:
+def windowed_warp(sample: Sample, positions: Callable[[WindowSlices], Positions]) -> WindowedSample:
     """A warped sample, computed where it is asked for.
 
     Args:
@@ -56,7 +55,7 @@ def view_warped(sample: Sample, positions: Callable[[Window], Positions]) -> Vie
             return warp(sample, positions((slice(top, top + rows), slice(left, left + columns))))
         return crop(warp(sample, positions((slice(0, height), slice(0, width)))), top, left, rows, columns)
 
-    return View(height, width, cut)
+    return WindowedSample(height, width, cut)
 
 
 def rotate(sample: Sample, degrees: float) -> Sample:
@@ -65,7 +64,7 @@ def rotate(sample: Sample, degrees: float) -> Sample:
     return warp(sample, rotated_positions(degrees, height, width, (slice(0, height), slice(0, width))))
 
 
-def rotated_positions(degrees: float, height: int, width: int, window: Window) -> Positions:
+def rotated_positions(degrees: float, height: int, width: int, window: WindowSlices) -> Positions:
     """Where the pixels of a window are read when the image is turned about its centre."""
     rows, columns = window
     middle_y, middle_x = np.float32((height - 1) / 2), np.float32((width - 1) / 2)
@@ -133,15 +132,15 @@ class Rotation:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Draw an angle and perhaps turn."""
-        return self.view(sample, rng).whole()
+        return self.windowed(sample, rng).whole()
 
-    def view(self, sample: Sample, rng: np.random.Generator) -> View:
+    def windowed(self, sample: Sample, rng: np.random.Generator) -> WindowedSample:
         """Draw an angle, and turn what is asked for."""
         turn, angle = chance(rng, self.p), rng.uniform(-self.degrees, self.degrees)
         height, width = sample["image"].shape[-2:]
         if not turn:
             return _still(sample)
-        return view_warped(sample, lambda window: rotated_positions(angle, height, width, window))
+        return windowed_warp(sample, lambda window: rotated_positions(angle, height, width, window))
 
 
 @dataclass(frozen=True)
@@ -168,15 +167,15 @@ class Elastic:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Draw a field and perhaps deform."""
-        return self.view(sample, rng).whole()
+        return self.windowed(sample, rng).whole()
 
-    def view(self, sample: Sample, rng: np.random.Generator) -> View:
+    def windowed(self, sample: Sample, rng: np.random.Generator) -> WindowedSample:
         """Draw a field, and deform what is asked for."""
         deform, grid = chance(rng, self.p), random_grid(rng, sigma=self.sigma, points=self.points)
         height, width = sample["image"].shape[-2:]
         if not deform:
             return _still(sample)
-        return view_warped(sample, lambda window: elastic_positions(grid, height, width, window))
+        return windowed_warp(sample, lambda window: elastic_positions(grid, height, width, window))
 
 
 @dataclass(frozen=True)
@@ -201,19 +200,19 @@ class Simard:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Draw a field and perhaps deform."""
-        return self.view(sample, rng).whole()
+        return self.windowed(sample, rng).whole()
 
-    def view(self, sample: Sample, rng: np.random.Generator) -> View:
+    def windowed(self, sample: Sample, rng: np.random.Generator) -> WindowedSample:
         """Draw a field, and deform what is asked for."""
         height, width = sample["image"].shape[-2:]
         deform, noise = chance(rng, self.p), simard_noise(rng, height, width, sigma=self.sigma)
         if not deform:
             return _still(sample)
-        return view_warped(sample, lambda window: simard_positions(noise, self.alpha, self.sigma, window))
+        return windowed_warp(sample, lambda window: simard_positions(noise, self.alpha, self.sigma, window))
 
 
-def _still(sample: Sample) -> View:
+def _still(sample: Sample) -> WindowedSample:
     """The sample as it is."""
     height, width = sample["image"].shape[-2:]
     whole = (0, 0, height, width)
-    return View(height, width, lambda *window: sample if window == whole else crop(sample, *window))
+    return WindowedSample(height, width, lambda *window: sample if window == whole else crop(sample, *window))

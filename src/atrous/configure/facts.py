@@ -12,7 +12,7 @@ from atrous.types import IGNORE_INDEX
 if TYPE_CHECKING:
     from atrous.data.contents import Folder
 
-__all__ = ["ClassFacts", "Facts", "look", "object_width", "upness"]
+__all__ = ["ClassFacts", "Facts", "look", "object_width", "vertical_asymmetry"]
 
 SAMPLED = 40
 """Training images that are looked at, evenly spread over the folder."""
@@ -20,8 +20,8 @@ SAMPLED = 40
 WIDE = 1000
 """Objects are measured on masks whose longer side is at most so long; larger ones are thinned out for the counts."""
 
-HAS_UP = 0.25
-"""From this difference between top and bottom on, pictures have an up."""
+UPRIGHT_FROM = 0.25
+"""From this difference between top and bottom on, images count as upright: photographs from the ground."""
 TOUCHING = 0.1
 """From this share of touching objects on, they are told apart by a border."""
 
@@ -56,7 +56,8 @@ class Facts:
         overlapping: whether a pixel may belong to several classes.
         instances: whether objects are numbered.
         touching: share of the objects that touch another one; 0 where they are not numbered.
-        upness: how different the upper and the lower third of images are made up, 0 to 1, see `upness`.
+        vertical_asymmetry: how different the upper and the lower third of images are made up, 0 to 1: see the function
+            of this name.
         looked: images that were looked at.
     """
 
@@ -70,7 +71,7 @@ class Facts:
     overlapping: bool
     instances: bool
     touching: float
-    upness: float
+    vertical_asymmetry: float
     looked: int
 
     @property
@@ -79,9 +80,9 @@ class Facts:
         return min((each for each in self.classes if each.width), key=lambda each: each.width, default=self.classes[0])
 
     @property
-    def has_up(self) -> bool:
+    def upright(self) -> bool:
         """Whether the images are photographs with a sky and a ground, or the like."""
-        return self.upness >= HAS_UP
+        return self.vertical_asymmetry >= UPRIGHT_FROM
 
     @property
     def apart(self) -> bool:
@@ -147,11 +148,11 @@ def object_width(mask: np.ndarray) -> float:
     return float(2 * area / edges) if edges else float(min(mask.shape))
 
 
-def upness(masks: Sequence[np.ndarray], classes: int) -> float:
+def vertical_asymmetry(masks: Sequence[np.ndarray], classes: int) -> float:
     """How different the upper and the lower third of masks are made up: half the sum of differences of the shares.
 
-    Photographs from the ground have an up (the sky is above the road), pictures through a microscope or from a drone
-    have none.
+    Photographs from the ground are upright (the sky is above the road); images through a microscope or from a drone are
+    not.
 
     Args:
         masks: (H, W) classes, 255 where ignored.
@@ -161,7 +162,7 @@ def upness(masks: Sequence[np.ndarray], classes: int) -> float:
         0, alike, to 1, nothing in common.
 
     Example:
-        >>> upness([np.repeat([0, 0, 1], 10)[:, None].repeat(30, 1)], 2)
+        >>> vertical_asymmetry([np.repeat([0, 0, 1], 10)[:, None].repeat(30, 1)], 2)
         1.0
     """
     counts = np.zeros((2, classes))
@@ -231,7 +232,7 @@ class _Tally:
             overlapping=folder.multilabel,
             instances=bool(self.touching),
             touching=touching / max(objects, 1),
-            upness=upness(self.masks, self.classes),
+            vertical_asymmetry=vertical_asymmetry(self.masks, self.classes),
             looked=len(self.sizes),
         )
 

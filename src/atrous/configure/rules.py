@@ -107,14 +107,14 @@ def _augment(facts: Facts, crop: tuple[int, int]) -> Choice:
     """Transforms: what may change in pictures like these without changing what they show."""
     steps: list[dict[str, Any]] = []
     why: list[str] = []
-    up, few = facts.has_up, facts.train <= FEW
+    up, few = facts.upright, facts.train <= FEW
     if up:
         low = min(max(round(0.85 * min(crop) / max(min(facts.size), 1), 1), 0.5), 0.9)
         steps.append({"name": "random_scale", "low": low, "high": 1.2 if low < 0.8 else 1.4})
-        why.append(f"photographs have an up (top and bottom differ by {facts.upness:.2f}) and things near and far")
+        why.append(f"top and bottom differ by {facts.vertical_asymmetry:.2f}: kept upright, scaled for near and far")
     else:
         steps.append({"name": "random_scale", "low": 0.7 if few else 0.8, "high": 1.4 if few else 1.25})
-        why.append(f"no up (top and bottom differ by {facts.upness:.2f}): turned and mirrored")
+        why.append(f"top and bottom are alike (they differ by {facts.vertical_asymmetry:.2f}): turned and mirrored")
     if few:
         why.append(f"{facts.train} images are soon known by heart, so they are changed much")
     if not up and facts.channels == 1:
@@ -158,7 +158,7 @@ def _task(facts: Facts) -> Choice:
 
 def _tune(facts: Facts) -> Choice:
     """What is chosen by the validation images after the training."""
-    if facts.has_up and facts.channels == 3:
+    if facts.upright and facts.channels == 3:
         return Choice("tune", ["crf", "min_size"], "photographs: edges of colours are often edges of things")
     return Choice("tune", ["min_size"], "how small a part may be is seen in the validation images")
 

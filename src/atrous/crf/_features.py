@@ -12,9 +12,9 @@ from atrous.crf.lattice.permutohedral import FeatureSource
 from atrous.crf.lattice.torch_lattice import TorchLattice
 from atrous.errors import UsageError
 
-__all__ = ["ImageFeatures", "Spread"]
+__all__ = ["Bandwidths", "ImageFeatures"]
 
-Spread = float | Sequence[float]
+Bandwidths = float | Sequence[float]
 """A standard deviation, or one for each axis: (x, y) of positions, one per channel of colours."""
 
 
@@ -34,9 +34,9 @@ class ImageFeatures:
         height: int,
         width: int,
         *,
-        sxy: Spread,
+        sxy: Bandwidths,
         image: Shaped[np.ndarray, "H W C"] | Shaped[Tensor, "H W C"] | None = None,
-        srgb: Spread = 1.0,
+        srgb: Bandwidths = 1.0,
     ) -> None:
         """Note the bandwidths and the range of the image.
 
@@ -100,7 +100,7 @@ class ImageFeatures:
         return torch.cat([place, colours / torch.from_numpy(self._colour).to(device)], 1)
 
 
-def _per_axis(spread: Spread, axes: int, name: str) -> Float32[np.ndarray, " axes"]:
+def _per_axis(spread: Bandwidths, axes: int, name: str) -> Float32[np.ndarray, " axes"]:
     values = np.asarray(spread, np.float32)
     if values.ndim > 1 or values.size not in (1, axes) or not (values > 0).all() or not np.isfinite(values).all():
         raise UsageError(f"The bandwidth {name} is one positive number or {axes} of them, got {spread!r}.")

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from atrous.crf.lattice.permutohedral import STRIP, lanes_for
-from atrous.crf.lattice.threads import run, spans, workers
+from atrous.crf.lattice.threads import run, split_evenly, workers
 from atrous.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class MeanField:
         self.held = tuple(lattice.empty_values(self.step) for lattice in lattices)
         self.mixed = any(term.matrix is not None for term in terms)
         self.rows = np.empty((self.N, self.width), np.float32)
-        self._spans = spans(self.N, 4 * workers(), least=STRIP)
+        self._spans = split_evenly(self.N, 4 * workers(), least=STRIP)
         self._logs = self._take_logs()
 
     def _take_logs(self) -> Float32[np.ndarray, "N width"]:

@@ -27,7 +27,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from atrous.crf._features import ImageFeatures, Spread
+from atrous.crf._features import Bandwidths, ImageFeatures
 from atrous.crf._images import Arrays, from_batches, to_batches
 from atrous.crf._mean_field import MeanField
 from atrous.crf._torch_mean_field import TorchMeanField
@@ -39,16 +39,16 @@ __all__ = [
     "NORMALIZATIONS",
     "Compatibility",
     "Kernel",
+    "KernelNormalization",
     "MeanFieldResult",
-    "Normalization",
     "Pairwise",
     "check_normalization",
     "dense_crf",
     "mean_field",
 ]
 
-Normalization = Literal["none", "before", "after", "symmetric"]
-NORMALIZATIONS: tuple[Normalization, ...] = ("none", "before", "after", "symmetric")
+KernelNormalization = Literal["none", "before", "after", "symmetric"]
+NORMALIZATIONS: tuple[KernelNormalization, ...] = ("none", "before", "after", "symmetric")
 
 Compatibility = float | Sequence[float] | Float[np.ndarray, " K"] | Float[np.ndarray, "K K"]
 """A weight (Potts), a weight for each class, or a matrix of penalties for each pair of classes: see `Pairwise`."""
@@ -74,7 +74,7 @@ class Kernel:
     def __init__(
         self,
         features: Lattice | TorchLattice | FeatureSource | Float[np.ndarray, "N d"] | Float[Tensor, "N d"],
-        normalization: Normalization = "symmetric",
+        normalization: KernelNormalization = "symmetric",
     ) -> None:
         """Build the lattice, unless it is one, and filter a one at every point.
 
@@ -228,10 +228,10 @@ def dense_crf(
     probabilities: Arrays,
     image: Arrays,
     *,
-    gaussian: tuple[Spread, Compatibility] | None = (3.0, 3.0),
-    bilateral: tuple[Spread, Spread, Compatibility] | None = (80.0, 13.0, 10.0),
+    gaussian: tuple[Bandwidths, Compatibility] | None = (3.0, 3.0),
+    bilateral: tuple[Bandwidths, Bandwidths, Compatibility] | None = (80.0, 13.0, 10.0),
     iterations: int = 5,
-    normalization: Normalization = "symmetric",
+    normalization: KernelNormalization = "symmetric",
     tolerance: float = 0.0,
 ) -> Any:
     """Refine probabilities by an image: pixels near each other, and of like colour, come to agree.

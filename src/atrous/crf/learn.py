@@ -21,20 +21,20 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from atrous.crf._features import ImageFeatures, Spread
+from atrous.crf._features import Bandwidths, ImageFeatures
 from atrous.crf._images import Arrays, to_batches
 from atrous.crf._mean_field import FLOOR
-from atrous.crf.dense import Kernel, Normalization, Pairwise, check_normalization, mean_field
+from atrous.crf.dense import Kernel, KernelNormalization, Pairwise, check_normalization, mean_field
 from atrous.crf.unrolled import unroll
 from atrous.errors import UsageError, did_you_mean
 from atrous.types import IGNORE_INDEX
 
-__all__ = ["Form", "Learned", "Sample", "Search", "Tried", "learn_compatibility", "search_bandwidths"]
+__all__ = ["CompatibilityForm", "Learned", "Sample", "Search", "Tried", "learn_compatibility", "search_bandwidths"]
 
 Sample = tuple[Arrays, Arrays, Arrays]
 """Probabilities (K, H, W), image (H, W, C) and mask (H, W); classes outside 0..K-1 count for nothing."""
 
-Form = Literal["potts", "diagonal", "matrix"]
+CompatibilityForm = Literal["potts", "diagonal", "matrix"]
 """A weight for each term, a weight for each class, or a penalty for each pair of classes."""
 
 Progress = Callable[[int, int], None]
@@ -86,9 +86,9 @@ def search_bandwidths(
     srgb: Sequence[float] = (3, 4, 5, 6),
     weight: Sequence[float] = (3, 4, 5, 6),
     refinements: int = 1,
-    gaussian: tuple[Spread, float] = (3.0, 3.0),
+    gaussian: tuple[Bandwidths, float] = (3.0, 3.0),
     iterations: int = 10,
-    normalization: Normalization = "symmetric",
+    normalization: KernelNormalization = "symmetric",
     progress: Progress | None = None,
 ) -> Search:
     """Try all combinations of the bilateral term's numbers; then, around the best, steps of half the size.
@@ -155,9 +155,9 @@ class _Trial:
     def __init__(
         self,
         samples: Sequence[Sample],
-        gaussian: tuple[Spread, float],
+        gaussian: tuple[Bandwidths, float],
         iterations: int,
-        normalization: Normalization,
+        normalization: KernelNormalization,
         progress: Progress | None,
     ) -> None:
         self.samples, self.gaussian = samples, gaussian
@@ -199,13 +199,13 @@ class _Trial:
 def learn_compatibility(
     samples: Iterable[Sample],
     *,
-    form: Form = "potts",
+    form: CompatibilityForm = "potts",
     gaussian: tuple[float, float] = (3.0, 3.0),
-    bilateral: tuple[float, Spread, float] = (80.0, 13.0, 10.0),
+    bilateral: tuple[float, Bandwidths, float] = (80.0, 13.0, 10.0),
     epochs: int = 10,
     lr: float = 0.1,
     iterations: int = 5,
-    normalization: Normalization = "symmetric",
+    normalization: KernelNormalization = "symmetric",
     progress: Progress | None = None,
 ) -> Learned:
     """Learn weights of both terms by the gradient through the unrolled updates: Adam, one image at a time.
@@ -263,16 +263,16 @@ def learn_compatibility(
     return Learned(settings, tuple(losses))
 
 
-def _start(form: Form, weight: float, classes: int, device: torch.device) -> Tensor:
+def _start(form: CompatibilityForm, weight: float, classes: int, device: torch.device) -> Tensor:
     """The Potts model of a weight in a form that learns."""
-    if form not in get_args(Form):
-        raise UsageError(f"There is no form {form!r}. {did_you_mean(form, get_args(Form))}")
+    if form not in get_args(CompatibilityForm):
+        raise UsageError(f"There is no form {form!r}. {did_you_mean(form, get_args(CompatibilityForm))}")
     shape = {"potts": torch.ones(()), "diagonal": torch.ones(classes), "matrix": 1 - torch.eye(classes)}[form]
     return (weight * shape).to(device).requires_grad_()
 
 
 def _loss(
-    sample: Sample, weights: list[Tensor], spreads: tuple[float, float, Spread], iterations: int, normalization: Any
+    sample: Sample, weights: list[Tensor], spreads: tuple[float, float, Bandwidths], iterations: int, normalization: Any
 ) -> Tensor | None:
     """Mean cross entropy of a refined image over its labelled pixels; None where it has none."""
     part = _read(tuple(torch.as_tensor(array) for array in sample))  # type: ignore[arg-type]

@@ -22,10 +22,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from atrous.crf._features import ImageFeatures, Spread
+from atrous.crf._features import Bandwidths, ImageFeatures
 from atrous.crf._images import Arrays, to_batches
 from atrous.crf._mean_field import FLOOR
-from atrous.crf.dense import Normalization, check_normalization
+from atrous.crf.dense import KernelNormalization, check_normalization
 from atrous.errors import UsageError
 
 __all__ = ["local_crf"]
@@ -35,10 +35,10 @@ def local_crf(
     probabilities: Arrays,
     image: Arrays,
     *,
-    gaussian: tuple[Spread, float] | None = (3.0, 3.0),
-    bilateral: tuple[Spread, Spread, float] | None = (80.0, 13.0, 10.0),
+    gaussian: tuple[Bandwidths, float] | None = (3.0, 3.0),
+    bilateral: tuple[Bandwidths, Bandwidths, float] | None = (80.0, 13.0, 10.0),
     iterations: int = 5,
-    normalization: Normalization = "symmetric",
+    normalization: KernelNormalization = "symmetric",
     window: int = 7,
     dilation: int = 1,
 ) -> Any:
@@ -101,7 +101,7 @@ def _as_tensor(array: Arrays) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
-def _features(images: Tensor, sxy: Spread, srgb: Spread | None) -> Float[Tensor, "B d H W"]:
+def _features(images: Tensor, sxy: Bandwidths, srgb: Bandwidths | None) -> Float[Tensor, "B d H W"]:
     """Features of all pixels of a batch, as maps."""
     _, H, W, _ = images.shape
     maps = []

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from atrous.crf.dense import Kernel, Normalization
+from atrous.crf.dense import Kernel, KernelNormalization
 
 __all__ = ["Mix", "messages", "unroll"]
 
@@ -29,7 +29,7 @@ def unroll(
     gamma: float,
     alpha: float,
     iterations: int,
-    normalization: Normalization = "after",
+    normalization: KernelNormalization = "after",
 ) -> Float[Tensor, "B K H W"]:
     """So many updates `logits + mix(messages of softmax)`; the last one keeps its logits.
 

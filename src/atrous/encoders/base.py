@@ -15,7 +15,7 @@ __all__ = [
     "OUTPUT_STRIDES",
     "Encoder",
     "EncoderSection",
-    "Normalization",
+    "MeanStd",
     "Weights",
     "check_stride",
     "copy_weights",
@@ -28,7 +28,7 @@ OUTPUT_STRIDES = (8, 16, 32)
 EncoderSection = str | dict[str, Any]
 """An encoder's name, or its name with options: `{"name": "resnet50", "width": 16}`."""
 
-Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+MeanStd = tuple[tuple[float, ...], tuple[float, ...]]
 """(mean, std) per channel of 8-bit images (0..255)."""
 
 
@@ -36,7 +36,7 @@ class Weights(NamedTuple):
     """Pretrained weights: the state dict, and how the images were normalised, or None for other than 3 channels."""
 
     state: dict[str, Tensor]
-    normalization: Normalization | None
+    normalization: MeanStd | None
 
 
 class Encoder(nn.Module):
@@ -50,7 +50,7 @@ class Encoder(nn.Module):
 
     in_channels: int
     levels: tuple[Level, ...]
-    pretrained_normalization: Normalization | None = None
+    pretrained_normalization: MeanStd | None = None
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> list[Tensor]:
         """Feature maps (B, C_l, H_l, W_l) of a normalised image."""

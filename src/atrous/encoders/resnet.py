@@ -35,7 +35,7 @@ Depths = tuple[int, int, int, int]
 StrideIn = Literal["3x3", "1x1"]
 
 
-class _Form(NamedTuple):
+class _Variant(NamedTuple):
     """What distinguishes one ResNet from another."""
 
     name: str
@@ -189,7 +189,7 @@ def _projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequenti
     return nn.Sequential(_conv(in_channels, out_channels, 1, stride=stride), BatchNorm(out_channels))
 
 
-def _builder(form: _Form) -> Callable[..., Encoder]:
+def _builder(form: _Variant) -> Callable[..., Encoder]:
     """The function that builds a ResNet of the form."""
 
     def build(
@@ -238,14 +238,14 @@ def _load(trunk: ResNet, name: str, in_channels: int) -> None:
 RESNETS: dict[str, Callable[..., Encoder]] = {
     form.name: _builder(form)
     for form in (
-        _Form("resnet18", (2, 2, 2, 2), BasicBlock),
-        _Form("resnet34", (3, 4, 6, 3), BasicBlock),
-        _Form("resnet50", (3, 4, 6, 3), Bottleneck),
-        _Form("resnet101", (3, 4, 23, 3), Bottleneck),
-        _Form("resnet152", (3, 8, 36, 3), Bottleneck),
-        _Form("resnet50s", (3, 4, 6, 3), Bottleneck, True),
-        _Form("resnet101s", (3, 4, 23, 3), Bottleneck, True),
-        _Form("resnet152s", (3, 8, 36, 3), Bottleneck, True),
+        _Variant("resnet18", (2, 2, 2, 2), BasicBlock),
+        _Variant("resnet34", (3, 4, 6, 3), BasicBlock),
+        _Variant("resnet50", (3, 4, 6, 3), Bottleneck),
+        _Variant("resnet101", (3, 4, 23, 3), Bottleneck),
+        _Variant("resnet152", (3, 8, 36, 3), Bottleneck),
+        _Variant("resnet50s", (3, 4, 6, 3), Bottleneck, True),
+        _Variant("resnet101s", (3, 4, 23, 3), Bottleneck, True),
+        _Variant("resnet152s", (3, 8, 36, 3), Bottleneck, True),
     )
 }
 """Each ResNet by its name; those with an `s` have the deep stem."""

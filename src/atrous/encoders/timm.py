@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.encoders.base import OUTPUT_STRIDES, Encoder, Normalization, Weights, check_stride, measure_levels
+from atrous.encoders.base import OUTPUT_STRIDES, Encoder, MeanStd, Weights, check_stride, measure_levels
 from atrous.errors import ModelError
 from atrous.layers import BatchNorm
 from atrous.types import Level
@@ -69,7 +69,7 @@ class TimmEncoder(Encoder):
         body: nn.Module,
         in_channels: int,
         levels: tuple[Level, ...],
-        pretrained_normalization: Normalization | None = None,
+        pretrained_normalization: MeanStd | None = None,
     ) -> None:
         super().__init__()
         self.body = body
@@ -197,7 +197,7 @@ def _fetch(name: str, in_channels: int, **options: Any) -> nn.Module:
         ) from error
 
 
-def _normalization(config: Any) -> Normalization:
+def _normalization(config: Any) -> MeanStd:
     """Mean and standard deviation of 8-bit images, from timm's values for images in 0..1."""
     return tuple(255.0 * value for value in config["mean"]), tuple(255.0 * value for value in config["std"])
 

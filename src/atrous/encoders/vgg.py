@@ -23,7 +23,7 @@ from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.encoders.base import Encoder, Normalization, check_stride, copy_weights, measure_levels
+from atrous.encoders.base import Encoder, MeanStd, check_stride, copy_weights, measure_levels
 from atrous.encoders.timm import timm_weights
 from atrous.errors import ModelError
 from atrous.layers import BatchNorm
@@ -157,7 +157,7 @@ def vgg_stages(
     return nn.ModuleList(stages)
 
 
-def load_vgg16(stages: nn.ModuleList, *, in_channels: int = 3, norm: bool = False) -> Normalization | None:
+def load_vgg16(stages: nn.ModuleList, *, in_channels: int = 3, norm: bool = False) -> MeanStd | None:
     """Copy the ImageNet weights of VGG-16 into `stages`, convolution by convolution.
 
     Args:

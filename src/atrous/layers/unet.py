@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from atrous.layers.basic import BatchNorm, unfit
 
 __all__ = [
-    "Block",
+    "BlockBuilder",
     "ContractingPath",
     "ExpandingPath",
     "PlainUNet",
@@ -32,7 +32,7 @@ __all__ = [
     "unfit_grid",
 ]
 
-Block = Callable[[int, int], nn.Module]
+BlockBuilder = Callable[[int, int], nn.Module]
 """Makes the convolutions of a level from the channels before and after them."""
 
 
@@ -148,7 +148,7 @@ class StepUp(nn.Module):
         in_channels: int,
         out_channels: int,
         *,
-        block: Block = double_conv,
+        block: BlockBuilder = double_conv,
         gate: nn.Module | None = None,
         dilation: int = 1,
     ) -> None:
@@ -197,7 +197,9 @@ class SkipGate(nn.Module):
         return skip * self.attention(skip, signal)
 
 
-def contracting_path(in_channels: int, channels: Sequence[int], *, block: Block = double_conv) -> ContractingPath:
+def contracting_path(
+    in_channels: int, channels: Sequence[int], *, block: BlockBuilder = double_conv
+) -> ContractingPath:
     """A block for each of `channels`, 2x2 max pooling between them.
 
     Example:
@@ -209,7 +211,7 @@ def contracting_path(in_channels: int, channels: Sequence[int], *, block: Block 
 
 
 def expanding_path(
-    channels: Sequence[int], *, block: Block = double_conv, gate: Callable[[int], nn.Module] | None = None
+    channels: Sequence[int], *, block: BlockBuilder = double_conv, gate: Callable[[int], nn.Module] | None = None
 ) -> ExpandingPath:
     """One `StepUp` for every pair of neighbouring levels.
 

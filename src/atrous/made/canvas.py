@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 
 from atrous.errors import DataError, UsageError
+from atrous.images.colors import Color
 
-__all__ = ["Color", "fractal", "smooth_noise", "split_of", "to_bytes", "write_folder"]
+__all__ = ["fractal", "smooth_noise", "split_of", "to_bytes", "write_folder"]
 
-Color = tuple[int, int, int]
 Pictures = Mapping[str, np.ndarray]
 SMALLEST = 32
 

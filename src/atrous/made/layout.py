@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from atrous.made.perspective import RGB, Canvas
+from atrous.made.perspective import RGB, DepthCanvas
 from atrous.made.street import (
     Building,
     Car,
@@ -114,7 +114,7 @@ def _building(rng: np.random.Generator, x: float, z: float, length: float, tall:
     )
 
 
-def furnish(canvas: Canvas, rng: np.random.Generator, street: Street, weather: Weather) -> None:
+def furnish(canvas: DepthCanvas, rng: np.random.Generator, street: Street, weather: Weather) -> None:
     """Draw all that stands up, far to near: first the rows of houses, then what stands before them."""
     behind = _houses(canvas, street, weather) + _trees(canvas, rng, weather, gardens=street.front)
     before = (
@@ -128,7 +128,7 @@ def furnish(canvas: Canvas, rng: np.random.Generator, street: Street, weather: W
             draw()
 
 
-def _houses(canvas: Canvas, street: Street, weather: Weather) -> list[Thing]:
+def _houses(canvas: DepthCanvas, street: Street, weather: Weather) -> list[Thing]:
     things: list[Thing] = []
     for side, row in street.rows.items():
         # The sun stands at one side: the fronts opposite are lit.
@@ -138,7 +138,7 @@ def _houses(canvas: Canvas, street: Street, weather: Weather) -> list[Thing]:
 
 
 def _trees(
-    canvas: Canvas, rng: np.random.Generator, weather: Weather, *, gardens: float = 0.0, kerb: float = 0.0
+    canvas: DepthCanvas, rng: np.random.Generator, weather: Weather, *, gardens: float = 0.0, kerb: float = 0.0
 ) -> list[Thing]:
     """Trees behind the fronts at `gardens`, seen through the gaps, or along the kerb, some of them hedges."""
     tint = LEAVES[rng.integers(len(LEAVES))] * rng.uniform(0.8, 1.3)
@@ -153,7 +153,7 @@ def _trees(
     return things
 
 
-def _traffic(canvas: Canvas, rng: np.random.Generator, street: Street, sun: float) -> list[Thing]:
+def _traffic(canvas: DepthCanvas, rng: np.random.Generator, street: Street, sun: float) -> list[Thing]:
     cars: list[Car] = []
     for side in (-1, 1):
         parked, z = rng.uniform(0.0, 0.7), rng.uniform(2.0, 12.0)
@@ -182,7 +182,7 @@ def _car(rng: np.random.Generator, x: float, z: float, *, away: bool) -> Car:
     )
 
 
-def _posts(canvas: Canvas, rng: np.random.Generator, street: Street) -> list[Thing]:
+def _posts(canvas: DepthCanvas, rng: np.random.Generator, street: Street) -> list[Thing]:
     color = (np.array([0.3, 0.31, 0.32]) * rng.uniform(0.5, 1.6)).astype(np.float32)
     tall, spacing, z = rng.uniform(5.0, 8.0), rng.uniform(14, 26), rng.uniform(7, 18)
     first = int(rng.choice([-1, 1]))
@@ -197,7 +197,7 @@ def _posts(canvas: Canvas, rng: np.random.Generator, street: Street) -> list[Thi
     return things
 
 
-def _people(canvas: Canvas, rng: np.random.Generator, street: Street) -> list[Thing]:
+def _people(canvas: DepthCanvas, rng: np.random.Generator, street: Street) -> list[Thing]:
     things: list[Thing] = []
     for z in rng.uniform(6, 40, rng.poisson(1.2)):
         at = (float(rng.choice([-1, 1]) * (street.half + rng.uniform(0.5, 1.6))), z)

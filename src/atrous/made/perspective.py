@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-__all__ = ["BUILDING", "CAR", "NEAR", "POLE", "RGB", "ROAD", "SKY", "TREE", "Camera", "Canvas", "rgb"]
+__all__ = ["BUILDING", "CAR", "NEAR", "POLE", "RGB", "ROAD", "SKY", "TREE", "Camera", "DepthCanvas", "rgb"]
 
 SKY, BUILDING, ROAD, TREE, CAR, POLE = range(6)
 NEAR = 1.0
@@ -15,7 +15,7 @@ NEAR = 1.0
 RGB = np.ndarray
 """Light of 0..1: (3,) or (h, w, 3) float32."""
 
-Box = tuple[slice, slice]
+Area = tuple[slice, slice]
 Shader = Callable[[np.ndarray, np.ndarray], RGB]  # rows (h, 1), columns (1, w) -> (h, w, 3)
 Points = Sequence[tuple[float, float, float]]
 
@@ -42,7 +42,7 @@ class Camera:
 
 
 @dataclass(frozen=True)
-class Canvas:
+class DepthCanvas:
     """The picture (H, W, 3), its mask, and how many metres away is what each pixel shows."""
 
     camera: Camera
@@ -50,7 +50,7 @@ class Canvas:
     mask: np.ndarray
     depth: np.ndarray
 
-    def box(self, pixels: np.ndarray) -> Box | None:
+    def box(self, pixels: np.ndarray) -> Area | None:
         """Rows and columns of the picture around some pixels, or None where none of them is in it."""
         height, width = self.mask.shape
         (x0, y0), (x1, y1) = pixels.min(0), pixels.max(0)
@@ -58,7 +58,7 @@ class Canvas:
         left, right = max(int(x0) - 2, 0), min(int(x1) + 3, width)
         return (slice(top, bottom), slice(left, right)) if top < bottom and left < right else None
 
-    def put(self, box: Box, stencil: np.ndarray, color: RGB, label: int, depth: float) -> None:
+    def put(self, box: Area, stencil: np.ndarray, color: RGB, label: int, depth: float) -> None:
         """Paint where the stencil is true."""
         np.copyto(self.image[box], color, where=stencil[..., None], casting="same_kind")
         self.mask[box][stencil] = label
@@ -92,19 +92,19 @@ class Canvas:
             self.image[box][stencil(box, pixels) & (self.mask[box] == ROAD)] *= np.float32(factor)
 
 
-def grid(box: Box) -> tuple[np.ndarray, np.ndarray]:
+def grid(box: Area) -> tuple[np.ndarray, np.ndarray]:
     """Row and column numbers of a box, as a column and as a row."""
     rows, columns = (np.arange(side.start, side.stop, dtype=np.float32) for side in box)
     return rows[:, None], columns[None]
 
 
-def stencil(box: Box, pixels: np.ndarray) -> np.ndarray:
+def stencil(box: Area, pixels: np.ndarray) -> np.ndarray:
     """True inside a polygon, placed to a sixteenth of a pixel."""
     out = np.zeros((box[0].stop - box[0].start, box[1].stop - box[1].start), np.uint8)
     cv2.fillPoly(out, [_fixed(box, pixels)], 1, shift=4)
     return out.astype(bool)
 
 
-def _fixed(box: Box, pixels: np.ndarray) -> np.ndarray:
+def _fixed(box: Area, pixels: np.ndarray) -> np.ndarray:
     corner = np.array([box[1].start, box[0].start])
     return np.clip(np.round((pixels - corner) * 16), -(2**20), 2**20).astype(np.int32)

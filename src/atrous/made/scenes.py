@@ -5,9 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from atrous.made.canvas import Color, fractal, smooth_noise, to_bytes, write_folder
+from atrous.images.colors import Color
+from atrous.made.canvas import fractal, smooth_noise, to_bytes, write_folder
 from atrous.made.layout import LEAVES, PAINTS, Street, Weather, draw_weather, furnish, plan
-from atrous.made.perspective import BUILDING, ROAD, SKY, TREE, Camera, Canvas, rgb
+from atrous.made.perspective import BUILDING, ROAD, SKY, TREE, Camera, DepthCanvas, rgb
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["draw_scene", "make_scenes"]
@@ -66,14 +67,14 @@ def draw_scene(rng: np.random.Generator, height: int, width: int) -> dict[str, n
     return {"images": to_bytes(_photograph(rng, image)), "masks": canvas.mask}
 
 
-def _empty(rng: np.random.Generator, height: int, width: int) -> Canvas:
+def _empty(rng: np.random.Generator, height: int, width: int) -> DepthCanvas:
     camera = Camera(
         focal=rng.uniform(0.75, 1.05) * float(np.sqrt(height * width)),
         x=width * rng.uniform(0.36, 0.64),
         y=height * rng.uniform(0.4, 0.52),
         eye=rng.uniform(1.3, 2.0),
     )
-    return Canvas(
+    return DepthCanvas(
         camera,
         image=np.zeros((height, width, 3), np.float32),
         mask=np.full((height, width), SKY, np.uint8),
@@ -81,7 +82,7 @@ def _empty(rng: np.random.Generator, height: int, width: int) -> Canvas:
     )
 
 
-def _sky(canvas: Canvas, rng: np.random.Generator, weather: Weather) -> None:
+def _sky(canvas: DepthCanvas, rng: np.random.Generator, weather: Weather) -> None:
     bottom, width = min(int(canvas.camera.y) + 1, len(canvas.mask)), canvas.mask.shape[1]
     up = (1 - np.arange(bottom, dtype=np.float32) / bottom)[:, None, None] ** np.float32(0.7)
     sky = weather.horizon * (1 - up) + weather.zenith * up
@@ -94,7 +95,7 @@ def _sky(canvas: Canvas, rng: np.random.Generator, weather: Weather) -> None:
     canvas.image[bottom:] = weather.horizon
 
 
-def _ground(canvas: Canvas, rng: np.random.Generator, street: Street, weather: Weather) -> None:
+def _ground(canvas: DepthCanvas, rng: np.random.Generator, street: Street, weather: Weather) -> None:
     camera, (height, width) = canvas.camera, canvas.mask.shape
     first = _below_horizon(canvas)
     rows, columns = np.arange(first, height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None]
@@ -121,7 +122,7 @@ def _ground(canvas: Canvas, rng: np.random.Generator, street: Street, weather: W
     canvas.depth[first:] = z
 
 
-def _below_horizon(canvas: Canvas) -> int:
+def _below_horizon(canvas: DepthCanvas) -> int:
     return min(int(np.ceil(canvas.camera.y + 0.5)), len(canvas.mask) - 1)
 
 
@@ -156,7 +157,7 @@ def _shade(rng: np.random.Generator, street: Street, weather: Weather, x: np.nda
     return away < tall * reach
 
 
-def _horizon(canvas: Canvas, rng: np.random.Generator, weather: Weather) -> None:
+def _horizon(canvas: DepthCanvas, rng: np.random.Generator, weather: Weather) -> None:
     """Far houses and woods along the horizon."""
     width, scale, last = canvas.mask.shape[1], canvas.camera.focal / 160, _below_horizon(canvas)
     blocks = np.repeat(rng.uniform(2, 15, width), np.maximum(rng.poisson(scale * 12, width), 2))[:width]
@@ -173,13 +174,13 @@ def _horizon(canvas: Canvas, rng: np.random.Generator, weather: Weather) -> None
         canvas.put((slice(first, last), slice(0, width)), shape, tone * grain[..., None], label, 160.0)
 
 
-def _through_the_air(canvas: Canvas, weather: Weather) -> np.ndarray:
+def _through_the_air(canvas: DepthCanvas, weather: Weather) -> np.ndarray:
     veil = 1 - np.exp(canvas.depth * np.float32(-1 / weather.clear))
     veil[canvas.mask == SKY] = 0
     return canvas.image + (weather.horizon * np.float32(0.92) - canvas.image) * veil[..., None]
 
 
-def _carrier(rng: np.random.Generator, canvas: Canvas, image: np.ndarray, weather: Weather) -> np.ndarray:
+def _carrier(rng: np.random.Generator, canvas: DepthCanvas, image: np.ndarray, weather: Weather) -> np.ndarray:
     """Add the bonnet of the car that carries the camera, or the border of a rectified picture, and ignore it."""
     height, width = canvas.mask.shape
     y, x = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None]

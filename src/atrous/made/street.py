@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from atrous.made.canvas import fractal, smooth_noise
-from atrous.made.perspective import BUILDING, CAR, NEAR, POLE, RGB, TREE, Camera, Canvas, grid, rgb
+from atrous.made.perspective import BUILDING, CAR, NEAR, POLE, RGB, TREE, Camera, DepthCanvas, grid, rgb
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["Building", "Car", "draw_building", "draw_car", "draw_lamp", "draw_person", "draw_sign", "draw_tree"]
@@ -33,7 +33,7 @@ class Building:
     texture: int
 
 
-def draw_building(canvas: Canvas, it: Building, light: tuple[float, float]) -> None:
+def draw_building(canvas: DepthCanvas, it: Building, light: tuple[float, float]) -> None:
     """Draw roof, the gable that faces the camera, and the street front; `light` falls on front and gable."""
     near, far, top, ridge = max(it.z, NEAR), it.z + it.length, it.height, it.height + it.roof
     middle, back = it.x + np.sign(it.x) * 4.5, it.x + np.sign(it.x) * 9.0
@@ -88,7 +88,7 @@ def _wall(it: Building, light: float, along: np.ndarray, up: np.ndarray, shop: b
 
 
 def draw_tree(
-    canvas: Canvas, rng: np.random.Generator, at: tuple[float, float], tall: float, tint: RGB, sun: float
+    canvas: DepthCanvas, rng: np.random.Generator, at: tuple[float, float], tall: float, tint: RGB, sun: float
 ) -> None:
     """Draw a tree at (X, Z): a trunk and a crown of lumps with a leafy outline; below 2.5 m, a hedge."""
     (x, z), camera = at, canvas.camera
@@ -150,7 +150,7 @@ class Car:
 SILL = 0.24  # the car's underside, metres above the ground
 
 
-def draw_car(canvas: Canvas, it: Car, sun: float) -> None:
+def draw_car(canvas: DepthCanvas, it: Car, sun: float) -> None:
     """Draw shadow, the flank on the camera's side, then the end that faces the camera."""
     near, far, left, right = max(it.z, NEAR), it.z + it.length, it.x - it.half * 1.1, it.x + it.half * 1.1
     canvas.darken([(left, 0, near - 0.2), (left, 0, far), (right, 0, far), (right, 0, near - 0.2)], 0.35)
@@ -161,7 +161,7 @@ def draw_car(canvas: Canvas, it: Car, sun: float) -> None:
         _end(canvas, it, it.paint * np.float32(0.5 + 0.3 * sun), glass * np.float32(1.2))
 
 
-def _flank(canvas: Canvas, it: Car, paint: RGB, glass: RGB) -> None:
+def _flank(canvas: DepthCanvas, it: Car, paint: RGB, glass: RGB) -> None:
     near, far, (start, stop) = max(it.z, NEAR), it.z + it.length, it.cabin
     outer, inner = it.x - np.sign(it.x) * it.half, it.x - np.sign(it.x) * it.half * 0.86
     for upper, tone in ((it.hip, 1.0), (SILL + 0.2, 0.45)):
@@ -189,7 +189,7 @@ def _flank(canvas: Canvas, it: Car, paint: RGB, glass: RGB) -> None:
                 canvas.polygon(wheel, rgb(tone, tone, tone), CAR)
 
 
-def _end(canvas: Canvas, it: Car, paint: RGB, glass: RGB) -> None:
+def _end(canvas: DepthCanvas, it: Car, paint: RGB, glass: RGB) -> None:
     def face(left: float, low: float, right: float, high: float, z: float, color: RGB, slope: float = 0.0) -> None:
         taper, back = 0.14 * slope, z + slope * it.lean
         a, b, c, d = (it.x + part * it.half for part in (left, left + taper, right - taper, right))
@@ -217,7 +217,7 @@ def _end(canvas: Canvas, it: Car, paint: RGB, glass: RGB) -> None:
     face(-0.28, SILL + 0.28, 0.28, SILL + 0.42, z, rgb(0.85, 0.82, 0.55))
 
 
-def draw_lamp(canvas: Canvas, at: tuple[float, float], tall: float, color: RGB) -> None:
+def draw_lamp(canvas: DepthCanvas, at: tuple[float, float], tall: float, color: RGB) -> None:
     """Draw a lamp post at (X, Z) whose arm reaches over the road."""
     (x, z), top = at, tall + 0.35
     tip = x - np.sign(x) * 1.6
@@ -225,7 +225,7 @@ def draw_lamp(canvas: Canvas, at: tuple[float, float], tall: float, color: RGB) 
     canvas.rod([(tip, top, z), (tip - np.sign(x) * 0.6, top, z)], 0.14, color * np.float32(1.6), POLE)
 
 
-def draw_sign(canvas: Canvas, rng: np.random.Generator, at: tuple[float, float], color: RGB) -> None:
+def draw_sign(canvas: DepthCanvas, rng: np.random.Generator, at: tuple[float, float], color: RGB) -> None:
     """Draw a traffic sign and its post at (X, Z)."""
     x, z = at
     tall, radius = rng.uniform(2.2, 2.8), rng.uniform(0.22, 0.32)
@@ -236,7 +236,7 @@ def draw_sign(canvas: Canvas, rng: np.random.Generator, at: tuple[float, float],
         canvas.polygon([(x + size * a, tall + size * b, z) for a, b in CIRCLE], tone, POLE)
 
 
-def draw_person(canvas: Canvas, rng: np.random.Generator, at: tuple[float, float]) -> None:
+def draw_person(canvas: DepthCanvas, rng: np.random.Generator, at: tuple[float, float]) -> None:
     """Draw someone on foot at (X, Z): in the picture, but of no class, so ignored in the mask."""
     x, z = at
     coat, legs = rng.uniform(0.05, 0.6, 3).astype(np.float32), rng.uniform(0.05, 0.25, 3).astype(np.float32)

@@ -13,7 +13,7 @@ from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu, fit, resize, unfit
 from atrous.types import Outputs
 
-__all__ = ["ContractExpand", "DenseModel", "EncoderDecoder", "ModelSpec", "Paper", "fcn_head"]
+__all__ = ["ContractExpand", "DenseModel", "EncoderDecoder", "ModelSpec", "NetworkSection", "Paper", "fcn_head"]
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,10 @@ class DenseModel(nn.Module):
         if self.mean.dtype in (torch.float16, torch.bfloat16):
             self.mean, self.std = (value.to(self.mean.device) for value in exact)
         return self
+
+
+NetworkSection = DenseModel | str | dict[str, Any]
+"""A network, its name, or its name with options: `{"name": "fcn8s", "encoder": "vgg16"}`."""
 
 
 class EncoderDecoder(DenseModel):

@@ -32,10 +32,10 @@ from torch import Tensor, nn
 
 from atrous.crf.unrolled import unroll
 from atrous.errors import ModelError
-from atrous.models.base import DenseModel, Paper
+from atrous.models.base import DenseModel, NetworkSection, Paper
 from atrous.types import Outputs
 
-__all__ = ["CRFRNN", "PAPERS", "MeanField", "crfrnn"]
+__all__ = ["CRFRNN", "PAPERS", "MeanFieldLayer", "crfrnn"]
 
 PAPERS = {
     "crfrnn": Paper(
@@ -52,7 +52,6 @@ PAPERS = {
     )
 }
 
-Network = DenseModel | str | dict[str, Any]
 Bandwidth = Annotated[float, Gt(0)]
 
 
@@ -60,7 +59,7 @@ def crfrnn(
     num_classes: int,
     in_channels: int = 3,
     *,
-    network: Network = "fcn8s",
+    network: NetworkSection = "fcn8s",
     iterations: Annotated[int, Ge(1)] = 5,
     test_iterations: Annotated[int, Ge(1)] = 10,
     weights: tuple[float, float] = (3.0, 5.0),
@@ -95,7 +94,7 @@ def crfrnn(
         )
     if num_classes < 2:
         raise ModelError("crfrnn has 1 class: a CRF weighs classes against each other, give at least 2")
-    crf = MeanField(num_classes, weights=weights, gamma=gamma, alpha=alpha, beta=beta)
+    crf = MeanFieldLayer(num_classes, weights=weights, gamma=gamma, alpha=alpha, beta=beta)
     return CRFRNN(network, crf, iterations=iterations, test_iterations=test_iterations)
 
 
@@ -109,7 +108,7 @@ class CRFRNN(DenseModel):
         test_iterations: updates in evaluation.
     """
 
-    def __init__(self, network: DenseModel, crf: "MeanField", *, iterations: int, test_iterations: int) -> None:
+    def __init__(self, network: DenseModel, crf: "MeanFieldLayer", *, iterations: int, test_iterations: int) -> None:
         super().__init__(network.num_classes, network.in_channels, network.alignment)
         self.network = network
         self.crf = crf
@@ -130,7 +129,7 @@ class CRFRNN(DenseModel):
         return {**outputs, "out": self.crf(outputs["out"], image, iterations)}
 
 
-class MeanField(nn.Module):
+class MeanFieldLayer(nn.Module):
     """Updates of mean field, in float32 whatever autocast says.
 
     Args:

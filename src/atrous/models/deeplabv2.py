@@ -42,7 +42,7 @@ from atrous.layers import fit, resize, unfit
 from atrous.models.base import DenseModel, Paper
 from atrous.types import Outputs
 
-__all__ = ["PAPERS", "DeepLabV2", "ScoreSum", "deeplabv2"]
+__all__ = ["PAPERS", "BranchSum", "DeepLabV2", "deeplabv2"]
 
 PAPERS = {
     "deeplabv2": Paper(
@@ -108,9 +108,9 @@ def deeplabv2(
     if bodies and is_vgg and pretrained:
         load_vgg16_classifier(*bodies, name=encoder_name(encoder))
     if bodies:
-        aspp = ScoreSum(bodies, [_scores(hidden, num_classes, kernel=1) for _ in rates])
+        aspp = BranchSum(bodies, [_scores(hidden, num_classes, kernel=1) for _ in rates])
     else:
-        aspp = ScoreSum([], [_scores(width, num_classes, kernel=3, dilation=rate) for rate in rates])
+        aspp = BranchSum([], [_scores(width, num_classes, kernel=3, dilation=rate) for rate in rates])
     return DeepLabV2(trunk, aspp, num_classes, scales=scales, aux=aux)
 
 
@@ -165,7 +165,7 @@ class DeepLabV2(DenseModel):
         return self.head(self.encoder(scaled)[-1])
 
 
-class ScoreSum(nn.Module):
+class BranchSum(nn.Module):
     r"""Atrous spatial pyramid pooling by adding scores.
 
     .. math:: s = \sum_r \mathrm{classifier}_r(\mathrm{body}_r(x))
@@ -175,7 +175,7 @@ class ScoreSum(nn.Module):
         classifiers: of each branch.
 
     Example:
-        >>> ScoreSum([], [nn.Identity(), nn.Identity()])(torch.ones(1, 1, 1, 2))
+        >>> BranchSum([], [nn.Identity(), nn.Identity()])(torch.ones(1, 1, 1, 2))
         tensor([[[[2., 2.]]]])
     """
 

@@ -32,7 +32,7 @@ from atrous.errors import ModelError
 from atrous.layers.unet import ContractingPath, ExpandingPath, StepUp, double_conv, same_conv, unet_channels
 from atrous.models.base import ContractExpand, DenseModel, Paper
 
-__all__ = ["PAPERS", "Cascade", "DensePool", "dilated_unet"]
+__all__ = ["PAPERS", "DensePool", "DilatedCascade", "dilated_unet"]
 
 PAPERS = {
     "dilated_unet": Paper(
@@ -87,7 +87,7 @@ def dilated_unet(
     return ContractExpand(*paths, head, num_classes, in_channels, alignment=2**pools if form == "cascade" else 1)
 
 
-class Cascade(nn.Module):
+class DilatedCascade(nn.Module):
     """Dilated 3x3 convolutions in a row; the results of all of them, side by side or summed.
 
     Args:
@@ -140,7 +140,7 @@ Paths = tuple[ContractingPath, ExpandingPath]
 def _cascade(in_channels: int, channels: list[int], rates: Rates, fuse: str) -> Paths:
     *above, bottom = channels
     blocks: list[nn.Module] = [double_conv(*pair) for pair in zip([in_channels, *above[:-1]], above, strict=True)]
-    blocks.append(Cascade(above[-1], bottom, rates, fuse))
+    blocks.append(DilatedCascade(above[-1], bottom, rates, fuse))
     fused = bottom * len(rates) if fuse == "concat" else bottom
     steps = [StepUp(*pair) for pair in pairwise([fused, *reversed(above)])]
     return ContractingPath(blocks, [nn.MaxPool2d(2) for _ in above]), ExpandingPath(steps)

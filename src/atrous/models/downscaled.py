@@ -17,19 +17,17 @@ from torch import Tensor
 
 from atrous.errors import ModelError
 from atrous.layers import fit, resize, unfit
-from atrous.models.base import DenseModel
+from atrous.models.base import DenseModel, NetworkSection
 from atrous.types import Outputs
 
 __all__ = ["Downscaled", "downscaled"]
-
-Network = DenseModel | str | dict[str, Any]
 
 
 def downscaled(
     num_classes: int,
     in_channels: int = 3,
     *,
-    network: Network = "unet",
+    network: NetworkSection = "unet",
     factor: Annotated[int, Ge(2), Le(16)] = 2,
 ) -> DenseModel:
     """A network at a half, a third, ... of the size of its images.

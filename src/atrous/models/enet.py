@@ -102,10 +102,10 @@ class ENetEncoder(nn.Module):
         self.initial = nn.Conv2d(in_channels, FILTERS, 3, stride=2, padding=1)
         self.initial_norm = nn.Sequential(BatchNorm(first, eps=EPS), nn.PReLU(first))
         self.down1 = Down(first, SHALLOW, FIRST_DROPOUT)
-        self.stage1 = nn.Sequential(*(Bottleneck(SHALLOW, 1, nn.PReLU, FIRST_DROPOUT) for _ in range(4)))
+        self.stage1 = nn.Sequential(*(ENetBottleneck(SHALLOW, 1, nn.PReLU, FIRST_DROPOUT) for _ in range(4)))
         self.down2 = Down(SHALLOW, DEEP, DROPOUT)
-        self.stage2 = nn.Sequential(*(Bottleneck(DEEP, rate, nn.PReLU, DROPOUT) for rate in RATES))
-        self.stage3 = nn.Sequential(*(Bottleneck(DEEP, rate, nn.PReLU, DROPOUT) for rate in RATES))
+        self.stage2 = nn.Sequential(*(ENetBottleneck(DEEP, rate, nn.PReLU, DROPOUT) for rate in RATES))
+        self.stage3 = nn.Sequential(*(ENetBottleneck(DEEP, rate, nn.PReLU, DROPOUT) for rate in RATES))
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> tuple[Tensor, Pooled, Pooled]:
         """The map at stride 8, and what the poolings to strides 4 and 8 remember."""
@@ -121,9 +121,9 @@ class ENetDecoder(nn.Module):
     def __init__(self, first: int, num_classes: int) -> None:
         super().__init__()
         self.up4 = Up(DEEP, SHALLOW)
-        self.stage4 = nn.Sequential(Bottleneck(SHALLOW, 1, _relu), Bottleneck(SHALLOW, 1, _relu))
+        self.stage4 = nn.Sequential(ENetBottleneck(SHALLOW, 1, _relu), ENetBottleneck(SHALLOW, 1, _relu))
         self.up5 = Up(SHALLOW, first)
-        self.stage5 = Bottleneck(first, 1, _relu)
+        self.stage5 = ENetBottleneck(first, 1, _relu)
         self.fullconv = nn.ConvTranspose2d(first, num_classes, 2, stride=2)
 
     def forward(self, x: Float[Tensor, "B C h w"], fine: Pooled, coarse: Pooled) -> Float[Tensor, "B K H W"]:
@@ -143,7 +143,7 @@ class ENetClassifier(nn.Module):
         return self.classifier(x)
 
 
-class Bottleneck(nn.Module):
+class ENetBottleneck(nn.Module):
     """The map plus a narrow branch, then the activation."""
 
     def __init__(self, channels: int, rate: int | None, act: Activation, dropout: float = 0.0) -> None:

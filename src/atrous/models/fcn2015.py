@@ -35,7 +35,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from atrous.encoders import Encoder, EncoderSection, create_encoder, encoder_name
-from atrous.encoders.base import Normalization
+from atrous.encoders.base import MeanStd
 from atrous.encoders.vgg import VGG
 from atrous.encoders.vgg_dense import load_vgg16_classifier, vgg_classifier
 from atrous.errors import ModelError
@@ -44,7 +44,7 @@ from atrous.layers.upsample import BilinearUpsample, cut, shortcut
 from atrous.models.base import DenseModel, EncoderDecoder, Paper
 from atrous.types import Level, Outputs
 
-__all__ = ["FCN", "PAPERS", "ScoreSum", "fcn8s", "fcn8s_atonce", "fcn16s", "fcn32s"]
+__all__ = ["FCN", "PAPERS", "SkipSum", "fcn8s", "fcn8s_atonce", "fcn16s", "fcn32s"]
 
 _CVPR = "Fully Convolutional Networks for Semantic Segmentation"
 _URL = "https://arxiv.org/abs/1605.06211"
@@ -172,7 +172,7 @@ def _build(
     """The paper's network on its own trunk, or its idea on another."""
     trunk = create_encoder(encoder, in_channels=in_channels, pretrained=pretrained)
     if not (isinstance(trunk, VGG) and encoder_name(encoder) == "vgg16"):
-        decoder = ScoreSum(trunk, num_classes, stride=stride, scales=scales or (1.0, 1.0))
+        decoder = SkipSum(trunk, num_classes, stride=stride, scales=scales or (1.0, 1.0))
         return EncoderDecoder(trunk, decoder, num_classes, head=nn.Identity())
     classifier = vgg_classifier(trunk.levels[-1].channels, fc_width, valid=True)
     if pretrained:
@@ -197,7 +197,7 @@ class FCN(DenseModel):
         scales: frozen factors on pool4 and pool3, or None for none.
     """
 
-    pretrained_normalization: Normalization | None = None
+    pretrained_normalization: MeanStd | None = None
 
     def __init__(
         self,
@@ -228,7 +228,7 @@ class FCN(DenseModel):
         for (level, up, _), scale in zip(self.joins, scales or AT_ONCE, strict=False):
             self.add_module(up, BilinearUpsample(num_classes, 2, padding=0, learned=learned))
             if scales is not None:
-                self.add_module(f"scale_pool{level}", _Scale(channels[level - 1], scale))
+                self.add_module(f"scale_pool{level}", _ChannelScale(channels[level - 1], scale))
             self.add_module(f"score_pool{level}", _score(channels[level - 1], num_classes))
         self.add_module(LASTS[stride], BilinearUpsample(num_classes, stride, padding=0))
 
@@ -253,7 +253,7 @@ class FCN(DenseModel):
         return {"out": cut(x, CROPS[self.stride], image)}
 
 
-class ScoreSum(nn.Module):
+class SkipSum(nn.Module):
     """Scores of the coarsest map, brought up step by step and summed with those of finer maps.
 
     Args:
@@ -288,7 +288,7 @@ class ScoreSum(nn.Module):
         return x
 
 
-class _Scale(nn.Module):
+class _ChannelScale(nn.Module):
     """A fixed factor for each channel."""
 
     def __init__(self, channels: int, factor: float) -> None:

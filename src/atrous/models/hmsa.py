@@ -1,6 +1,6 @@
 """Hierarchical multi-scale attention: one network looks at several sizes of an image and says where it trusts which.
 
-Tao, Sapra, Catanzaro, "Hierarchical Multi-Scale Attention for Semantic Segmentation", 2020,
+Tao, Sapra, Catanzaro, "Hierarchical Multi-ImageScale Attention for Semantic Segmentation", 2020,
 https://arxiv.org/abs/2005.10821.
 
 As in the paper (and NVIDIA's code)
@@ -38,7 +38,7 @@ __all__ = ["HMSA", "PAPERS", "hmsa", "join", "scale_attention"]
 PAPERS = {
     "hmsa": Paper(
         year=2020,
-        title="Hierarchical Multi-Scale Attention for Semantic Segmentation",
+        title="Hierarchical Multi-ImageScale Attention for Semantic Segmentation",
         url="https://arxiv.org/abs/2005.10821",
         idea="Learns which of two sizes of an image to trust at each pixel, and chains that over any number of sizes.",
         num_classes=19,
@@ -52,7 +52,7 @@ PAPERS = {
     ),
 }
 
-Scale = Annotated[float, Gt(0), Le(8)]
+ImageScale = Annotated[float, Gt(0), Le(8)]
 
 
 def hmsa(
@@ -61,7 +61,7 @@ def hmsa(
     encoder: EncoderSection = "hrnet_w48",
     pretrained: bool = False,
     *,
-    scales: tuple[Scale, ...] = (0.5, 1.0, 2.0),
+    scales: tuple[ImageScale, ...] = (0.5, 1.0, 2.0),
     low_scale: Annotated[float, Gt(0), Lt(1)] = 0.5,
     width: Annotated[int, Ge(1)] = 512,
     key_width: Annotated[int, Ge(1)] = 256,

@@ -80,7 +80,7 @@ class UNet2015(DenseModel):
             _double_conv(before, after) for before, after in zip([in_channels, *channels[:-1]], channels, strict=True)
         )
         self.dropout = nn.Dropout(0.5)
-        self.expanding = nn.ModuleList(_StepUp(coarse, coarse // 2) for coarse in reversed(channels[1:]))
+        self.expanding = nn.ModuleList(_CroppedStepUp(coarse, coarse // 2) for coarse in reversed(channels[1:]))
         self.head = nn.Conv2d(width, num_classes, 1)
         self.apply(_initialize)
 
@@ -113,7 +113,7 @@ class UNet2015(DenseModel):
         return self.head(x)
 
 
-class _StepUp(nn.Module):
+class _CroppedStepUp(nn.Module):
     """Up-convolution, centre of the skip, two convolutions."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt
 from jaxtyping import Float
 from torch import Tensor
 
+from atrous.crf.dense import KernelNormalization
 from atrous.errors import AtrousError, UsageError, did_you_mean
 from atrous.recipe import read_value
 from atrous.tables import Place, describe_value, read_section
@@ -30,8 +31,7 @@ REACH = 2
 
 _HERE = Place("refine")
 
-Normalization = Literal["none", "before", "after", "symmetric"]
-Spread = Annotated[float, Gt(0)]
+PositiveSpread = Annotated[float, Gt(0)]
 Weight = Annotated[float, Ge(0)]
 Colors = tuple[float, float]
 
@@ -98,13 +98,13 @@ class Refiner:
 
 def crf(
     *,
-    gaussian_xy: Spread = 3.0,
+    gaussian_xy: PositiveSpread = 3.0,
     gaussian_weight: Weight = 3.0,
-    bilateral_xy: Spread = 80.0,
-    bilateral_rgb: Spread = 13.0,
+    bilateral_xy: PositiveSpread = 80.0,
+    bilateral_rgb: PositiveSpread = 13.0,
     bilateral_weight: Weight = 10.0,
     iterations: Annotated[int, Ge(1)] = 5,
-    normalization: Normalization = "symmetric",
+    normalization: KernelNormalization = "symmetric",
     margin: Annotated[int, Ge(0)] | None = None,
 ) -> Refiner:
     """The fully connected CRF, see `atrous.crf.dense_crf`.
@@ -130,13 +130,13 @@ def crf(
 
 def local_crf(
     *,
-    gaussian_xy: Spread = 3.0,
+    gaussian_xy: PositiveSpread = 3.0,
     gaussian_weight: Weight = 3.0,
-    bilateral_xy: Spread = 80.0,
-    bilateral_rgb: Spread = 13.0,
+    bilateral_xy: PositiveSpread = 80.0,
+    bilateral_rgb: PositiveSpread = 13.0,
     bilateral_weight: Weight = 10.0,
     iterations: Annotated[int, Ge(1)] = 5,
-    normalization: Normalization = "symmetric",
+    normalization: KernelNormalization = "symmetric",
     window: Annotated[int, Ge(1)] = 7,
     dilation: Annotated[int, Ge(1)] = 1,
     place: Place = _HERE,

@@ -26,7 +26,6 @@ from atrous.surgery.trace import trace
 
 __all__ = ["DenseClassifier", "WindowDifference", "convolutionalize", "window_difference"]
 
-Normalization = tuple[Sequence[float], Sequence[float]]
 _MADE_FOR = 224  # height and width that most classifiers of ImageNet are made for
 _FAR = 20160  # pixels more, for measuring the stride; a multiple of 2, 3, ... 10, 12, 16, 32 and 64, and of 7 x 32
 
@@ -36,7 +35,7 @@ def convolutionalize(
     *,
     size: int | tuple[int, int] | None = None,
     num_classes: int | None = None,
-    normalization: Normalization | None = None,
+    normalization: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> "DenseClassifier":
     """Turn a classifier into a fully convolutional network with the same weights.
 
@@ -103,7 +102,7 @@ class DenseClassifier(nn.Module):
         net: fx.GraphModule,
         in_channels: int,
         window: tuple[int, int],
-        normalization: Normalization | None = None,
+        normalization: tuple[Sequence[float], Sequence[float]] | None = None,
     ) -> None:
         super().__init__()
         self.net = net

@@ -122,15 +122,15 @@ def link_sheets(
     largest = 0
     for sheet in range(span[0], span[1]):
         largest = max(largest, starts[sheet + 1] - starts[sheet])
-    follower, leads = np.empty(largest, np.int32), np.empty(largest, np.bool_)
+    successor, is_first = np.empty(largest, np.int32), np.empty(largest, np.bool_)
     for side in range(d - 1):
         used = starts[span[0]]
         for sheet in range(span[0], span[1]):
             first, last = starts[sheet], starts[sheet + 1]
             slots_of = slots[sheet], slots[sheet + 1]
-            _seek(flat, words, owner, (first, last), steps, side + 1, sought, table, slots_of, follower)
+            _seek(flat, words, owner, (first, last), steps, side + 1, sought, table, slots_of, successor)
             ends[side, sheet, 0] = used
-            used = _chain(first, last, follower, leads, order[side], used)
+            used = _chain(first, last, successor, is_first, order[side], used)
             ends[side, sheet, 1] = used
     for side in range(2):
         for sheet in range(span[0], min(span[1], starts.shape[0] - 2)):
@@ -160,20 +160,20 @@ def _seek(
 
 
 @kernel
-def _chain(first: Any, last: Any, follower: Any, leads: Any, order: Any, used: Any) -> Any:
+def _chain(first: Any, last: Any, successor: Any, is_first: Any, order: Any, used: Any) -> Any:
     """Write the chains of one sheet along one axis into `order`, from `used` on; returns where they end."""
-    leads[: last - first] = True
+    is_first[: last - first] = True
     for place in range(last - first):
-        if follower[place] >= 0:
-            leads[follower[place] - first] = False
+        if successor[place] >= 0:
+            is_first[successor[place] - first] = False
     for start in range(first, last):
-        if not leads[start - first] or follower[start - first] < 0:
+        if not is_first[start - first] or successor[start - first] < 0:
             continue
         place = start
-        while follower[place - first] >= 0:
+        while successor[place - first] >= 0:
             order[used] = place
             used += 1
-            place = int(follower[place - first])
+            place = int(successor[place - first])
         order[used] = ~place
         used += 1
     return used

@@ -122,15 +122,17 @@ def _across(
             fetch(values, soon)
             fetch(values, soon + line)
         one, other = np.int64(at(preceding, table + place)), np.int64(at(following, table + place))
-        leads, follows = one >= 0, other >= 0
+        has_before, has_after = one >= 0, other >= 0
         own, target = (place + here) * width + c, target * width + c
-        one = (one + before) * width + c if leads else own
-        other = (other + after) * width + c if follows else own
-        both = add(known(leads, load(values, one, lanes)), known(follows, load(values, other, lanes)))
+        one = (one + before) * width + c if has_before else own
+        other = (other + after) * width + c if has_after else own
+        both = add(known(has_before, load(values, one, lanes)), known(has_after, load(values, other, lanes)))
         store(values, target, multiply_add(half, both, load(values, own, lanes)))
         if wide:
             one2, other2 = load(values, one + L, lanes), load(values, other + L, lanes)
             one3, other3 = load(values, one + 2 * L, lanes), load(values, other + 2 * L, lanes)
             own2, own3 = load(values, own + L, lanes), load(values, own + 2 * L, lanes)
-            store(values, target + L, multiply_add(half, add(known(leads, one2), known(follows, other2)), own2))
-            store(values, target + 2 * L, multiply_add(half, add(known(leads, one3), known(follows, other3)), own3))
+            store(values, target + L, multiply_add(half, add(known(has_before, one2), known(has_after, other2)), own2))
+            store(
+                values, target + 2 * L, multiply_add(half, add(known(has_before, one3), known(has_after, other3)), own3)
+            )

@@ -27,7 +27,7 @@ from jaxtyping import Float, Float32, Int32, UInt64
 from atrous.crf.lattice.keys import KeyLayout, elevation_scale
 from atrous.crf.lattice.sheets import Sheets
 from atrous.crf.lattice.sweep import Steps
-from atrous.crf.lattice.threads import Span, run, spans, workers
+from atrous.crf.lattice.threads import Interval, run, split_evenly, workers
 from atrous.errors import UsageError
 
 __all__ = ["FeatureSource", "Lattice", "filter_batch", "lanes_for"]
@@ -111,7 +111,7 @@ class Lattice:
         self._layout = KeyLayout.of(source.smallest, source.largest)
         self.ids: Int32[np.ndarray, "N d_1"] = np.empty((source.count, d + 1), np.int32)
         self.weights: Float32[np.ndarray, "N d_1"] = np.empty((source.count, d + 1), np.float32)
-        parts = spans(source.count, strips or workers(), least=1 if strips else STRIP)
+        parts = split_evenly(source.count, strips or workers(), least=1 if strips else STRIP)
         keys = run(self._enter, [(source, span) for span in parts])
         *firsts, self.rows = np.cumsum([0, *map(len, keys)]).tolist()
         self.strips = list(zip(parts, firsts, strict=True))
@@ -119,7 +119,7 @@ class Lattice:
         run(self._shift_ids, [(*span, first) for span, first in self.strips])
         self._phases: dict[bool, list[list[Steps]]] = {}
 
-    def _enter(self, source: FeatureSource, span: Span) -> UInt64[np.ndarray, "rows words"]:
+    def _enter(self, source: FeatureSource, span: Interval) -> UInt64[np.ndarray, "rows words"]:
         """Enter the points of one strip into a table of its own; `ids` become the strip's own row numbers."""
         from atrous.crf.lattice._build_kernels import insert_points, rehash
 
@@ -197,7 +197,7 @@ class Lattice:
             width,
             0,
         )
-        run(messages, [(*shared, span, lanes) for span in spans(self.points, workers(), least=STRIP)])
+        run(messages, [(*shared, span, lanes) for span in split_evenly(self.points, workers(), least=STRIP)])
         return rows[:, :K] if width > K else rows
 
     def empty_values(self, width: int, dtype: Any = np.float32) -> Float[np.ndarray, " size"]:
@@ -225,7 +225,7 @@ class Lattice:
         )
         run(scatter, [(*shared, span, first, lanes) for span, first in self.strips])
         for copied, owner in self.sheets.copies:
-            parts = spans(len(copied), workers(), least=STRIP)
+            parts = split_evenly(len(copied), workers(), least=STRIP)
             run(gather_copies, [(values, width, copied, owner, span, lanes) for span in parts])
         if reverse not in self._phases:
             self._phases[reverse] = self.sheets.phases(reverse=reverse)
@@ -238,7 +238,7 @@ class Lattice:
         for phase in self._phases[reverse]:
             run(sweep, [(values, width, *tables, steps, lanes) for steps in phase])
         for copied, owner in self.sheets.copies:
-            parts = spans(len(copied), workers(), least=STRIP)
+            parts = split_evenly(len(copied), workers(), least=STRIP)
             run(spread_copies, [(values, width, copied, owner, span, lanes) for span in parts])
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Int32, Int64, UInt64
 
 from atrous.crf.lattice.keys import KeyLayout
 from atrous.crf.lattice.sweep import ROOMS, Steps, Sweep, shares
-from atrous.crf.lattice.threads import Span, run, workers
+from atrous.crf.lattice.threads import Interval, run, workers
 
 __all__ = ["Sheets"]
 
@@ -41,7 +41,7 @@ class Sheets:
     order: Int32[np.ndarray, "d_1 rows"]
     ends: Int64[np.ndarray, "d_1 sheets 2"]
     copies: list[Copies]
-    parts: list[Span]
+    parts: list[Interval]
 
     @classmethod
     def of(cls, strips: list[UInt64[np.ndarray, "own words"]], layout: KeyLayout, least: int) -> "Sheets":
@@ -83,7 +83,7 @@ class Sheets:
 
 
 def _by_sheets(
-    strips: list[UInt64[np.ndarray, "own words"]], layout: KeyLayout, edges: list[Span]
+    strips: list[UInt64[np.ndarray, "own words"]], layout: KeyLayout, edges: list[Interval]
 ) -> tuple[UInt64[np.ndarray, "rows words"], Int32[np.ndarray, " rows"], Int64[np.ndarray, " sheets_1"]]:
     """All keys by sheets, the row at each place, and where each sheet starts."""
     from atrous.crf.lattice._sheet_kernels import sheet_of, sort_rows
@@ -110,7 +110,7 @@ def _by_sheets(
     return keys, rows, np.append(0, np.cumsum(own[own > 0]))  # no row has a neighbour beyond an empty sheet
 
 
-def _copies(rows: Int32[np.ndarray, " rows"], owner: Int32[np.ndarray, " rows"], edges: list[Span]) -> list[Copies]:
+def _copies(rows: Int32[np.ndarray, " rows"], owner: Int32[np.ndarray, " rows"], edges: list[Interval]) -> list[Copies]:
     places = np.flatnonzero(owner != np.arange(len(owner)))
     copied, owners = rows[places], rows[owner[places]]
     order = np.argsort(copied)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from atrous.crf.lattice.threads import Span
+from atrous.crf.lattice.threads import Interval
 
 __all__ = ["ALONG", "ENTER", "GATHER", "LEAVE", "ROOMS", "Steps", "Sweep", "shares"]
 
@@ -34,7 +34,7 @@ Steps = Int64[np.ndarray, "steps 8"]
 Sheet = Int64[np.ndarray, "*sheets"]
 
 
-def shares(starts: Int64[np.ndarray, " sheets_1"], parts: int, least: int) -> list[Span]:
+def shares(starts: Int64[np.ndarray, " sheets_1"], parts: int, least: int) -> list[Interval]:
     """Sheets in at most `parts` runs of about as many rows, of at least `least` rows and enough sheets.
 
     Example:
@@ -63,7 +63,7 @@ class Sweep:
 
     starts: Int64[np.ndarray, " sheets_1"]
     ends: Int64[np.ndarray, "d_1 sheets 2"]
-    parts: list[Span]
+    parts: list[Interval]
     reverse: bool
 
     def phases(self) -> list[list[Steps]]:

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-__all__ = ["Span", "run", "spans", "workers"]
+__all__ = ["Interval", "run", "split_evenly", "workers"]
 
-Span = tuple[int, int]
+Interval = tuple[int, int]
 
 _POOLS: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
@@ -24,13 +24,13 @@ def workers() -> int:
     return torch.get_num_threads()
 
 
-def spans(length: int, parts: int, *, least: int = 1) -> list[Span]:
+def split_evenly(length: int, parts: int, *, least: int = 1) -> list[Interval]:
     """0..length in at most `parts` even pieces of at least `least`.
 
     Example:
-        >>> spans(10, 3)
+        >>> split_evenly(10, 3)
         [(0, 3), (3, 6), (6, 10)]
-        >>> spans(10, 3, least=5)
+        >>> split_evenly(10, 3, least=5)
         [(0, 5), (5, 10)]
     """
     parts = max(1, min(parts, length // least))

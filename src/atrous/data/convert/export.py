@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from atrous.annotations.drawn import BACKGROUND_LABELS, IGNORE_LABEL
-from atrous.annotations.polygons import Part, bridge, simplify, trace
+from atrous.annotations.polygons import Polygon, bridge, simplify, trace
 from atrous.annotations.rle import counts_to_text, mask_to_counts
 from atrous.data.contents import Folder
 from atrous.data.convert.folder import place_image
@@ -38,7 +38,7 @@ class _Object(NamedTuple):
     left: int
     pixels: np.ndarray
 
-    def parts(self, tolerance: float) -> list[Part]:
+    def parts(self, tolerance: float) -> list[Polygon]:
         """Its outlines on the plane of the image."""
         offset = np.array([self.left, self.top])
         return [simplify(tuple(ring + offset for ring in part), tolerance) for part in trace(self.pixels)]
