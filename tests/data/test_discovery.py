@@ -117,6 +117,15 @@ def test_grey_levels_up_to_255_are_refused(folder, levels):
         open_folder(root)
 
 
+def test_much_under_255_is_asked_about(folder):
+    root = folder(lambda n: np.array((0, 15, 255), np.uint8)[np.arange(32) * 3 // 32][None].repeat(24, 0))
+    assert open_folder(root).classes.ignore == (255,)
+    found = {finding.code: str(finding) for finding in check_folder(root).warnings}
+    assert "leaves out 31 % of the pixels" in found["much_ignored"]
+    (root / "classes.yaml").write_text("classes: [{name: a, value: 0}, {name: b, value: 15}]\nignore: [255]\n")
+    assert "much_ignored" not in {finding.code for finding in check_folder(root).warnings}
+
+
 def test_smoothed_masks_are_refused(folder):
     def mask(number):
         large = np.zeros((96, 128), np.uint8)

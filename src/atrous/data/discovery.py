@@ -144,6 +144,12 @@ def _dense(found: Sequence[int]) -> bool:
     return found[-1] < 2 * len(found) and found[-1] < IGNORE_INDEX
 
 
+def _even(levels: Sequence[int]) -> bool:
+    """Values from 0 to 255 in equal steps, but for rounding: how drawing programs show classes as greys."""
+    step = 255 / (len(levels) - 1)
+    return len(levels) <= SMOOTHED and all(abs(value - k * step) <= 1 for k, value in enumerate(levels))
+
+
 def _must_be_plain(read: Sequence[_Mask], counts: Mapping[int, int], file: str | Path) -> None:
     """Refuse masks whose values could mean two things."""
     numbered = [mask for mask in read if mask.numbered]
@@ -169,7 +175,7 @@ def _must_be_plain(read: Sequence[_Mask], counts: Mapping[int, int], file: str |
     if set(between) == {1} and alone is not None and beside is not None:
         raise FindingError(mixed_255(alone.file, beside.file))
     levels = sorted(counts)
-    if between and levels[-1] == 255 and not _dense(levels[:-1]):
+    if between and levels[-1] == 255 and _even(levels):
         rows = ", ".join(f"{{name: class {value}, value: {value}}}" for value in levels[:8])
         message = f"its masks hold {', '.join(map(str, levels[:8]))}: 255 may be a class, or count for nothing"
         fix = f"Write classes.yaml, with 255 as a class or under 'ignore': classes: [{rows}]."

@@ -35,8 +35,12 @@ from atrous.findings import CheckReport, Finding, error, warning
 from atrous.images.colors import to_hex
 from atrous.images.derived import DerivedPlanes
 from atrous.images.files import ImageFile
+from atrous.types import IGNORE_INDEX
 
 __all__ = ["CheckReport", "Finding", "check_folder", "quick_check"]
+
+MUCH = 0.1
+"""Share of ignored pixels from which on the doctor asks whether 255 is a class after all."""
 
 
 def check_folder(
@@ -138,6 +142,7 @@ class _Tally:
         self.digests: dict[bytes, tuple[str, ImageFile]] = {}
         self.palettes = Palettes()
         self.files_255: dict[str, str] = {}
+        self.invalid = 0
 
     def add(self, facts: Facts) -> None:
         """Add one pair."""
@@ -155,6 +160,7 @@ class _Tally:
             self.pixels[facts.split] += facts.counts
             self.images[facts.split] += seen
             if facts.split == "train":
+                self.invalid += facts.invalid
                 self.totals += np.where(seen, facts.counts[:-1].sum(), 0)
         if facts.split == "train" and facts.moments and facts.channels == self.contents.channels:
             self.moments = facts.moments if self.moments is None else self.moments.merge(facts.moments)
@@ -171,6 +177,11 @@ class _Tally:
                 self.files_255.setdefault("alone", str(mask))
             elif counts[1] and not counts[2]:
                 self.files_255.setdefault("beside", str(mask))
+
+    def _left_out(self) -> float:
+        """Share of the training pixels that the masks ignore, where the images have numbers."""
+        pixels = self.pixels["train"]
+        return int(pixels[-1] - self.invalid) / max(int(pixels.sum()) - self.invalid, 1)
 
     def _value_findings(self) -> Iterator[Finding]:
         if (finding := self.palettes.finding()) is not None:
@@ -217,7 +228,11 @@ class _Tally:
         if self.moments is not None:
             summary["mean"] = [float(m) for m in self.moments.mean]
             summary["std"] = [float(s) for s in np.sqrt(self.moments.squares / self.moments.number)]
-        findings = [*self.findings, *self._value_findings(), *_folder_findings(contents, summary, self.images)]
+        findings = [
+            *self.findings,
+            *self._value_findings(),
+            *_folder_findings(contents, summary, self.images, self._left_out()),
+        ]
         return CheckReport(tuple(findings), summary)
 
     def _classes(self) -> list[dict[str, Any]]:
@@ -251,8 +266,10 @@ def _sizes(sizes: Counter[tuple[int, int]]) -> dict[str, Any]:
     return {"min": list(small), "median": list(middle), "max": list(large), "distinct": len(sizes)}
 
 
-def _folder_findings(contents: Contents, summary: dict[str, Any], images: dict[str, np.ndarray]) -> Iterable[Finding]:
-    """What is wrong with the folder as a whole."""
+def _folder_findings(
+    contents: Contents, summary: dict[str, Any], images: dict[str, np.ndarray], left_out: float
+) -> Iterable[Finding]:
+    """What is wrong with the folder as a whole; `left_out` is the share of pixels that the masks ignore."""
     root, classes = contents.root, contents.classes
     lossy = [pair.mask for pair in contents.pairs if pair.mask and pair.mask.suffix.lower() in (".jpg", ".jpeg")]
     if lossy and classes is not None:
@@ -264,6 +281,10 @@ def _folder_findings(contents: Contents, summary: dict[str, Any], images: dict[s
         message = "masks hold 0 and 255: read as background and foreground, so 255 is not ignored here"
         fix = "Write classes.yaml if it should be otherwise: classes: [{name: ..., value: 0}, ...], ignore: [255]."
         yield warning("mask_0_255", root, message, fix)
+    if classes.discovered and IGNORE_INDEX in classes.ignore and left_out > MUCH:
+        message = f"255 is taken for 'ignored', which leaves out {100 * left_out:.0f} % of the pixels"
+        fix = "If it is a class, write classes.yaml and give it a name there; if not, write ignore: [255] there."
+        yield warning("much_ignored", root, message, fix)
     if not summary["complete"]:
         return  # what a part does not hold, the rest may
     rows = summary["classes"]

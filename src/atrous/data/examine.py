@@ -50,6 +50,7 @@ class Facts:
     digest: bytes = b""
     moments: Moments | None = None
     counts: np.ndarray | None = None  # pixels of each class, and of the ignored ones at the end
+    invalid: int = 0  # pixels ignored because the image has no number there, not by the mask
     palette: list[Color] | None = None  # of a mask that was read by index
 
 
@@ -119,6 +120,7 @@ def _count(raster: Raster | None, classes: Classes, facts: Facts) -> None:
     if mask is None or raster is None:
         return
     if raster.valid is not None:
+        facts.invalid = int(np.count_nonzero(~raster.valid & (mask != IGNORE_INDEX)))
         mask[..., ~raster.valid] = IGNORE_INDEX
     if mask.ndim == 3:  # classes that may overlap: each plane counts for itself
         ignored = int((mask == IGNORE_INDEX).any(axis=0).sum())
