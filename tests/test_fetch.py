@@ -90,14 +90,14 @@ def test_a_connection_that_breaks_off_is_taken_up_again(server, tmp_path):
 def test_a_download_of_an_earlier_day_is_gone_on_with(server, tmp_path):
     address, kind = server
     (tmp_path / ".net.pth.part").write_bytes(CONTENT[:1000])
-    assert fetch(f"{address}/net.pth", folder=tmp_path, sha256=DIGEST).read_bytes() == CONTENT
+    assert fetch(f"{address}/net.pth", folder=tmp_path, digest=DIGEST).read_bytes() == CONTENT
     assert kind.seen == ["bytes=1000-"]
 
 
 def test_a_complete_part_needs_no_more_bytes(server, tmp_path):
     address, kind = server
     (tmp_path / ".net.pth.part").write_bytes(CONTENT)
-    assert fetch(f"{address}/net.pth", folder=tmp_path, sha256=DIGEST).read_bytes() == CONTENT
+    assert fetch(f"{address}/net.pth", folder=tmp_path, digest=DIGEST).read_bytes() == CONTENT
     assert kind.seen == [f"bytes={len(CONTENT)}-"]
 
 
@@ -120,8 +120,8 @@ def test_a_server_without_ranges_starts_again(server, tmp_path):
 def test_a_wrong_hash_is_refused_and_leaves_nothing(how, server, tmp_path):
     address, _ = server
     name, given = ("net-00000000.pth", None) if how == "name" else ("net.pth", "0" * 64)
-    with pytest.raises(ModelError, match=f"SHA-256 begins with {DIGEST[:8]}.*expected 00000000"):
-        fetch(f"{address}/{name}", folder=tmp_path, sha256=given)
+    with pytest.raises(ModelError, match=f"its SHA-256 is {DIGEST}, and .*00000000.* is needed"):
+        fetch(f"{address}/{name}", folder=tmp_path, digest=given)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -129,7 +129,7 @@ def test_a_damaged_file_of_the_cache_is_removed(server, tmp_path):
     address, _ = server
     path = tmp_path / f"net-{DIGEST[:8]}.pth"
     path.write_bytes(CONTENT[:-1])
-    with pytest.raises(ModelError, match="was removed, try again"):
+    with pytest.raises(ModelError, match="was removed; try again"):
         fetch(f"{address}/{path.name}", folder=tmp_path)
     assert fetch(f"{address}/{path.name}", folder=tmp_path).read_bytes() == CONTENT
 

@@ -1,9 +1,10 @@
-"""Files of weights from the network: resumed where they broke off, checked, and never half under their final name."""
+"""Files from the network: resumed where they broke off, checked, and never half under their final name."""
 
 import hashlib
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
-from atrous.errors import ModelError
+from atrous.disk import leftovers, name_beside, write_errors
+from atrous.errors import AtrousError, ModelError
 
-__all__ = ["cache_folder", "fetch", "fill"]
+__all__ = ["cache_folder", "fetch"]
 
 CHUNK = 1 << 18  # bytes between two words about the progress
 ATTEMPTS = 5  # connections that may break off in a row without a byte more
@@ -23,7 +25,7 @@ Progress = Callable[[int, int | None], None]
 
 
 def cache_folder() -> Path:
-    """Where fetched weights are kept: ATROUS_CACHE, or `atrous` in the user's cache folder."""
+    """Where fetched files are kept: ATROUS_CACHE, or `atrous` in the user's cache folder."""
     given = os.environ.get("ATROUS_CACHE")
     if given:
         return Path(given)
@@ -32,45 +34,51 @@ def cache_folder() -> Path:
 
 
 def fetch(
-    address: str, *, folder: str | Path | None = None, sha256: str | None = None, progress: Progress | None = None
+    address: str,
+    *,
+    folder: str | Path | None = None,
+    digest: str | None = None,
+    progress: Progress | None = None,
+    error: type[AtrousError] = ModelError,
+    instead: str = "set ATROUS_CACHE to another folder",
 ) -> Path:
     """The file of an address, from the folder if it is there, else from the network.
 
-    A download that broke off goes on where it was; the server must know the `Range` of HTTP for that, or it starts
-    again. The file comes under its name only when it is complete and its hash is right.
+    The file comes under its name only when it is complete and its hash is right. With a hash, a transfer that broke off
+    goes on where it was, also in a later call or after the process was killed; the server must know the `Range` of HTTP
+    for that, or it starts again. Without a hash nobody would notice that the file has changed meanwhile, so it is begun
+    anew. Processes that fetch the same file at once do not disturb each other.
 
     Args:
         address: http or https.
         folder: where files are kept; `cache_folder()` by default.
-        sha256: of the file, or the first 8 digits of it or more. By default the digits that the name of the file ends
-            in, as in `fcn_resnet50_coco-1167a1af.pth`; a name without digits is not checked.
+        digest: "md5:..." or "sha256:...", of the whole file, or its first 8 digits or more; digits alone are of
+            SHA-256. By default the digits that the name of the file ends in, as in `fcn_resnet50_coco-1167a1af.pth`.
+            With "", or where the name has no digits, the length alone is checked.
         progress: called with the bytes that are there, and of all where that is known.
+        error: the class of what is raised.
+        instead: what the user can do where the disk refuses.
 
     Raises:
-        ModelError: if the address cannot be reached, the hash is another, or the disk refuses.
+        AtrousError: of the class `error`, if the address cannot be reached, the hash is another, or the disk refuses.
     """
     name = Path(unquote(urlsplit(address).path)).name
     if not name:
-        raise ModelError(f"{address}: the address names no file")
+        raise error(f"{address}: the address names no file")
     target = (Path(folder) if folder is not None else cache_folder()) / name
-    wanted = (sha256 or _hash_in(name) or "").lower()
-    part = target.with_name(f".{name}.part")
-    try:
-        if target.is_file():
-            _check(target, wanted, address)
-            return target
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fill(address, part, resumable=bool(wanted), progress=progress)
-        _check(part, wanted, address)
-        part.replace(target)
-    except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
-        reason = f"HTTP {error.code}" if isinstance(error, HTTPError) else getattr(error, "reason", error)
-        raise ModelError(
-            f"{address}: could not be fetched ({reason}); check the connection and try again, "
-            f"or copy the file from another machine to {target}"
-        ) from error
-    except OSError as error:
-        raise ModelError(f"{target}: cannot be written ({error.strerror or error}); set ATROUS_CACHE") from error
+    wanted = (digest if digest is not None else _hash_in(name) or "").lower()
+    with write_errors(target, error=error, instead=instead):
+        try:
+            if target.is_file():
+                _check(target, wanted, address, error)
+            else:
+                _fetch(address, target, wanted, progress, error)
+        except (URLError, HTTPException, TimeoutError, ConnectionError) as problem:
+            reason = f"HTTP {problem.code}" if isinstance(problem, HTTPError) else getattr(problem, "reason", problem)
+            raise error(
+                f"{address}: could not be fetched ({reason}); check the connection and try again, "
+                f"or copy the file from another machine to {target}"
+            ) from problem
     return target
 
 
@@ -80,32 +88,67 @@ def _hash_in(name: str) -> str | None:
     return found[1] if found else None
 
 
-def _check(path: Path, wanted: str, address: str) -> None:
+def _fetch(address: str, target: Path, wanted: str, progress: Progress | None, error: type[AtrousError]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = _take_up(target, resumable=bool(wanted))
+    try:
+        _fill(address, part, progress)
+        _check(part, wanted, address, error)
+        part.replace(target)
+    finally:
+        with suppress(OSError):
+            if wanted and part.exists():  # of nobody now: the next call takes it up
+                part.replace(target.with_name(f".{target.name}.part"))
+            part.unlink(missing_ok=True)
+
+
+def _take_up(target: Path, *, resumable: bool) -> Path:
+    """A file of this process's own beside the target: the longest that a broken transfer left, or one not there yet."""
+    part = name_beside(target)
+    for left in sorted(leftovers(target), key=_size, reverse=True):
+        with suppress(OSError):  # another process was faster
+            left.rename(part) if resumable and not part.exists() else left.unlink()
+    return part
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _check(path: Path, wanted: str, address: str, error: type[AtrousError]) -> None:
     """Remove a file whose hash is another, and say so."""
     if not wanted:
         return
-    digest = hashlib.sha256()
+    before, _, digits = wanted.rpartition(":")
+    kind = before or "sha256"
+    if kind not in ("md5", "sha256"):
+        raise error(f"{wanted}: a hash is given as md5:DIGITS or sha256:DIGITS, not as {kind}")
+    hasher = hashlib.new(kind, usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(CHUNK):
-            digest.update(block)
-    if not digest.hexdigest().startswith(wanted):
+            hasher.update(block)
+    found = hasher.hexdigest()
+    if not found.startswith(digits):
         path.unlink()
-        raise ModelError(
-            f"{address}: the file is not the one that was meant: its SHA-256 begins with "
-            f"{digest.hexdigest()[: max(len(wanted), 8)]}, expected {wanted}; it was removed, try again"
+        title = {"sha256": "SHA-256"}.get(kind, kind.upper())
+        needed = digits if len(digits) >= len(found) else f"one that begins with {digits}"
+        raise error(
+            f"{address}: is not the file that was meant: its {title} is {found}, and {needed} is needed. "
+            "It was removed; try again, or ask its makers."
         )
 
 
-def fill(address: str, part: Path, *, resumable: bool, progress: Progress | None) -> None:
+def _fill(address: str, part: Path, progress: Progress | None) -> None:
     """Fill a file from an address, in as many connections as it takes as long as each brings something.
 
-    What the network raises is left to the caller. A file that is not `resumable` is begun anew.
+    What the network raises is left to the caller.
     """
-    if not resumable:  # without a hash nobody would notice that the file there has changed meanwhile
-        part.unlink(missing_ok=True)
     idle = 0
     while True:
-        before = part.stat().st_size if part.is_file() else 0
+        before = _size(part)
         try:
             if _receive(address, part, before, progress):
                 return
@@ -116,8 +159,7 @@ def fill(address: str, part: Path, *, resumable: bool, progress: Progress | None
             reason = error
         except (HTTPException, ConnectionError, TimeoutError) as error:
             reason = error
-        after = part.stat().st_size if part.is_file() else 0
-        idle = idle + 1 if after <= before else 0
+        idle = idle + 1 if _size(part) <= before else 0
         if idle >= ATTEMPTS:
             raise reason
 

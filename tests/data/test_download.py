@@ -118,12 +118,12 @@ def test_a_wrong_hash(server, tmp_path):
 
 def test_what_cannot_be_fetched_or_written(server, tmp_path):
     address, _ = server
-    with pytest.raises(DataError, match=r"b\.bin: could not be fetched \(HTTP 404\)\. Check the connection"):
+    with pytest.raises(DataError, match=r"b\.bin: could not be fetched \(HTTP 404\); check the connection"):
         fetch_file(f"{address}/b.bin", tmp_path)
     with pytest.raises(DataError, match=r"could not be fetched \("):
         fetch_file("http://127.0.0.1:9/a.bin", tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"a\.bin: cannot be written \(.*\)\. Free space there"):
+    with pytest.raises(DataError, match=r"a\.bin: cannot be written \(.*\); choose another folder"):
         fetch_file(f"{address}/a.bin", tmp_path / "file")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from atrous.errors import UsageError
 from atrous.metrics import summarize
 from atrous.reports import Panel, ReportContent, write_report
 from atrous.reports.page import MAX_BYTES
@@ -178,7 +179,7 @@ def test_pictures_shrink_until_the_page_can_be_mailed(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "report.html").mkdir()
-    with pytest.raises(OSError):
+    with pytest.raises(UsageError, match=r"report\.html: cannot be written \(Is a directory\)"):
         write_report(tmp_path / "report.html", content())
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 

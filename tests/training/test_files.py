@@ -5,7 +5,7 @@ import torch
 
 from atrous.errors import UsageError
 from atrous.training import files
-from atrous.training.files import COLUMNS, Log, read_checkpoint, read_rows, write_beside, write_checkpoint
+from atrous.training.files import COLUMNS, Log, read_checkpoint, read_rows, write_checkpoint
 
 
 def test_a_checkpoint_comes_back(tmp_path):
@@ -21,16 +21,17 @@ def test_no_checkpoint_is_none(tmp_path):
     assert read_checkpoint(tmp_path / "last.ckpt") is None
 
 
-def test_a_failed_write_keeps_what_was_there(tmp_path):
+def test_a_failed_write_keeps_what_was_there(tmp_path, monkeypatch):
     path = tmp_path / "last.ckpt"
     write_checkpoint(path, {"step": 1})
 
-    def full(file):
+    def full(content, file):
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(UsageError, match="No space left on device"):
-        write_beside(path, full)
+    monkeypatch.setattr(files.torch, "save", full)
+    with pytest.raises(UsageError, match=r"No space left on device.*--resume"):
+        write_checkpoint(path, {"step": 2})
     assert read_checkpoint(path)["step"] == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.ckpt"]
 

@@ -114,7 +114,7 @@ def test_a_failed_write_leaves_no_half_file(run: Path, images: Path, tmp_path: P
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DataError, match=r"b\.jpg: cannot be written \(No space left on device\)"):
         predict(run, images / "b.tif", tmp_path / "out", outputs=Outputs("tif", overlay=True))
     assert [p for p in (tmp_path / "out").rglob("*") if p.is_file()] == []
 

@@ -19,10 +19,8 @@ __all__ = [
     "WEIGHTS",
     "Bundle",
     "Color",
-    "aside",
     "check_classes",
     "read_color",
-    "recover",
 ]
 
 Color = tuple[int, int, int]
@@ -89,15 +87,3 @@ def read_color(value: Any, path: Path) -> Color:
             f"{path}: got {describe_value(value)} as a colour, but a colour is three numbers from 0 to 255."
         )
     return numbers[0], numbers[1], numbers[2]
-
-
-def aside(path: Path, ending: str) -> Path:
-    """The hidden name beside a bundle under which it is written ("part") or put away ("old")."""
-    return path.with_name(f".{path.name}.{ending}")
-
-
-def recover(path: Path) -> None:
-    """Put back a bundle whose replacement was interrupted between the two renames."""
-    old = aside(path, "old")
-    if old.is_dir() and not path.exists():
-        old.rename(path)

@@ -21,8 +21,8 @@ from atrous.bundle.base import (
     Color,
     check_classes,
     read_color,
-    recover,
 )
+from atrous.disk import restore
 from atrous.errors import AtrousError, BundleError
 from atrous.models import MODELS, DenseModel, create_model
 from atrous.recipe import read_yaml
@@ -72,7 +72,7 @@ def _folder(path: str | Path) -> Path:
     """The bundle's folder on this machine, fetched from the Hub where it is not here."""
     folder = Path(path)
     if folder.name:
-        recover(folder)
+        restore(folder)
     if folder.is_dir():
         if not (folder / RECIPE).is_file() and (folder / "bundle" / RECIPE).is_file():
             raise BundleError(f"{folder}: this is the folder of a run; its bundle is {folder / 'bundle'}.")

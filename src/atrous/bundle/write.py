@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +18,12 @@ from atrous.bundle.base import (
     RECIPE,
     WEIGHTS,
     Color,
-    aside,
     check_classes,
     read_color,
-    recover,
 )
 from atrous.bundle.card import model_card
 from atrous.bundle.read import load_bundle
+from atrous.disk import restore, writing, writing_folder
 from atrous.errors import BundleError
 from atrous.models import DenseModel
 from atrous.recipe import SECTIONS, Recipe, write_yaml
@@ -159,45 +156,14 @@ def _write(path: Path, tensors: dict[str, Tensor], texts: Mapping[str, str], met
     """Write the folder beside its place, then exchange it for the one that is there."""
     from safetensors.torch import save_file
 
-    path = Path(os.path.abspath(path))  # noqa: PTH100 (a symbolic link to a folder stays one: see below)
-    if path.is_symlink():
-        path = path.resolve()
-    part, old = aside(path, "part"), aside(path, "old")
-    try:
-        recover(path)
-        if path.exists() and not _is_replaceable(path):
-            raise BundleError(
-                f"{path}: something that is not a bundle stands here; choose another name or move it away."
-            )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed, as may be the old one
-        _discard(old, path)
-        part.mkdir()
-        save_file(tensors, part / WEIGHTS, metadata=metadata)
+    restore(path)
+    if path.exists() and not _is_replaceable(path):
+        raise BundleError(f"{path}: something that is not a bundle stands here; choose another name or move it away.")
+    with writing_folder(path, owns=FILES, error=BundleError, durable=True) as folder:
+        with writing(folder / WEIGHTS, error=BundleError) as weights:
+            save_file(tensors, weights, metadata=metadata)
         for name, text in texts.items():
-            (part / name).write_text(text if text.endswith("\n") else f"{text}\n", encoding="utf-8")
-        if path.exists():
-            path.rename(old)
-        part.rename(path)
-    except BaseException as failed:
-        shutil.rmtree(part, ignore_errors=True)
-        recover(path)
-        if isinstance(failed, OSError) or type(failed).__name__ == "SafetensorError":
-            reason = getattr(failed, "strerror", None) or failed
-            raise BundleError(
-                f"{path}: the bundle cannot be written ({reason}); free space or choose another place."
-            ) from None
-        raise
-    _discard(old, path)
-
-
-def _discard(old: Path, path: Path) -> None:
-    """Remove a replaced bundle, once the files that are none of a bundle's own have moved to the new one."""
-    if old.is_dir() and path.is_dir():
-        for kept in old.iterdir():
-            if kept.name not in FILES and not (path / kept.name).exists():
-                kept.rename(path / kept.name)
-        shutil.rmtree(old, ignore_errors=True)
+            (folder / name).write_text(text if text.endswith("\n") else f"{text}\n", encoding="utf-8")
 
 
 def _is_replaceable(path: Path) -> bool:

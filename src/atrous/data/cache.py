@@ -17,6 +17,7 @@ import torch
 
 from atrous.data.contents import Folder
 from atrous.data.splits import Pair
+from atrous.disk import write_errors, writing
 from atrous.errors import DataError
 from atrous.images.derived import Derived, DerivedPlanes
 from atrous.images.files import read_info
@@ -183,7 +184,8 @@ def _available() -> int | None:
 
 def _reserve(file: Path, total: int) -> None:
     """A file of this length, its bytes 0 where it is new."""
-    try:
+    instead = "set ATROUS_CACHE to a folder that can be written"
+    with write_errors(file, error=DataError, instead=instead):
         file.parent.mkdir(parents=True, exist_ok=True)
         if file.is_file() and file.stat().st_size == total:
             return
@@ -193,10 +195,5 @@ def _reserve(file: Path, total: int) -> None:
                 f"data.cache: the decoded images take {total / 1e9:.2f} GB, and {free:.2f} GB are free at "
                 f"{file.parent}; set ATROUS_CACHE to a folder on a larger disk, or leave data.cache out."
             )
-        beside = file.with_name(f".{file.name}.{os.getpid()}.part")
-        with beside.open("wb") as stream:
-            stream.truncate(total)
-        beside.replace(file)
-    except OSError as problem:
-        fix = "set ATROUS_CACHE to a folder that can be written"
-        raise DataError(f"{file}: cannot be written ({problem.strerror or problem}); {fix}.") from problem
+        with writing(file, error=DataError, instead=instead) as beside:
+            os.truncate(beside, total)

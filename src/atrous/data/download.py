@@ -3,24 +3,18 @@
 A file comes under its name when it is complete and its hash is right, and a folder when its archive is unpacked.
 """
 
-import hashlib
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Callable
-from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
-from urllib.error import HTTPError, URLError
-from urllib.parse import unquote, urlsplit
 
+from atrous.disk import write_bytes
 from atrous.errors import DataError, did_you_mean
-from atrous.fetch import CHUNK, fill
+from atrous.fetch import Progress, fetch
 from atrous.findings import FindingError, error
 
 __all__ = ["SOURCES", "Archive", "Origin", "download", "fetch_file", "unpack"]
-
-Progress = Callable[[int, int | None], None]
 
 
 class Archive(NamedTuple):
@@ -141,25 +135,9 @@ def fetch_file(address: str, folder: str | Path, *, digest: str = "", progress: 
     Raises:
         DataError: if the address cannot be reached, the hash is another, or the disk refuses.
     """
-    name = Path(unquote(urlsplit(address).path)).name
-    target, part = Path(folder) / name, Path(folder) / f".{name}.part"
-    try:
-        if not target.is_file():
-            part.parent.mkdir(parents=True, exist_ok=True)
-            fill(address, part, resumable=bool(digest), progress=progress)
-            _check(part, digest, address)
-            part.replace(target)
-        else:
-            _check(target, digest, address)
-    except (URLError, HTTPException, TimeoutError, ConnectionError) as problem:
-        why = f"HTTP {problem.code}" if isinstance(problem, HTTPError) else getattr(problem, "reason", problem)
-        fix = f"Check the connection and try again, or fetch it elsewhere and copy it to {target}."
-        raise FindingError(error("download", address, f"could not be fetched ({why})", fix)) from problem
-    except OSError as problem:
-        fix = "Free space there, or choose another folder."
-        message = f"cannot be written ({problem.strerror or problem})"
-        raise FindingError(error("download", target, message, fix)) from problem
-    return target
+    return fetch(
+        address, folder=folder, digest=digest, progress=progress, error=DataError, instead="choose another folder"
+    )
 
 
 def unpack(archive: str | Path, folder: str | Path) -> Path:
@@ -193,20 +171,5 @@ def unpack(archive: str | Path, folder: str | Path) -> Path:
         why = problem.strerror or problem
         fix = "Free space there, or choose another folder; if it is damaged, remove it and fetch it again."
         raise FindingError(error("download", archive, f"cannot be unpacked into {folder} ({why})", fix)) from problem
-    mark.touch()
+    write_bytes(mark, b"", error=DataError, instead="choose another folder")
     return folder
-
-
-def _check(path: Path, digest: str, address: str) -> None:
-    """Remove a file whose hash is another, and say so."""
-    if not digest:
-        return
-    kind, _, wanted = digest.partition(":")
-    found = hashlib.new(kind, usedforsecurity=False)
-    with path.open("rb") as file:
-        while block := file.read(CHUNK):
-            found.update(block)
-    if found.hexdigest() != wanted.lower():
-        path.unlink()
-        message = f"is not the file that was meant: its {kind.upper()} is {found.hexdigest()}, and {wanted} is needed"
-        raise FindingError(error("download", address, message, "It was removed; try again, or ask its makers."))

@@ -1,12 +1,11 @@
 """Writing images and masks, whole or not at all."""
 
-import os
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from atrous.disk import writing
 from atrous.errors import DataError
 
 __all__ = ["write_image"]
@@ -34,15 +33,8 @@ def write_image(path: str | Path, array: np.ndarray, *, palette: Sequence[tuple[
         raise DataError(f"{path}: PNG does not hold a {shape} array of {array.dtype}. Write a .tif instead.")
     if palette is not None and (array.ndim != 2 or array.dtype != np.uint8):
         raise DataError(f"{path}: a palette goes with (H, W) uint8, not {array.shape} {array.dtype}. Leave it out.")
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
-    try:
+    with writing(path, error=DataError, instead="choose another folder", parents=False) as beside:
         _write_png(beside, array, palette) if suffix == ".png" else _write_tiff(beside, array, palette)
-        beside.replace(path)
-    except OSError as problem:
-        fix = "Free space there, or choose another folder."
-        raise DataError(f"{path}: cannot be written ({problem.strerror or problem}). {fix}") from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _write_png(path: Path, array: np.ndarray, palette: Sequence[tuple[int, int, int]] | None) -> None:

@@ -1,13 +1,12 @@
 """What both kinds of made pictures need: smooth random fields, lens and sensor, and a finished data folder."""
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from atrous.disk import writing_folder
 from atrous.errors import DataError, UsageError
 from atrous.images.colors import Color
 
@@ -71,7 +70,7 @@ def write_folder(
         ignore: mask values that stand for no class.
 
     Raises:
-        DataError: if something is in the way at `out`.
+        DataError: if something is in the way at `out`, or the disk refuses.
         UsageError: if count or size is too small.
     """
     from atrous.images.files import write_image
@@ -80,9 +79,7 @@ def write_folder(
     height, width = _check(out, count, size)
     colors = list(classes.values())
     palette = colors + [(0, 0, 0)] * (256 - len(colors))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
+    with writing_folder(out, error=DataError, instead="choose another folder") as building:
         names: dict[str, list[str]] = {}
         for index in range(count):
             stem = f"{name}_{index:05d}"
@@ -94,12 +91,6 @@ def write_folder(
         _write_lines(building / "classes.yaml", _class_table(classes, ignore))
         for split, stems in names.items():
             _write_lines(building / f"{split}.txt", stems)
-        building.chmod(0o755)  # mkdtemp makes it private
-        if out.is_dir():
-            out.rmdir()  # empty: checked above; Windows does not rename onto a folder
-        building.replace(out)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return out
 
 

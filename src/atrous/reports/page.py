@@ -1,7 +1,6 @@
 """The page itself: what it holds, as plain data, and how that becomes one HTML file."""
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from atrous.disk import write_text
 from atrous.reports import pictures
 from atrous.reports.figures import learning_curves
 
@@ -104,19 +104,16 @@ def write_report(path: str | Path, content: ReportContent) -> Path:
 
     Returns:
         The path of the written file.
+
+    Raises:
+        UsageError: if the disk refuses.
     """
     target = Path(path)
     for side in SIDES:
         page = _render(content, side)
         if len(page.encode()) <= MAX_BYTES:
             break
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        beside.write_text(page, encoding="utf-8")
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
-    return target
+    return write_text(target, page)
 
 
 def _render(content: ReportContent, side: int) -> str:

@@ -79,7 +79,7 @@ def read_weights(
     if isinstance(source, Mapping):
         label, content = "the state dict", dict(source)
     else:
-        path = fetch(source, sha256=sha256) if isinstance(source, str) and _is_address(source) else Path(source)
+        path = fetch(source, digest=sha256 or None) if isinstance(source, str) and _is_address(source) else Path(source)
         label, content = str(path), _read(path)
     for _ in range(WRAPPERS):
         inner = next((content[key] for key in CONTAINERS if isinstance(content.get(key), Mapping)), None)

@@ -1,49 +1,37 @@
 """What a run leaves on disk while it lasts: checkpoints and the log. Never half a file under its final name."""
 
 import csv
+import errno
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
+from atrous.disk import write_errors, write_text, writing
 from atrous.errors import UsageError
 
-__all__ = ["COLUMNS", "Log", "read_checkpoint", "write_beside", "write_checkpoint"]
+__all__ = ["COLUMNS", "Log", "read_checkpoint", "write_checkpoint"]
 
 FORMAT = 1
+RESUME = "go on with --resume on a disk with more space"
 COLUMNS = ("step", "epoch", "seconds", "lr", "loss", "val_loss", "val_mean_iou", "val_pixel_accuracy")
 
 
-def write_beside(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Write a file beside its place, push it to the disk, then rename it into place.
-
-    Args:
-        path: the final name.
-        write: fills the open file.
+def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a checkpoint of plain values and tensors, and push it to the disk before it gets its name.
 
     Raises:
-        UsageError: if the disk refuses; what stood under the final name before still stands.
+        UsageError: if the disk refuses; what stood under the name before still stands.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        with beside.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's writer hides the system's error in a RuntimeError
-        beside.unlink(missing_ok=True)
-        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UsageError(f"{path}: cannot be written ({why}); free some space, then go on with --resume.") from error
-
-
-def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a checkpoint of plain values and tensors."""
-    write_beside(path, lambda file: torch.save({"format": FORMAT, **content}, file))
+    with writing(path, instead=RESUME, durable=True) as beside, beside.open("wb") as file:
+        try:
+            torch.save({"format": FORMAT, **content}, file)
+        except RuntimeError as error:  # torch's writer hides the system's error, in its context at best
+            hidden = error.__context__
+            raise hidden if isinstance(hidden, OSError) else OSError(errno.EIO, str(error).splitlines()[0]) from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
@@ -81,22 +69,25 @@ class Log:
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(kept)
-        write_beside(path, lambda file: _write(file, text.getvalue()))
+        write_text(path, text.getvalue(), instead=RESUME)
         self._file = path.open("a", encoding="utf-8", newline="")
         self._writer = csv.DictWriter(self._file, columns, lineterminator="\n")
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append a row; columns not given stay empty."""
-        self._writer.writerow(dict(row))
-        self._file.flush()
+        with write_errors(self.path, instead=RESUME):
+            self._writer.writerow(dict(row))
+            self._file.flush()
 
     def sync(self) -> None:
         """Push the rows to the disk: a checkpoint must not be newer than its log."""
-        os.fsync(self._file.fileno())
+        with write_errors(self.path, instead=RESUME):
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with write_errors(self.path, instead=RESUME):
+            self._file.close()
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -107,7 +98,3 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     whole = [line for line in lines if line.endswith("\n")]
     rows = [row for row in csv.DictReader(whole) if None not in row.values() and None not in row]
     return [row for row in rows if row.get("step", "").isdigit()]
-
-
-def _write(file: IO[bytes], text: str) -> None:
-    file.write(text.encode())

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atrous.workflows.files import write_text
+from atrous.disk import write_text
 
 if TYPE_CHECKING:
     from atrous.data import Folder

@@ -1,12 +1,11 @@
 """Annotations of labelling tools to a data folder, and a data folder to annotations, as one call."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from atrous.disk import writing_folder
 from atrous.errors import UsageError, did_you_mean
 
 __all__ = ["Conversion", "convert", "write_annotations"]
@@ -129,15 +128,5 @@ def _filling(out: Path) -> Iterator[Path]:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out}: is there already and not empty; choose another place with -o.")
-    beside = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        beside.mkdir(parents=True)
+    with writing_folder(out, instead="choose another place with -o") as beside:
         yield beside
-        if out.is_dir():
-            out.rmdir()
-        beside.replace(out)
-    except OSError as problem:
-        why = problem.strerror or problem
-        raise UsageError(f"{out}: cannot be written ({why}); choose another place with -o.") from problem
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from atrous.disk import write_errors, write_text
 from atrous.errors import UsageError
-from atrous.workflows.files import write_text
 
 __all__ = ["demo"]
 
@@ -81,7 +81,8 @@ def _large_image(folder: Path) -> Path:
     from atrous.images import write_image
     from atrous.made import draw_cells
 
-    folder.mkdir(parents=True)
+    with write_errors(folder):
+        folder.mkdir(parents=True)
     path = folder / "large.png"
     write_image(path, draw_cells(np.random.default_rng(1), *LARGE)["images"])
     return path

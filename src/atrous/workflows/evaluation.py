@@ -93,7 +93,7 @@ class Evaluation:
 
     def write(self, path: str | Path) -> Path:
         """Write the JSON file, whole or not at all."""
-        from atrous.workflows.files import write_text
+        from atrous.disk import write_text
 
         return write_text(Path(path), self.to_json() + "\n")
 

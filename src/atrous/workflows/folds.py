@@ -16,9 +16,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from atrous.disk import write_text
 from atrous.errors import RecipeError
 from atrous.workflows.ensembles import ensemble
-from atrous.workflows.files import write_text
 from atrous.workflows.outcome import Part, Run, part_from
 from atrous.workflows.single import begin, follows, is_complete, leaving_nothing, stored_evaluation, train_into
 

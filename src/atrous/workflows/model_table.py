@@ -17,8 +17,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atrous.disk import write_bytes, write_text
 from atrous.errors import ModelError, UsageError, did_you_mean
-from atrous.workflows.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     from atrous.analysis import ReceptiveField, Stage

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from atrous.disk import write_errors, writing
 from atrous.errors import AtrousError, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Outputs", "find_images", "predict"]
 
 NAMED = 3
+INSTEAD = "choose another place with -o"
 """Failed images that the closing error names."""
 
 
@@ -201,7 +203,8 @@ def _write(prediction: "Prediction", image: Path, predictor: "Predictor", out: P
 
     mask, *others = outputs.files(out, image.stem)
     for file in (mask, *others):
-        file.parent.mkdir(parents=True, exist_ok=True)
+        with write_errors(file, error=DataError, instead=INSTEAD):
+            file.parent.mkdir(parents=True, exist_ok=True)
     exact = outputs.format == "tif"
     if outputs.labels and prediction.labels is not None:
         places, others = others[-len(outputs.labels) :], others[: -len(outputs.labels)]
@@ -243,12 +246,8 @@ def _write_overlay(path: Path, image: Path, prediction: "Prediction", predictor:
     from atrous.reports import overlay, to_display
 
     mixed = overlay(to_display(read_image(image).array), prediction.classes, predictor.colors)
-    beside = path.with_name(f".{path.name}.part")
-    try:
+    with writing(path, error=DataError, instead=INSTEAD) as beside:
         Image.fromarray(mixed).save(beside, "JPEG", quality=90)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _complaint(failed: list[AtrousError], count: int) -> str:

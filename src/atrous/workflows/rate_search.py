@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atrous.disk import write_bytes
 from atrous.errors import UsageError
-from atrous.workflows.files import write_bytes
 
 if TYPE_CHECKING:
     from atrous.training.range_test import RatePoint

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atrous.disk import write_text
 from atrous.errors import AtrousError
-from atrous.workflows.files import write_text
 from atrous.workflows.outcome import STAGES, Part, Run, list_parts, part_from
 from atrous.workflows.preparation import Inputs, Job, check_sections, open_inputs, prepare
 from atrous.workflows.stages import check_stages, split_stages
