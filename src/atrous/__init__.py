@@ -6,7 +6,7 @@ The names below are resolved on first use, so that ``import atrous`` costs nothi
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from atrous._version import __version__ as __version__
 
 _NAMES = {
     "AtrousError": "errors",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numba  # type: ignore[import-untyped]
 
-from atrous import __version__
+from atrous._version import __version__
 
 __all__ = ["inlined", "kernel"]
 
