@@ -1,20 +1,26 @@
 """Downloads against a server of our own: interrupted, resumed, wrong, absent."""
 
 import hashlib
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
 import pytest
 import torch
 
-from atrous.errors import ModelError
+from atrous.disk import leftovers
+from atrous.errors import DataError, ModelError
 from atrous.fetch import cache_folder, fetch
 from atrous.models import create_model
 from atrous.surgery.weights import load_weights
 
 CONTENT = bytes(range(256)) * 4000
-DIGEST = hashlib.sha256(CONTENT).hexdigest()
+DIGEST, MD5 = hashlib.sha256(CONTENT).hexdigest(), hashlib.md5(CONTENT).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -23,6 +29,7 @@ class Handler(BaseHTTPRequestHandler):
     seen: ClassVar[list[str | None]] = []
     content: ClassVar[bytes] = CONTENT
     break_after: ClassVar[list[int]] = []  # bytes after which each next connection breaks off
+    hang_after: ClassVar[int | None] = None  # bytes after which the next connection says no more
     knows_ranges: ClassVar[bool] = True
     status: ClassVar[int] = 200
 
@@ -42,6 +49,11 @@ class Handler(BaseHTTPRequestHandler):
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(self.content) - 1}/{len(self.content)}")
         self.end_headers()
+        if (many := self.hang_after) is not None:
+            type(self).hang_after = None
+            self.wfile.write(body[:many])
+            self.wfile.flush()
+            time.sleep(20)
         self.wfile.write(body[: self.break_after.pop(0)] if self.break_after else body)
 
     def log_message(self, *args: object) -> None:
@@ -170,6 +182,86 @@ def test_an_address_without_a_file_and_a_folder_that_is_none(tmp_path, server):
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match="cannot be written"):
         fetch(f"{address}/net.pth", folder=tmp_path / "file")
+
+
+@pytest.mark.parametrize("digest", [f"sha256:{DIGEST}", DIGEST[:12], DIGEST.upper(), f"md5:{MD5}", ""])
+def test_hashes_are_given_in_several_ways(server, tmp_path, digest):
+    address, _ = server
+    assert fetch(f"{address}/net.pth", folder=tmp_path, digest=digest).read_bytes() == CONTENT
+
+
+def test_a_hash_of_another_kind_is_refused(server, tmp_path):
+    address, _ = server
+    with pytest.raises(ModelError, match="crc32:00000000: a hash is given as md5:DIGITS or sha256:DIGITS"):
+        fetch(f"{address}/net.pth", folder=tmp_path, digest="crc32:00000000")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_hash_is_checked_where_none_is_wanted(server, tmp_path):
+    address, _ = server
+    assert fetch(f"{address}/net-00000000.pth", folder=tmp_path, digest="").read_bytes() == CONTENT
+
+
+def test_errors_are_of_the_class_and_give_the_advice_that_the_caller_names(server, tmp_path):
+    address, _ = server
+    with pytest.raises(DataError, match="is not the file that was meant"):
+        fetch(f"{address}/net.pth", folder=tmp_path, digest="md5:" + 32 * "0", error=DataError)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"file/net\.pth: cannot be written \(.*\); go elsewhere\."):
+        fetch(f"{address}/net.pth", folder=tmp_path / "file", error=DataError, instead="go elsewhere")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
+def test_a_full_disk_is_told_and_the_part_kept_for_a_later_call(server, tmp_path):
+    resource = pytest.importorskip("resource")
+    address, kind = server
+    before, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, before[1]))
+    told = r"net\.pth: cannot be written \(File too large\).*set ATROUS_CACHE"
+    try:
+        with pytest.raises(ModelError, match=told) as caught:
+            fetch(f"{address}/net.pth", folder=tmp_path, digest=DIGEST)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert ".part" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == [".net.pth.part"]
+    assert fetch(f"{address}/net.pth", folder=tmp_path, digest=DIGEST).read_bytes() == CONTENT
+    assert kind.seen == [None, "bytes=500000-"]
+
+
+FETCH = "import sys; from atrous.fetch import fetch; fetch(sys.argv[1], folder=sys.argv[2], digest=sys.argv[3])"
+
+
+def start(address, folder):
+    return subprocess.Popen([sys.executable, "-c", FETCH, address, str(folder), DIGEST])
+
+
+def test_processes_that_fetch_one_file_at_once_do_not_disturb_each_other(server, tmp_path):
+    address, _ = server
+    fetching = [start(f"{address}/net.pth", tmp_path) for _ in range(3)]
+    assert [process.wait(timeout=60) for process in fetching] == [0, 0, 0]
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
+    assert (tmp_path / "net.pth").read_bytes() == CONTENT
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks for the life of a process")
+def test_what_a_killed_process_fetched_is_gone_on_with_but_not_what_one_fetches_now(server, tmp_path):
+    address, kind = server
+    kind.hang_after = 600_000
+    killed = start(f"{address}/net.pth", tmp_path)
+    end = time.monotonic() + 60
+    while not any(path.stat().st_size >= 262_144 for path in tmp_path.iterdir()) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert leftovers(tmp_path / "net.pth") == []  # it is alive
+    killed.kill()
+    killed.wait(timeout=60)
+    (left,) = leftovers(tmp_path / "net.pth")
+    there = left.stat().st_size
+    assert there >= 262_144
+    assert fetch(f"{address}/net.pth", folder=tmp_path, digest=DIGEST).read_bytes() == CONTENT
+    assert kind.seen == [None, f"bytes={there}-"]
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
 
 
 def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
+from ssl import SSLError
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
@@ -67,13 +68,15 @@ def fetch(
         raise error(f"{address}: the address names no file")
     target = (Path(folder) if folder is not None else cache_folder()) / name
     wanted = (digest if digest is not None else _hash_in(name) or "").lower()
+    if ":" in wanted and not wanted.startswith(("md5:", "sha256:")):
+        raise error(f"{digest}: a hash is given as md5:DIGITS or sha256:DIGITS; correct it, or leave it out")
     with write_errors(target, error=error, instead=instead):
         try:
             if target.is_file():
                 _check(target, wanted, address, error)
             else:
                 _fetch(address, target, wanted, progress, error)
-        except (URLError, HTTPException, TimeoutError, ConnectionError) as problem:
+        except (URLError, HTTPException, TimeoutError, ConnectionError, SSLError) as problem:
             reason = f"HTTP {problem.code}" if isinstance(problem, HTTPError) else getattr(problem, "reason", problem)
             raise error(
                 f"{address}: could not be fetched ({reason}); check the connection and try again, "
@@ -124,8 +127,6 @@ def _check(path: Path, wanted: str, address: str, error: type[AtrousError]) -> N
         return
     before, _, digits = wanted.rpartition(":")
     kind = before or "sha256"
-    if kind not in ("md5", "sha256"):
-        raise error(f"{wanted}: a hash is given as md5:DIGITS or sha256:DIGITS, not as {kind}")
     hasher = hashlib.new(kind, usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(CHUNK):
@@ -157,7 +158,7 @@ def _fill(address: str, part: Path, progress: Progress | None) -> None:
             if error.code < 500:
                 raise
             reason = error
-        except (HTTPException, ConnectionError, TimeoutError) as error:
+        except (HTTPException, ConnectionError, TimeoutError, SSLError) as error:
             reason = error
         idle = idle + 1 if _size(part) <= before else 0
         if idle >= ATTEMPTS:

@@ -58,11 +58,8 @@ class _MatMask(DerivedMask):
 
     def read(self) -> np.ndarray:
         """Classes, or objects numbered from 1."""
-        try:
-            from scipy.io import loadmat
-        except ImportError:
-            fix = "Install it: pip install scipy."
-            raise FindingError(error("unreadable", self.file, "is a MATLAB file, which SciPy reads", fix)) from None
+        from scipy.io import loadmat  # a slow import, for this layout alone
+
         content = loadmat(self.file, simplify_cells=True)
         if not isinstance(content.get(self.key), dict) or "Segmentation" not in content[self.key]:
             keys = ", ".join(key for key in content if not key.startswith("__")) or "nothing"
