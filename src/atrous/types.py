@@ -1,7 +1,7 @@
 """Words shared by all rooms of the house: samples, outputs, levels, predictions."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple, TypedDict
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from atrous import drawing
 from atrous.errors import UsageError
 
-__all__ = ["IGNORE_INDEX", "KINDS", "Level", "Outputs", "Prediction", "Sample"]
+__all__ = ["IGNORE_INDEX", "KINDS", "Level", "Outputs", "Prediction", "Progress", "Sample"]
 
 IGNORE_INDEX = 255
 """Class of pixels that count for nothing: unlabelled, nodata, NaN."""
@@ -25,6 +25,9 @@ KINDS = ("uint8", "uint16", "float32")
 
 Outputs = dict[str, Tensor]
 """What a model returns: `out` always, and auxiliary names in training."""
+
+Progress = Callable[[int, int], None]
+"""Is called with how much is done, and how much there is to do as far as it is known."""
 
 
 class Sample(TypedDict, total=False):

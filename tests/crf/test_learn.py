@@ -1,13 +1,12 @@
-"""Parameters of a CRF found on made images whose best ones are known."""
+"""Weights of a CRF learnt from made images whose best ones are known."""
 
 import numpy as np
 import pytest
 import torch
 
 from atrous.crf import dense_crf
-from atrous.crf.learn import learn_compatibility, search_bandwidths
+from atrous.crf.learn import learn_compatibility
 from atrous.errors import UsageError
-from atrous.metrics.confusion import pixel_accuracy
 
 SIZE = 28
 
@@ -29,57 +28,6 @@ def noisy_samples(count=2, seed=0):
         mask[:2] = 255
         samples.append((np.stack([1 - p, p]), image, mask))
     return samples
-
-
-def test_the_bandwidth_that_fits_the_image_is_found():
-    seen = []
-    found = search_bandwidths(
-        noisy_samples(),
-        pixel_accuracy,
-        sxy=(20,),
-        srgb=(0.5, 12.0, 200.0),
-        weight=(0.01, 6.0),
-        refinements=0,
-        gaussian=(1.0, 0.1),
-        iterations=5,
-        progress=lambda done, planned: seen.append((done, planned)),
-    )
-    assert found.settings["bilateral"] == (20, 12.0, 6.0)
-    assert found.score > found.plain + 0.2
-    assert 0.6 < found.plain < 0.8
-    assert len(found.tried) == 6
-    assert seen == [(number, 12) for number in range(1, 13)]
-
-
-def test_the_settings_are_those_of_dense_crf_and_give_the_score():
-    samples = noisy_samples(1)
-    found = search_bandwidths(samples, pixel_accuracy, sxy=(20,), srgb=(12,), weight=(6,), iterations=4)
-    probabilities, image, mask = samples[0]
-    classes = dense_crf(probabilities, image, **found.settings).argmax(0)
-    assert found.score == pytest.approx((classes == mask)[mask != 255].mean())
-
-
-def test_later_rounds_halve_the_steps_around_the_best_and_never_lose():
-    arguments = {"sxy": (20, 40), "srgb": (4, 8, 16), "weight": (5,), "iterations": 3}
-    coarse = search_bandwidths(noisy_samples(1), pixel_accuracy, refinements=0, **arguments)
-    fine = search_bandwidths(iter(noisy_samples(1)), pixel_accuracy, refinements=1, **arguments)
-    assert fine.tried[: len(coarse.tried)] == coarse.tried
-    assert fine.score >= coarse.score
-    sxy, srgb, _ = coarse.settings["bilateral"]
-    step = {4: 2, 8: 2, 16: 4}[srgb]
-    assert {one.srgb for one in fine.tried} == {4, 8, 16, srgb - step, srgb + step}
-    assert {one.sxy for one in fine.tried} == {20, 40, sxy - 10, sxy + 10}
-    assert {one.weight for one in fine.tried} == {5}
-    assert len({one[:3] for one in fine.tried}) == len(fine.tried)
-
-
-def test_a_field_that_can_only_harm_is_told_by_the_plain_score():
-    _, image, mask = noisy_samples(1)[0]
-    right = np.where(np.stack([mask == 0, mask != 0]), 0.6, 0.4)
-    flat = np.full_like(image, 90)
-    found = search_bandwidths([(right, flat, mask)], pixel_accuracy, sxy=(30,), srgb=(5,), weight=(20,))
-    assert found.plain == 1
-    assert found.score < 1
 
 
 @pytest.mark.parametrize("form", ["potts", "diagonal", "matrix"])
@@ -136,12 +84,8 @@ def test_tensors_and_arrays_learn_the_same():
 
 def test_what_cannot_be_learnt_from_is_refused():
     probabilities, image, mask = noisy_samples(1)[0]
-    with pytest.raises(UsageError, match="needs images and positive numbers to try, got 0 images"):
-        search_bandwidths([], pixel_accuracy)
-    with pytest.raises(UsageError, match="needs images and positive numbers"):
-        search_bandwidths([(probabilities, image, mask)], pixel_accuracy, srgb=(0, 3))
     with pytest.raises(UsageError, match=r"mask \(H, W\); got \(2, 28, 28\), \(28, 28, 3\) and \(27, 28\)"):
-        search_bandwidths([(probabilities, image, mask[1:])], pixel_accuracy)
+        learn_compatibility([(probabilities, image, mask[1:])])
     with pytest.raises(UsageError, match="learnt from labelled images, got none"):
         learn_compatibility([])
     with pytest.raises(UsageError, match="Not one of 1 masks has a pixel of class"):

@@ -5,11 +5,13 @@ import pytest
 from PIL import Image
 
 from atrous.errors import RecipeError
+from atrous.postprocess.search import LabelledScores
 from atrous.recipe import load_recipe, make_recipe
 from atrous.workflows import train
 from atrous.workflows.configuration import configure
-from atrous.workflows.tuning_after import _Sample, _tune_crf, _tune_min_size, read_tune
+from atrous.workflows.tuning_after import choose, read_tune
 
+PIXELS = 120 * 160
 SMALL = ["model={name: unet2015, width: 2}", "data.workers=0", "training.device=cpu", "data.crop=64"]
 
 
@@ -81,28 +83,28 @@ def test_tune_names_what_can_be_tuned():
             read_tune(make_recipe({"tune": wrong}, source="x"))
 
 
-def speckled(share: float) -> list[_Sample]:
+def speckled(share: float) -> list[LabelledScores]:
     rng = np.random.default_rng(0)
     truth = np.zeros((120, 160), np.uint8)
     truth[30:90, 40:120] = 1
     decided = np.where(rng.random(truth.shape) < share, 1 - truth, truth)
     scores = np.stack([1 - decided, decided]).astype(np.float32) * 0.6 + 0.2
     image = (60 + 120 * truth[..., None] + rng.normal(0, 4, (*truth.shape, 3))).clip(0, 255).astype(np.uint8)
-    return [_Sample(scores, image, truth)]
+    return [LabelledScores(scores, image, truth)]
 
 
 def test_speckles_are_cleaned_away_only_where_there_are_some():
-    _, section = _tune_min_size(speckled(0.02), 2)
+    _, section = choose("min_size", speckled(0.02), PIXELS)
     assert section["clean"]["min_size"] >= 8
-    assert _tune_min_size(speckled(0), 2)[1] == {}
+    assert choose("min_size", speckled(0), PIXELS)[1] == {}
 
 
 def test_a_crf_is_kept_only_where_it_helps():
-    refined, section = _tune_crf(speckled(0.1), 2)
+    refined, section = choose("crf", speckled(0.1), PIXELS)
     assert section["refine"]["name"] == "crf"
-    assert (refined[0].scores.argmax(0) == refined[0].truth).mean() > 0.99
+    assert (refined[0].scores.argmax(0) == refined[0].mask).mean() > 0.99
     samples = speckled(0)
-    assert _tune_crf(samples, 2) == (samples, {})
+    assert choose("crf", samples, PIXELS) == (samples, {})
 
 
 def test_processes_that_train_together_need_one_recipe(data, tmp_path, monkeypatch):

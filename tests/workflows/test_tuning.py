@@ -13,8 +13,9 @@ from atrous.data import open_folder
 from atrous.errors import BundleError, DataError, UsageError
 from atrous.images import read_mask, write_image
 from atrous.inference import Predictor
+from atrous.postprocess import CrfGrid
 from atrous.workflows import evaluate, predict, report, tune_crf
-from atrous.workflows.tuning import Grid, _finite
+from atrous.workflows.predicted_pairs import finite
 
 RECIPE = """\
 model:     {name: unet2015, width: 4}
@@ -122,7 +123,7 @@ def test_few_images_are_evenly_spread(own: Path, data: Path) -> None:
         (["bilateral_x=3"], r"command line, bilateral_x: .*Did you mean 'bilateral_xy'\?"),
         (["bilateral_xy=[]"], r"command line, bilateral_xy: .*of length at least 1"),
         (["bilateral_rgb=-3"], r"command line, bilateral_rgb\.0: got -3 \(int\), but .* above 0"),
-        (["iterations=many"], r"iterations of Grid must be int"),
+        (["iterations=many"], r"iterations of CrfGrid must be int"),
         (["score=mean_iuo"], r"no score is named 'mean_iuo'\. Did you mean 'mean_iou'\?"),
     ],
 )
@@ -146,14 +147,14 @@ def test_what_cannot_be_tuned_is_told(own: Path, data: Path, make_bundle, tmp_pa
 
 def test_pixels_without_data_are_no_numbers_to_the_crf() -> None:
     image = np.array([[[1.0], [np.nan]], [[3.0], [np.inf]]], np.float32)
-    assert _finite(image).ravel().tolist() == [1, 1, 3, 1]
-    assert _finite(np.full((2, 2, 1), np.nan, np.float32)).ravel().tolist() == [0] * 4
+    assert finite(image).ravel().tolist() == [1, 1, 3, 1]
+    assert finite(np.full((2, 2, 1), np.nan, np.float32)).ravel().tolist() == [0] * 4
     whole = np.ones((2, 2, 1), np.uint8)
-    assert _finite(whole) is whole
+    assert finite(whole) is whole
 
 
 def test_the_grid_is_small_enough_to_wait_for() -> None:
-    grid = Grid()
+    grid = CrfGrid()
     assert len(grid.bilateral_xy) * len(grid.bilateral_rgb) * len(grid.bilateral_weight) <= 30
 
 

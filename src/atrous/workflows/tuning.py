@@ -1,50 +1,25 @@
 """The settings of a dense CRF for a bundle, chosen by labelled images and written into it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-from annotated_types import Ge, Gt, MinLen
-
+from atrous.bundle import update_bundle
+from atrous.data.folder import spread
 from atrous.errors import UsageError, did_you_mean
+from atrous.metrics import METRICS
+from atrous.postprocess import read_refine
+from atrous.postprocess.methods import CrfGrid, CrfMethod
+from atrous.postprocess.search import search
+from atrous.recipe import read_value
+from atrous.tables import Place, check_arguments
+from atrous.types import Progress
+from atrous.workflows.evaluation import Evaluation, evaluate, labelled_pairs, must_agree, open_like
+from atrous.workflows.predicted_pairs import PredictedPairs
+from atrous.workflows.runs import bundle_of, load_predictor
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from atrous.crf.learn import Sample, Search
-    from atrous.data import Folder, Pair
-    from atrous.inference import Predictor
-    from atrous.workflows.evaluation import Evaluation
-
-__all__ = ["Grid", "Tuning", "tune_crf"]
-
-Choice = Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)]
-
-
-@dataclass(frozen=True)
-class Grid:
-    """What is tried: all combinations of the bilateral term's numbers, then finer steps around the best.
-
-    Attributes:
-        bilateral_xy: standard deviations of position, in pixels.
-        bilateral_rgb: standard deviations of colour, in 8-bit units.
-        bilateral_weight: weights.
-        gaussian_xy: standard deviation of the term of positions, as it is.
-        gaussian_weight: its weight, as it is.
-        iterations: updates.
-        refinements: how many times the steps are halved around the best.
-        score: what the best has most of: a name in `atrous.metrics.METRICS`.
-    """
-
-    bilateral_xy: Choice = (8.0, 24.0, 72.0)
-    bilateral_rgb: Choice = (3.0, 8.0, 20.0)
-    bilateral_weight: Choice = (2.0, 4.0, 8.0)
-    gaussian_xy: Annotated[float, Gt(0)] = 3.0
-    gaussian_weight: Annotated[float, Ge(0)] = 3.0
-    iterations: Annotated[int, Ge(1)] = 5
-    refinements: Annotated[int, Ge(0)] = 1
-    score: str = "mean_iou"
+__all__ = ["Tuning", "tune_crf"]
 
 
 @dataclass(frozen=True)
@@ -66,14 +41,12 @@ class Tuning:
     refine: dict[str, Any]
     images: int
     tried: int
-    before: "Evaluation" = field(repr=False)
-    after: "Evaluation" = field(repr=False)
+    before: Evaluation = field(repr=False)
+    after: Evaluation = field(repr=False)
     written: bool
     score: str
 
     def __str__(self) -> str:
-        from atrous.postprocess import read_refine
-
         names = ("mean_iou", "mean_boundary_f1", "pixel_accuracy")
         rows: list[tuple[str, ...]] = [("", "mean IoU", "boundary F1", "pixel accuracy")]
         for word, measured in (("without CRF", self.before), ("with CRF", self.after)):
@@ -97,7 +70,7 @@ def tune_crf(
     device: str = "auto",
     precision: str = "auto",
     classes: str | Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Tuning:
     """Choose the settings of a CRF by labelled images, and have the bundle refine by them from now on.
 
@@ -108,7 +81,7 @@ def tune_crf(
         data: a data folder.
         split: one of its splits. Not the one that you test on.
         images: how many of its images the settings are chosen by, evenly spread; 0 for all.
-        overrides: "KEY=VALUE" entries of `Grid`, such as "bilateral_xy=[30, 60]" or "iterations=10".
+        overrides: "KEY=VALUE" entries of `CrfGrid`, such as "bilateral_xy=[30, 60]" or "iterations=10".
         device: what the network runs on, and the CRF too where it is a CUDA device.
         precision: "auto", "float32", "bfloat16" or "float16".
         classes: a classes.yaml to use instead of the folder's own.
@@ -119,12 +92,6 @@ def tune_crf(
         DataError: if the folder cannot be read or has no such split, or no mask in it.
         BundleError: if the bundle's classes or images are not those of the data, or it cannot be written.
     """
-    from atrous.bundle import update_bundle
-    from atrous.crf.learn import search_bandwidths
-    from atrous.metrics import METRICS
-    from atrous.workflows.evaluation import evaluate, labelled_pairs, must_agree, open_like
-    from atrous.workflows.runs import bundle_of, load_predictor
-
     grid, folder_of_bundle = _read_grid(overrides), Path(bundle_of(bundle))
     if images < 0:
         raise UsageError(f"--images {images}: give a number of images from 1, or 0 for all of the split.")
@@ -134,20 +101,10 @@ def tune_crf(
     folder = open_like(loaded.recipe, data, classes)
     pairs = labelled_pairs(folder, split)
     must_agree(str(bundle), loaded, folder)
-    count = min(images or len(pairs), len(pairs))
-    samples = _Samples(predictor, folder, [pairs[i * len(pairs) // count] for i in range(count)])
-    found = search_bandwidths(
-        samples,
-        METRICS[grid.score],
-        sxy=grid.bilateral_xy,
-        srgb=grid.bilateral_rgb,
-        weight=grid.bilateral_weight,
-        refinements=grid.refinements,
-        gaussian=(grid.gaussian_xy, grid.gaussian_weight),
-        iterations=grid.iterations,
-        progress=progress,
-    )
-    refine = _section(found)
+    samples = PredictedPairs(predictor, folder, spread(pairs, images or len(pairs)))
+    method, score = CrfMethod(), METRICS[grid.score]
+    found = search(samples, method, grid.axes, score, refinements=grid.refinements, progress=progress)
+    refine = method.section(found.setting)["refine"]
     before, after = (
         evaluate(bundle, data, split=split, refine=how, device=device, precision=precision, classes=classes)
         for how in ("none", refine)
@@ -156,14 +113,10 @@ def tune_crf(
     if better:
         figures = {"split": split, "before": before.summary, "after": after.summary}
         update_bundle(folder_of_bundle, sections={"refine": refine}, metrics={"refine": figures})
-    return Tuning(folder_of_bundle, refine, len(samples), len(found.tried), before, after, better, grid.score)
+    return Tuning(folder_of_bundle, refine, len(samples), len(found.trials), before, after, better, grid.score)
 
 
-def _read_grid(overrides: Sequence[str]) -> Grid:
-    from atrous.metrics import METRICS
-    from atrous.recipe import read_value
-    from atrous.tables import Place, check_arguments
-
+def _read_grid(overrides: Sequence[str]) -> CrfGrid:
     place, values = Place("command line"), {}
     for text in overrides:
         key, equals, written = text.partition("=")
@@ -172,52 +125,7 @@ def _read_grid(overrides: Sequence[str]) -> Grid:
         value = read_value(written, source=f"command line, {key.strip()}", error=UsageError)
         single = key.strip().startswith("bilateral") and isinstance(value, int | float)
         values[key.strip()] = [value] if single else value
-    grid = Grid(**check_arguments(Grid, values, place=place, error=UsageError))
+    grid = CrfGrid(**check_arguments(CrfGrid, values, place=place, error=UsageError))
     if grid.score not in METRICS:
         raise UsageError(f"{place / 'score'}: no score is named {grid.score!r}. {did_you_mean(grid.score, METRICS)}")
     return grid
-
-
-def _section(found: "Search") -> dict[str, Any]:
-    """What the search found in the words of a recipe."""
-    (gaussian_xy, gaussian_weight), (xy, rgb, weight) = (found.settings[key] for key in ("gaussian", "bilateral"))
-    return {
-        "name": "crf",
-        "gaussian_xy": gaussian_xy,
-        "gaussian_weight": gaussian_weight,
-        "bilateral_xy": xy,
-        "bilateral_rgb": rgb,
-        "bilateral_weight": weight,
-        "iterations": found.settings["iterations"],
-    }
-
-
-class _Samples(Sequence["Sample"]):
-    """Probabilities, images and masks, made anew when asked for: the CRF takes far longer than the network."""
-
-    def __init__(self, predictor: "Predictor", folder: "Folder", pairs: "list[Pair]") -> None:
-        self._predictor, self._folder, self._pairs = predictor, folder, pairs
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __getitem__(self, index: Any) -> Any:
-        import torch
-
-        from atrous.data.folder import read_pair
-
-        raster, truth, _ = read_pair(self._pairs[index], self._folder)
-        scores: Any = self._predictor(raster.array, scores=True).scores
-        if self._predictor.device.startswith("cuda"):
-            scores = torch.from_numpy(scores).to(self._predictor.device)
-        return scores, _finite(raster.array), truth
-
-
-def _finite(image: "np.ndarray") -> "np.ndarray":
-    """Pixels without data as dark as the darkest: a CRF takes no NaN."""
-    import numpy as np
-
-    if image.dtype.kind != "f" or np.isfinite(image).all():
-        return image
-    known = np.isfinite(image)
-    return np.where(known, image, image[known].min() if known.any() else 0).astype(image.dtype)

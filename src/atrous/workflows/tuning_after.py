@@ -5,47 +5,52 @@ higher into the bundle, as its sections `refine` and `clean`. What scores no hig
 """
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from atrous.bundle import update_bundle
+from atrous.data import Folder, Pair
+from atrous.data.folder import spread
+from atrous.data.reading import read_pair
 from atrous.errors import RecipeError, did_you_mean
+from atrous.inference import Predictor
+from atrous.inference.remembering import RememberingScorer
+from atrous.metrics import mean_iou
+from atrous.postprocess.methods import CrfMethod, MinSizeMethod
+from atrous.postprocess.search import LabelledScores, Setting, search
 from atrous.tables import describe_value
+from atrous.workflows.predicted_pairs import PredictedPairs
 
 if TYPE_CHECKING:
-    from atrous.data import Folder
-    from atrous.inference import Predictor
     from atrous.recipe import Recipe
     from atrous.workflows.preparation import Inputs
 
-__all__ = ["TUNED", "read_tune", "tune_after"]
+__all__ = ["TUNED", "choose", "read_tune", "tune_after"]
 
 IMAGES = 12
 """Validation images by which settings are chosen, at most, evenly spread."""
 PIXELS = 6_000_000
 """Their pixels together, at most: large images are fewer."""
-CRF_SETTINGS = [
-    {"bilateral_xy": xy, "bilateral_rgb": rgb, "bilateral_weight": weight}
-    for xy in (40.0, 80.0)
-    for rgb in (5.0, 10.0)
-    for weight in (3.0, 6.0)
-]
+CRF_AXES: Mapping[str, Sequence[float]] = {
+    "gaussian_xy": (3.0,),
+    "gaussian_weight": (3.0,),
+    "bilateral_xy": (40.0, 80.0),
+    "bilateral_rgb": (5.0, 10.0),
+    "bilateral_weight": (3.0, 6.0),
+    "iterations": (5,),
+}
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
 """Least sizes of parts that are tried, in pixels, up to a thousandth of an image."""
 LEAST_GAIN = 5e-4
 """Of mean IoU; less than that is chance."""
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """A validation image: scores, its own numbers, and the truth."""
-
-    scores: Any
-    image: np.ndarray
-    truth: np.ndarray
+TUNED: dict[str, tuple[CrfMethod | MinSizeMethod, Callable[[int], Mapping[str, Sequence[float]]]]] = {
+    "crf": (CrfMethod(), lambda pixels: CRF_AXES),
+    "min_size": (MinSizeMethod(), lambda pixels: {"min_size": (0, *(s for s in SIZES if s <= pixels / 1000))}),
+}
+"""What can be chosen, in the order in which it is applied: the method, and values for images of so many pixels."""
 
 
 def read_tune(recipe: "Recipe") -> list[str]:
@@ -66,9 +71,6 @@ def read_tune(recipe: "Recipe") -> list[str]:
 
 def tune_after(bundle: Path, inputs: "Inputs", recipe: "Recipe") -> None:
     """Choose what the recipe wants chosen, and write it into the bundle."""
-    from atrous.bundle import update_bundle
-    from atrous.inference import Predictor
-
     names = read_tune(recipe)
     if not names or not inputs.folder.splits.get("val"):
         return
@@ -76,81 +78,64 @@ def tune_after(bundle: Path, inputs: "Inputs", recipe: "Recipe") -> None:
     if not predictor.task.pixelwise:
         print("tune: what decides objects as a whole is left as it is", file=sys.stderr)
         return
-    samples = _samples(predictor, inputs.folder)
-    chosen: dict[str, Any] = {}
+    pairs, least = _chosen_pairs(inputs.folder)
+    predictor.scorer = RememberingScorer(predictor.scorer)
+    samples: Sequence[LabelledScores] = PredictedPairs(predictor, inputs.folder, pairs)
+    sections: dict[str, Any] = {}
     for name in TUNED:  # in their order: cleaning comes after refining
-        if name in names and samples:
-            samples, section = TUNED[name](samples, len(inputs.folder.classes.names))
-            chosen |= section
-            print(f"tuned by {len(samples)} validation images: {_words(name, section)}", file=sys.stderr)
-    if chosen:
-        update_bundle(bundle, sections=chosen)
+        if name in names and pairs:
+            samples, section = choose(name, samples, least)
+            sections |= section
+            print(f"tuned by {len(pairs)} validation images: {_words(name, section)}", file=sys.stderr)
+    if sections:
+        update_bundle(bundle, sections=sections)
 
 
-def _samples(predictor: "Predictor", folder: "Folder") -> list[_Sample]:
-    from atrous.data.folder import read_pair, spread
+def choose(
+    name: str, samples: Sequence[LabelledScores], pixels: int
+) -> tuple[Sequence[LabelledScores], dict[str, Any]]:
+    """Choose the best setting of a method.
 
-    pairs = [pair for pair in folder.splits["val"] if pair.mask or pair.instances]
-    samples: list[_Sample] = []
-    pixels = 0
-    for pair in spread(pairs, IMAGES):
-        raster, truth, _ = read_pair(pair, folder)
-        if truth is None or truth.ndim != 2 or (samples and pixels + truth.size > PIXELS):
+    Args:
+        name: in `TUNED`.
+        samples: labelled images.
+        pixels: of the smallest.
+
+    Returns:
+        The images after the method, and the section of a recipe that asks for it; unchanged and empty where the gain is
+        less than `LEAST_GAIN`.
+    """
+    method, axes = TUNED[name]
+    found = search(samples, method, axes(pixels), mean_iou)
+    if found.score <= found.plain + LEAST_GAIN:
+        return samples, {}
+    return _Processed(samples, method, found.setting), method.section(found.setting)
+
+
+def _chosen_pairs(folder: Folder) -> tuple[list[Pair], int]:
+    """The validation images that settings are chosen by, and the pixels of the smallest."""
+    chosen: list[Pair] = []
+    sizes: list[int] = []
+    for pair in spread([pair for pair in folder.splits["val"] if pair.mask or pair.instances], IMAGES):
+        truth = read_pair(pair, folder)[1]
+        if truth is None or truth.ndim != 2 or (chosen and sum(sizes) + truth.size > PIXELS):
             continue
-        pixels += truth.size
-        image = np.nan_to_num(raster.array) if raster.array.dtype.kind == "f" else raster.array
-        samples.append(_Sample(predictor(raster.array, scores=True).scores, image, truth))
-    return samples
+        chosen.append(pair)
+        sizes.append(truth.size)
+    return chosen, min(sizes, default=0)
 
 
-def _tune_crf(samples: list[_Sample], classes: int) -> tuple[list[_Sample], dict[str, Any]]:
-    """The best of a few settings of the dense CRF; the samples as it leaves them."""
-    from atrous.crf import dense_crf
+class _Processed(Sequence[LabelledScores]):
+    """Images after a method with the setting that was chosen, made when they are asked for."""
 
-    best, section, kept = _score((sample.scores for sample in samples), samples, classes) + LEAST_GAIN, None, samples
-    for setting in CRF_SETTINGS:
-        bilateral = (setting["bilateral_xy"], setting["bilateral_rgb"], setting["bilateral_weight"])
-        refined = [
-            dense_crf(sample.scores, sample.image, gaussian=(3, 3.0), bilateral=bilateral, iterations=5)
-            for sample in samples
-        ]
-        score = _score(refined, samples, classes)
-        if score > best:
-            best, section = score, {"name": "crf", "gaussian_xy": 3.0, "gaussian_weight": 3.0, **setting}
-            kept = [_Sample(scores, old.image, old.truth) for scores, old in zip(refined, samples, strict=True)]
-    return kept, {} if section is None else {"refine": {**section, "iterations": 5}}
+    def __init__(self, samples: Sequence[LabelledScores], method: CrfMethod | MinSizeMethod, setting: Setting) -> None:
+        self._samples, self._method, self._setting = samples, method, setting
 
+    def __len__(self) -> int:
+        return len(self._samples)
 
-def _tune_min_size(samples: list[_Sample], classes: int) -> tuple[list[_Sample], dict[str, Any]]:
-    """The best least size of parts."""
-    from atrous.postprocess import remove_small
-
-    decided = [sample.scores.argmax(0).astype(np.uint8 if classes <= 256 else np.uint16) for sample in samples]
-    largest = min(sample.truth.size for sample in samples) / 1000
-    scores = {
-        size: _judge([remove_small(each, size) for each in decided], samples, classes)
-        for size in (0, *(size for size in SIZES if size <= largest))
-    }
-    best = max(scores, key=lambda size: (scores[size], -size))
-    return samples, {"clean": {"min_size": best}} if scores[best] > scores[0] + LEAST_GAIN else {}
-
-
-def _score(scores: Any, samples: Sequence[_Sample], classes: int) -> float:
-    return _judge([each.argmax(0) for each in scores], samples, classes)
-
-
-def _judge(decided: Sequence[np.ndarray], samples: Sequence[_Sample], classes: int) -> float:
-    """Mean IoU over all samples together."""
-    import torch
-
-    from atrous.metrics import confusion_matrix, mean_iou
-
-    counts = torch.zeros(classes, classes, dtype=torch.int64)
-    for each, sample in zip(decided, samples, strict=True):
-        counts += confusion_matrix(
-            torch.from_numpy(each.astype(np.int64)), torch.from_numpy(sample.truth.astype(np.int64)), classes
-        )
-    return float(mean_iou(counts))
+    def __getitem__(self, index: Any) -> Any:
+        return self._method.apply(self._samples[index], self._setting)
 
 
 def _words(name: str, section: dict[str, Any]) -> str:
@@ -158,10 +143,3 @@ def _words(name: str, section: dict[str, Any]) -> str:
         return f"{name} does no good and is left out"
     value = next(iter(section.values()))
     return f"{name}: " + ", ".join(f"{key} {word}" for key, word in value.items() if key != "name")
-
-
-TUNED: dict[str, Callable[[list[_Sample], int], tuple[list[_Sample], dict[str, Any]]]] = {
-    "crf": _tune_crf,
-    "min_size": _tune_min_size,
-}
-"""What can be chosen, in the order in which it is applied."""
