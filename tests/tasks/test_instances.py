@@ -161,3 +161,28 @@ def test_what_does_not_fit_is_told():
     with pytest.raises(RecipeError, match="background"):
         Instances(2)
     assert TASKS["instances"] is Instances
+
+
+def test_validation_prefers_objects_told_apart():
+    task = Instances(3)
+    batch = {"mask": torch.from_numpy((TWO > 0).astype(np.int64))[None], "instances": torch.from_numpy(TWO)[None]}
+
+    def measured(*scores):
+        validator = task.validator()
+        for each in scores:
+            validator.update(each[None], batch)
+        return validator.compute()
+
+    joined = ideal(TWO)
+    joined[1] = torch.from_numpy(TWO > 0) * 0.9  # an inside without a border, right in every pixel
+    joined[2], joined[0] = 0.05, 1 - joined[1] - 0.05
+    apart = ideal(TWO)
+    apart[:, :8, :8] = torch.tensor([0.1, 0.8, 0.1])[:, None, None]  # and a wrong corner
+    assert measured(joined)["mean_iou"] > measured(apart)["mean_iou"]
+    assert measured(joined)["average_precision"] < 0.1
+    assert measured(apart)["average_precision"] == pytest.approx(2 / 3, abs=0.1)
+    both = (measured(joined)["average_precision"] + measured(apart)["average_precision"]) / 2
+    assert measured(joined, apart)["average_precision"] == pytest.approx(both)
+    assert tuple(measured(apart)) == tuple(measure.name for measure in task.measures)
+    del batch["instances"]  # then the parts of the mask are the objects, and these two touch
+    assert measured(joined)["average_precision"] == 1

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from atrous.metrics import ConfusionMatrix
+from atrous.tasks.base import MEAN_IOU, PIXEL_ACCURACY
+from atrous.tasks.validators import PixelValidator
 from atrous.training.engine import Plan
 from atrous.training.options import TrainingOptions
 from atrous.training.state import RunState
@@ -37,6 +38,8 @@ class Task:
     """Cross-entropy of two classes."""
 
     ignore_index = 255
+    measures = (MEAN_IOU, PIXEL_ACCURACY)
+    monitor = MEAN_IOU
 
     def losses(self, outputs: dict[str, Tensor], batch: Sample) -> dict[str, Tensor]:
         return {"cross_entropy": nn.functional.cross_entropy(outputs["out"].float(), batch["mask"], ignore_index=255)}
@@ -47,8 +50,8 @@ class Task:
     def decide(self, scores: Tensor) -> Tensor:
         return scores.argmax(1)
 
-    def metrics(self) -> ConfusionMatrix:
-        return ConfusionMatrix(2)
+    def validator(self) -> PixelValidator:
+        return PixelValidator(self.decide, 2)
 
 
 class Network(nn.Module):

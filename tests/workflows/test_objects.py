@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from atrous.evaluation.objects import objects_of, score_objects, summarize_objects
 from atrous.images.files import read_mask
+from atrous.metrics.objects import objects_of, score_objects, summarize_objects
 from atrous.types import Prediction
 from atrous.workflows import evaluate, predict, train
 from atrous.workflows.evaluation import Evaluation

@@ -1,1 +1,19 @@
-"""Tables of results: classes, objects, boundaries, membranes."""
+"""Tables of results: what a bundle was measured on, how good it is, and how several results become one.
+
+A task measures (`atrous.tasks`, `Evaluator`); this room walks through the images, keeps what was found, and prints it.
+"""
+
+from atrous.evaluation.pairs import labelled_pairs, must_agree, open_like
+from atrous.evaluation.results import Evaluation, ImageResult, join, true_pixels
+from atrous.evaluation.scoring import score_images
+
+__all__ = [
+    "Evaluation",
+    "ImageResult",
+    "join",
+    "labelled_pairs",
+    "must_agree",
+    "open_like",
+    "score_images",
+    "true_pixels",
+]

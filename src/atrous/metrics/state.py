@@ -1,14 +1,15 @@
-"""The confusion matrix as a state that sums over batches, processes and machines."""
+"""States that sum over batches, processes and machines: the confusion matrix, and the precision of objects."""
 
 import torch
-from jaxtyping import Int, Integer
+from jaxtyping import Float, Int, Integer
 from torch import Tensor
 from torchmetrics import Metric
 
 from atrous.metrics.confusion import confusion_matrix
+from atrous.metrics.matching import average_precision
 from atrous.types import IGNORE_INDEX
 
-__all__ = ["ConfusionMatrix"]
+__all__ = ["ConfusionMatrix", "ObjectPrecision"]
 
 
 class ConfusionMatrix(Metric):
@@ -39,3 +40,36 @@ class ConfusionMatrix(Metric):
     def compute(self) -> Int[Tensor, "K K"]:
         """The matrix so far, int64."""
         return self.matrix.clone()
+
+
+class ObjectPrecision(Metric):
+    """`average_precision` of objects, mean over its thresholds and then over images; NaN without any object.
+
+    Example:
+        >>> state = ObjectPrecision()
+        >>> state.update(torch.tensor([[1, 1, 0, 0]]), torch.tensor([[5, 5, 0, 0]]))
+        >>> state.update(torch.tensor([[0, 0, 0, 0]]), torch.tensor([[0, 0, 5, 5]]))
+        >>> state.update(torch.tensor([[0, 0, 0, 0]]), torch.tensor([[0, 0, 0, 0]]))        # says nothing
+        >>> state.compute()
+        tensor(0.5000, dtype=torch.float64)
+    """
+
+    full_state_update = False
+    total: Tensor
+    images: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, predicted_labels: Integer[Tensor, "H W"], true_labels: Integer[Tensor, "H W"]) -> None:
+        """Add an image: the number of each pixel's object, 0 where there is none."""
+        score = float(average_precision(predicted_labels.cpu().numpy(), true_labels.cpu().numpy()).mean())
+        if score == score:
+            self.total += score
+            self.images += 1
+
+    def compute(self) -> Float[Tensor, ""]:
+        """The mean so far."""
+        return self.total / self.images

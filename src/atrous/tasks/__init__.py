@@ -1,16 +1,33 @@
-"""What a network's maps mean: how they are trained, turned into scores, decided and measured."""
+"""What a network's maps mean: how they are trained, turned into scores, decided, measured and written.
+
+`base` is the contract, one file beside it is one task. Nothing outside this folder knows one task from another.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
-from atrous.tasks.base import Task
+from atrous.tasks.base import MEAN_IOU, Evaluator, Facts, Measure, Output, Proposal, Task
 from atrous.tasks.instances import Instances
 from atrous.tasks.multilabel import MultiLabel
 from atrous.tasks.segmentation import Segmentation
 
-__all__ = ["TASKS", "Instances", "MultiLabel", "Segmentation", "Task", "extra_maps"]
+__all__ = [
+    "MEAN_IOU",
+    "TASKS",
+    "Evaluator",
+    "Instances",
+    "Measure",
+    "MultiLabel",
+    "Output",
+    "Proposal",
+    "Segmentation",
+    "Task",
+    "extra_maps",
+    "propose",
+]
 
 TASKS: dict[str, type[Task]] = {"segmentation": Segmentation, "instances": Instances, "multilabel": MultiLabel}
+"""By their names in recipes. The last is the first to be asked for a proposal; the first takes whatever is left."""
 
 
 def extra_maps(section: str | Mapping[str, Any]) -> int:
@@ -24,3 +41,13 @@ def extra_maps(section: str | Mapping[str, Any]) -> int:
         (0, 1)
     """
     return TASKS[section if isinstance(section, str) else section["name"]].extra_maps
+
+
+def propose(facts: Facts) -> Proposal:
+    """What the tasks suggest for some data.
+
+    Args:
+        facts: of the data.
+    """
+    proposals = (task.propose(facts) for task in reversed(TASKS.values()))
+    return next(proposal for proposal in proposals if proposal is not None)

@@ -1,49 +1,266 @@
-"""What every task can do."""
+"""What every task can do, and the words it says it in.
 
-from typing import TYPE_CHECKING, Protocol
+A task is all that differs between kinds of work: what supervises a network, what its maps mean, what is decided from
+them, how good that is, and what is written of it. Training, prediction, evaluation and report hold a task and ask it;
+none of them knows which one it is. A new kind of work is one class in this folder and one line in `TASKS`, beside its
+measures in `metrics/` and its readers in `data/`.
 
-from jaxtyping import Float, Int
+A class that inherits from `Task` has to say how it learns and decides (`losses`, `scores`, `decode`) and how it is
+measured (`validator`, `evaluator`); everything else has a default that fits one class per pixel.
+
+There are two ways to measure. The `validator` runs after every few hundred steps of a training: on the device, in
+batches, over all processes, and it gives the few figures of the log. The `evaluator` sees what a person would get:
+predictions of whole images, one by one; it gives every figure there is.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
 from torch import Tensor
 
-from atrous.types import Outputs, Prediction, Sample
+from atrous.drawing import Color
+from atrous.errors import DataError
+from atrous.types import IGNORE_INDEX, Outputs, Prediction, Sample
 
-if TYPE_CHECKING:
-    from torchmetrics import Metric
+__all__ = [
+    "MEAN_IOU",
+    "PIXEL_ACCURACY",
+    "Evaluator",
+    "Facts",
+    "Labels",
+    "Measure",
+    "Output",
+    "Proposal",
+    "Task",
+    "Validator",
+]
 
-__all__ = ["Task"]
+
+class Measure(NamedTuple):
+    """A figure: its key, in which direction it is better, and what people call it.
+
+    Attributes:
+        name: key in a summary; the log has it as `val_NAME`.
+        higher_is_better: False for errors.
+        label: in tables and curves; the name without underscores where "".
+        short: on the progress line; the label where "".
+
+    Example:
+        >>> Measure("mean_error", higher_is_better=False).words
+        'mean error'
+    """
+
+    name: str
+    higher_is_better: bool = True
+    label: str = ""
+    short: str = ""
+
+    @property
+    def words(self) -> str:
+        """What the figure is called in prose."""
+        return self.label or self.name.replace("_", " ")
+
+    def better(self, new: float, old: float | None) -> bool:
+        """Whether a value is better than the best so far. One that is not a number never is.
+
+        Example:
+            >>> error = Measure("error", higher_is_better=False)
+            >>> error.better(0.2, 0.3), error.better(0.3, 0.3), error.better(0.3, None)
+            (True, False, True)
+        """
+        if new != new:
+            return False
+        return old is None or (new > old if self.higher_is_better else new < old)
+
+
+MEAN_IOU = Measure("mean_iou", label="mean IoU", short="mIoU")
+PIXEL_ACCURACY = Measure("pixel_accuracy", label="pixel accuracy")
+
+
+@runtime_checkable
+class Validator(Protocol):
+    """Measures a network while it trains. An `nn.Module`, so that its state is on the device of the network."""
+
+    def reset(self) -> None:
+        """Forget all batches."""
+
+    def update(self, scores: Float[Tensor, "B K H W"], batch: Sample) -> None:
+        """Add a batch: its scores, and what supervises it."""
+
+    def compute(self) -> dict[str, float]:
+        """The task's `measures` by name, over all batches of all processes; NaN where undefined."""
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """Measures predictions of whole images.
+
+    Attributes:
+        ranks: the figure of `update` by which images are called good and bad.
+    """
+
+    ranks: Measure
+
+    def update(self, prediction: Prediction, truth: Mapping[str, Any]) -> dict[str, float]:
+        """Add an image.
+
+        Args:
+            prediction: of the image.
+            truth: arrays under the keys of a sample: "mask", and "instances" where the data numbers objects.
+
+        Returns:
+            The figures of this image alone, by name.
+        """
+
+    def compute(self) -> dict[str, Any]:
+        """The figures over all images: a number under each name, or numbers by class."""
+
+    @property
+    def matrix(self) -> list[Any]:
+        """Counts that others can add up and summarise anew, see `atrous.metrics.summarize`; [] where there are none."""
+
+
+class Output(NamedTuple):
+    """An array that `predict` stores for every image.
+
+    Attributes:
+        folder: under the folder of the masks, with "/" between levels; "" for the masks themselves.
+        make: from a prediction, and whether the file holds any number (TIFF) or 8 and 16 bits (PNG), to the array.
+        option: the option that asks for it, "confidence" or "uncertainty"; "" where it is always written.
+        palette: colours of its values, or None.
+    """
+
+    folder: str
+    make: Callable[[Prediction, bool], np.ndarray]
+    option: str = ""
+    palette: Sequence[Color] | None = None
+
+
+class Proposal(NamedTuple):
+    """What a task suggests for some data.
+
+    Attributes:
+        section: of a recipe: the task's name and arguments.
+        why: the reason, from the data.
+        tunes: whether `tune` can choose a refinement and a cleaning of its masks afterwards.
+    """
+
+    section: dict[str, Any]
+    why: str
+    tunes: bool = False
+
+
+@runtime_checkable
+class Labels(Protocol):
+    """What a task wants to know of an open data folder: `atrous.data.Folder` is one."""
+
+    @property
+    def root(self) -> Path: ...  # noqa: D102
+    @property
+    def multilabel(self) -> bool: ...  # noqa: D102
+    @property
+    def splits(self) -> Mapping[str, Sequence[Any]]: ...  # noqa: D102
+
+
+@runtime_checkable
+class Facts(Protocol):
+    """What a task may base a proposal on; see `atrous.configure.Facts` for the meanings."""
+
+    @property
+    def overlapping(self) -> bool: ...  # noqa: D102
+    @property
+    def apart(self) -> bool: ...  # noqa: D102
+    @property
+    def touching(self) -> float: ...  # noqa: D102
+    @property
+    def imbalance(self) -> float: ...  # noqa: D102
+    @property
+    def rarest(self) -> Any: ...  # noqa: D102
+    def rare(self, times: float) -> Sequence[Any]: ...  # noqa: D102
 
 
 class Task(Protocol):
-    """Turns outputs into losses, scores and decisions.
+    """Turns outputs into losses, scores and decisions, and says how good they are.
 
     Attributes:
         num_classes: maps that a network of this task has.
         ignore_index: class of the pixels that count for nothing.
-        extra_maps: how many of them stand for no class of the data, such as a border; they come last.
+        extra_maps: how many of the maps stand for no class of the data, such as a border; they come last.
         pixelwise: whether `decode` looks at each pixel alone, so that tiles may be decoded one by one.
-        needs_frequencies: whether the losses wait for class frequencies of the training images.
+        measures: what the validator computes: a column of the log each.
+        monitor: the one of them that chooses the best weights and ends a training early.
     """
 
     num_classes: int
-    ignore_index: int
-    pixelwise: bool
-    extra_maps: int
+    ignore_index: int = IGNORE_INDEX
+    extra_maps: int = 0
+    pixelwise: bool = False
+    measures: tuple[Measure, ...] = (MEAN_IOU, PIXEL_ACCURACY)
+    monitor: Measure = MEAN_IOU
 
     @property
     def needs_frequencies(self) -> bool:
         """Whether the losses wait for class frequencies of the training images."""
+        return False
 
+    @abstractmethod
     def losses(self, outputs: Outputs, batch: Sample) -> dict[str, Tensor]:
         """Weighted losses by name; their sum is what training minimises."""
 
+    @abstractmethod
     def scores(self, outputs: Outputs) -> Float[Tensor, "B K H W"]:
         """Scores that may be averaged over tiles and views, float32."""
 
-    def decide(self, scores: Float[Tensor, "B K H W"]) -> Int[Tensor, "B H W"]:
-        """The class of every pixel, quickly: what validation looks at while a network trains."""
-
+    @abstractmethod
     def decode(self, scores: Float[Tensor, "K H W"]) -> Prediction:
         """The decision for one image."""
 
-    def metrics(self) -> "Metric":
-        """A fresh data-set-level state, updated with (classes, mask)."""
+    @abstractmethod
+    def validator(self) -> Validator:
+        """A fresh state for a validation, see the module."""
+
+    @abstractmethod
+    def evaluator(self, class_names: Sequence[str], *, boundary: bool = True) -> Evaluator:
+        """A fresh state for an evaluation, see the module.
+
+        Args:
+            class_names: of the data, one per class.
+            boundary: also measure the outlines, where the task knows how.
+        """
+
+    def files(self, class_names: Sequence[str], colors: Sequence[Color]) -> list[Output]:
+        """What `predict` stores of every image, the mask first. Asked before any image is read, and once.
+
+        Args:
+            class_names: one per class.
+            colors: one per class.
+        """
+        from atrous.tasks.outputs import confidence, mask, uncertainty
+
+        return [mask(class_names, colors), confidence(), uncertainty(len(class_names))]
+
+    def draw(self, prediction: Prediction, image: np.ndarray, colors: Sequence[Color]) -> np.ndarray:
+        """The prediction over its image (H, W, C), for people: (H, W, 3) uint8."""
+        return prediction.overlay(image, colors)
+
+    @classmethod
+    def accepts(cls, data: Labels) -> None:
+        """Refuse data that cannot teach this task.
+
+        Raises:
+            DataError: naming the folder, what is lacking, and what to do.
+        """
+        if data.multilabel:
+            raise DataError(
+                f"{data.root}: its masks have a plane for each class, and classes may overlap: train with "
+                "task=multilabel, or write masks with one class per pixel."
+            )
+
+    @classmethod
+    def propose(cls, facts: Facts) -> Proposal | None:
+        """The task's section for a recipe where the data asks for this task; None where another one may answer."""
+        return None

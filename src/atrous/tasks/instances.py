@@ -10,7 +10,9 @@ References:
     Beucher and Meyer, The morphological approach to segmentation, 1993 (the watershed by ordered flooding).
 """
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -20,80 +22,64 @@ from annotated_types import Ge
 from jaxtyping import Float, Int, Int32, UInt8
 from torch import Tensor
 
+from atrous.drawing import Color
 from atrous.errors import DataError, RecipeError
-from atrous.losses import ClassFrequencies
-from atrous.tables import Place
-from atrous.tasks.segmentation import Segmentation
-from atrous.tasks.terms import LossSection
+from atrous.tasks.base import MEAN_IOU, PIXEL_ACCURACY, Evaluator, Facts, Labels, Measure, Output, Proposal, Validator
+from atrous.tasks.maps import MapTask
+from atrous.tasks.outputs import instances
+from atrous.tasks.segmentation import check_labels
 from atrous.types import IGNORE_INDEX, Outputs, Prediction, Sample
-
-if TYPE_CHECKING:
-    from torchmetrics import Metric
 
 __all__ = ["Instances", "border_targets", "grow"]
 
-_HERE = Place("task")
 LEVELS = 255
 """Steps in which the watershed rises."""
+AVERAGE_PRECISION = Measure("average_precision", label="average precision", short="AP")
+"""Of objects, mean over the thresholds 0.5, 0.55, ... 0.95 of the IoU, then over images.
+
+It counts what was missed and what is too much; SEG does not see the second. And it still rises when all objects are
+found at one half and are drawn better, where the score at 0.5 stands still.
+"""
 
 
-class Instances:
+@dataclass(eq=False)
+class Instances(MapTask):
     """Objects of K classes, told apart by a border; the class 0 is the background.
 
     Args:
         num_classes: maps of the network: K, and the border as the last.
-        loss: as for `Segmentation`, over the K + 1 maps. Class weights are K + 1 numbers: how common the border is,
+        loss: as for `MapTask`, over the K + 1 maps. Class weights are K + 1 numbers: how common the border is,
             nobody has counted.
-        aux_loss: as for `Segmentation`.
-        aux_weight: as for `Segmentation`.
         border: how many pixels of an object's rim belong to the border, see `border_targets`.
         min_size: objects of fewer pixels are left out.
-        ignore_index: class of the pixels that count for nothing.
         frequencies: of K classes; not used.
-        place: where the section stands, for messages.
+
+    The other arguments are those of `MapTask`.
 
     Raises:
-        RecipeError: if the section does not fit, as for `Segmentation`, or there is no class beside the background.
+        RecipeError: if the section does not fit, as for `MapTask`, or there is no class beside the background.
     """
 
-    pixelwise = False
     extra_maps = 1
+    measures = (AVERAGE_PRECISION, MEAN_IOU, PIXEL_ACCURACY)
+    monitor = AVERAGE_PRECISION
 
-    def __init__(
-        self,
-        num_classes: int,
-        *,
-        loss: LossSection = "cross_entropy",
-        aux_loss: LossSection | None = None,
-        aux_weight: float | dict[str, float] = 0.4,
-        border: Annotated[int, Ge(1)] = 1,
-        min_size: Annotated[int, Ge(0)] = 8,
-        ignore_index: int = IGNORE_INDEX,
-        frequencies: ClassFrequencies | None = None,
-        place: Place = _HERE,
-    ) -> None:
-        self.num_classes, self.ignore_index = num_classes, ignore_index
-        self.border, self.min_size, self._place = border, min_size, place
-        if num_classes < 3:
-            raise RecipeError(f"{place}: instances need a background and at least one class of objects, class 0 first.")
-        self._maps = Segmentation(
-            num_classes,
-            loss=loss,
-            aux_loss=aux_loss,
-            aux_weight=aux_weight,
-            ignore_index=ignore_index,
-            place=place,
-        )
-        if self._maps.needs_frequencies:
+    _: KW_ONLY
+    border: Annotated[int, Ge(1)] = 1
+    min_size: Annotated[int, Ge(0)] = 8
+
+    def __post_init__(self) -> None:
+        if self.num_classes < 3:
             raise RecipeError(
-                f"{place / 'loss'}: class weights by name do not know the border; give {num_classes} numbers, the "
-                "border's last, or leave them out."
+                f"{self.place}: instances need a background and at least one class of objects, class 0 first."
             )
-
-    @property
-    def needs_frequencies(self) -> bool:
-        """Whether the losses wait for class frequencies; never."""
-        return False
+        self.frequencies = None
+        super().__post_init__()
+        if self.needs_frequencies:
+            raise RecipeError(
+                f"{self.place / 'loss'}: class weights by name do not know the border; give {self.num_classes} "
+                "numbers, the border's last, or leave them out."
+            )
 
     def losses(self, outputs: Outputs, batch: Sample) -> dict[str, Tensor]:
         """Weighted losses of every output, against classes and borders.
@@ -102,16 +88,14 @@ class Instances:
             DataError: if the batch has no numbered objects, or the mask has a value that is no class.
         """
         if "instances" not in batch:
-            raise DataError(
-                "the data has no instance maps, which task 'instances' learns from; add a folder instances/ with a "
-                "number for each object, or train with task.name=segmentation."
-            )
+            raise DataError(NOT_NUMBERED)
         target = border_targets(batch["mask"], batch["instances"], self.num_classes - 1, reach=self.border)
-        return self._maps.losses(outputs, batch | {"mask": target})  # type: ignore[operator]
+        check_labels(target, batch.get("index"), self.num_classes, self.ignore_index)
+        return self.weigh(outputs, batch, target)
 
     def scores(self, outputs: Outputs) -> Float[Tensor, "B K H W"]:
-        """Probabilities of the classes and, last, of the border."""
-        return self._maps.scores(outputs)
+        """Probabilities of the classes and, last, of the border: the softmax of `out` in float32."""
+        return outputs["out"].float().softmax(1)
 
     def decide(self, scores: Float[Tensor, "B K H W"]) -> Int[Tensor, "B H W"]:
         """The class of every pixel without telling objects apart: quick, for validation while a network trains.
@@ -136,11 +120,42 @@ class Instances:
         confidence = np.where(labels > 0, 1 - background, background).astype(np.float16)
         return Prediction(classes=classes, confidence=confidence, instances=labels)
 
-    def metrics(self) -> "Metric":
-        """A fresh confusion matrix of the classes, without the border."""
-        from atrous.metrics import ConfusionMatrix
+    def validator(self) -> Validator:
+        """Average precision of the objects, as they will be predicted; and the classes, without the border."""
+        from atrous.tasks.validators import ObjectValidator  # torchmetrics is slow to import; prediction needs none
 
-        return ConfusionMatrix(self.num_classes - 1, ignore_index=self.ignore_index)
+        return ObjectValidator(self.decide, self.decode, self.num_classes - 1, self.ignore_index)
+
+    def evaluator(self, class_names: Sequence[str], *, boundary: bool = True) -> Evaluator:
+        """Classes and outlines, as for one class per pixel, and the objects."""
+        from atrous.tasks.evaluators import ClassEvaluator
+
+        return ClassEvaluator(class_names, boundary=boundary)
+
+    def files(self, class_names: Sequence[str], colors: Sequence[Color]) -> list[Output]:
+        """The mask of the classes, and the numbers of the objects."""
+        return [*super().files(class_names, colors), instances()]
+
+    @classmethod
+    def accepts(cls, data: Labels) -> None:
+        """Masks with one class per pixel, and numbered objects in some of the training images."""
+        super().accepts(data)
+        if not any(pair.instances for pair in data.splits.get("train", ())):
+            raise DataError(f"{data.root}: {NOT_NUMBERED}")
+
+    @classmethod
+    def propose(cls, facts: Facts) -> Proposal | None:
+        """Where objects are numbered and many of them touch."""
+        if not facts.apart:
+            return None
+        why = f"objects are numbered, and {facts.touching:.0%} of them touch another: the border between them is learnt"
+        return Proposal({"name": "instances", "loss": [{"name": "cross_entropy"}, {"name": "dice"}]}, why)
+
+
+NOT_NUMBERED = (
+    "the data has no instance maps, which task 'instances' learns from; add a folder instances/ with a number for each "
+    "object, or train with task.name=segmentation."
+)
 
 
 def border_targets(

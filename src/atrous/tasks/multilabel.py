@@ -1,29 +1,28 @@
 """Classes that may overlap: every class of every pixel is a question of its own."""
 
 import inspect
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from atrous.drawing import Color
 from atrous.errors import RecipeError, UsageError
-from atrous.losses import LOSSES, ClassFrequencies
-from atrous.tables import Place
-from atrous.tasks.segmentation import Segmentation
+from atrous.losses import LOSSES
+from atrous.tasks.base import Evaluator, Facts, Labels, Output, Proposal, Validator
+from atrous.tasks.maps import MapTask
+from atrous.tasks.outputs import confidence, mask, plane, uncertainty
 from atrous.tasks.terms import LossSection
 from atrous.types import IGNORE_INDEX, Outputs, Prediction, Sample
 
-if TYPE_CHECKING:
-    from torchmetrics import Metric
-
 __all__ = ["MultiLabel"]
 
-_HERE = Place("task")
 
-
-class MultiLabel:
+@dataclass(eq=False)
+class MultiLabel(MapTask):
     """Sigmoids over K classes, none of which rules out another; with unknown entries left out.
 
     It learns from masks with a plane for each class, and from masks with one class per pixel, which are planes of which
@@ -31,70 +30,47 @@ class MultiLabel:
 
     Args:
         num_classes: K, at most 255.
-        loss: as for `Segmentation`, but of the losses that take a target for every map: `binary_cross_entropy`,
+        loss: as for `MapTask`, but of the losses that take a target for every map: `binary_cross_entropy`,
             `binary_dice`, ...
-        aux_loss: as for `Segmentation`.
-        aux_weight: as for `Segmentation`.
         threshold: from which score on a class is there: a number in 0..1, or one for each class.
-        ignore_index: of the entries that count for nothing.
-        frequencies: how often the classes occur, as for `Segmentation`.
-        place: where the section stands, for messages.
+
+    The other arguments are those of `MapTask`.
 
     Raises:
         RecipeError: if the section does not fit, or names a loss of exclusive classes.
     """
 
     pixelwise = True
-    extra_maps = 0
 
-    def __init__(
-        self,
-        num_classes: int,
-        *,
-        loss: LossSection = "binary_cross_entropy",
-        aux_loss: LossSection | None = None,
-        aux_weight: float | dict[str, float] = 0.4,
-        threshold: float | list[float] = 0.5,
-        ignore_index: int = IGNORE_INDEX,
-        frequencies: ClassFrequencies | None = None,
-        place: Place = _HERE,
-    ) -> None:
-        if num_classes > IGNORE_INDEX:
-            raise UsageError(f"{place}: {num_classes} classes that may overlap; there can be 255.")
-        self.num_classes, self.ignore_index = num_classes, ignore_index
-        self._maps = Segmentation(
-            num_classes,
-            loss=loss,
-            aux_loss=aux_loss,
-            aux_weight=aux_weight,
-            ignore_index=ignore_index,
-            frequencies=frequencies,
-            place=place,
-        )
+    _: KW_ONLY
+    loss: LossSection = "binary_cross_entropy"
+    threshold: float | list[float] = 0.5
+
+    def __post_init__(self) -> None:
+        if self.num_classes > IGNORE_INDEX:
+            raise UsageError(f"{self.place}: {self.num_classes} classes that may overlap; there can be 255.")
+        super().__post_init__()
         independent = [name for name, function in LOSSES.items() if "target" in inspect.signature(function).parameters]
-        if wrong := [name for name in self._maps.loss_names() if name not in independent]:
+        if wrong := [name for name in self.loss_names() if name not in independent]:
             raise RecipeError(
-                f"{place / 'loss'}: {wrong[0]!r} is for classes that rule each other out; task 'multilabel' takes "
+                f"{self.place / 'loss'}: {wrong[0]!r} is for classes that rule each other out; task 'multilabel' takes "
                 f"{', '.join(independent)}."
             )
-        values = [threshold] * num_classes if isinstance(threshold, int | float) else threshold
-        if len(values) != num_classes or not all(0 <= value <= 1 for value in values):
+        given = self.threshold
+        values: list[float] = given if isinstance(given, list) else [given] * self.num_classes
+        if len(values) != self.num_classes or not all(0 <= value <= 1 for value in values):
             raise RecipeError(
-                f"{place / 'threshold'}: got {threshold!r}, but it is a number in 0..1, or {num_classes} of them."
+                f"{self.place / 'threshold'}: got {self.threshold!r}, but it is a number in 0..1, or "
+                f"{self.num_classes} of them."
             )
         self._thresholds = torch.tensor(values, dtype=torch.float32)[:, None, None]
 
-    @property
-    def needs_frequencies(self) -> bool:
-        """Whether a loss waits for class frequencies of the training images."""
-        return self._maps.needs_frequencies
-
     def losses(self, outputs: Outputs, batch: Sample) -> dict[str, Tensor]:
         """Weighted losses of every output, against a target for every map."""
-        from atrous.metrics.overlapping import planes_of
+        from atrous.metrics.overlapping import planes_of  # torchmetrics is slow to import, and prediction needs none
 
         target = planes_of(batch["mask"], self.num_classes, ignore_index=self.ignore_index).to(torch.uint8)
-        return self._maps.weigh(outputs, batch, target)
+        return self.weigh(outputs, batch, target)
 
     def scores(self, outputs: Outputs) -> Float[Tensor, "B K H W"]:
         """The sigmoid of `out` in float32."""
@@ -113,15 +89,40 @@ class MultiLabel:
         best, index = torch.where(labels, scores, -1.0).max(0)
         some = best >= 0
         classes = torch.where(some, index, IGNORE_INDEX).to(torch.uint8)
-        confidence = torch.where(some, best, 1 - scores.amax(0))
+        certain = torch.where(some, best, 1 - scores.amax(0))
         return Prediction(
             classes=classes.cpu().numpy(),
-            confidence=confidence.half().cpu().numpy(),
+            confidence=certain.half().cpu().numpy(),
             labels=labels.cpu().numpy().astype(np.bool_),
         )
 
-    def metrics(self) -> "Metric":
-        """Fresh counts for each class over a data set."""
-        from atrous.metrics import LabelCounts
+    def validator(self) -> Validator:
+        """Mean IoU of the classes, and the share of all answers that are right."""
+        from atrous.tasks.validators import LabelValidator
 
-        return LabelCounts(self.num_classes, ignore_index=self.ignore_index)
+        return LabelValidator(self.decide, self.num_classes, self.ignore_index)
+
+    def evaluator(self, class_names: Sequence[str], *, boundary: bool = True) -> Evaluator:
+        """The measures of the counts of each class, and objects where the data numbers them; no outlines."""
+        from atrous.tasks.evaluators import LabelEvaluator
+
+        return LabelEvaluator(class_names)
+
+    def files(self, class_names: Sequence[str], colors: Sequence[Color]) -> list[Output]:
+        """The likeliest class of every pixel, and a plane for each class."""
+        planes = [plane(number, name) for number, name in enumerate(class_names)]
+        # 255 is a value too: no class is there.
+        padded = [*colors, *[(0, 0, 0)] * (IGNORE_INDEX + 1 - len(colors))]
+        return [mask(class_names, padded), confidence(), uncertainty(len(class_names)), *planes]
+
+    @classmethod
+    def accepts(cls, data: Labels) -> None:
+        """All masks will do."""
+
+    @classmethod
+    def propose(cls, facts: Facts) -> Proposal | None:
+        """Binary losses, where the masks have a plane for each class."""
+        if not facts.overlapping:
+            return None
+        losses = [{"name": "binary_cross_entropy"}, {"name": "binary_dice"}]
+        return Proposal({"name": "multilabel", "loss": losses}, "a pixel may belong to several classes")

@@ -48,6 +48,7 @@ class Recorder(pl.Callback):
         names: of the training images, for the message about a batch.
         batch_size: images per step, in all processes together.
         step: where the run goes on; later rows are dropped.
+        columns: of the log, see `columns_of`.
         notes: columns of the numbers that a step leaves beside its loss.
         leads: whether this process writes; the others only take part in the means.
     """
@@ -60,6 +61,7 @@ class Recorder(pl.Callback):
         names: Sequence[str],
         batch_size: int,
         step: int = 0,
+        columns: Sequence[str] = COLUMNS,
         notes: Sequence[str] = (),
         leads: bool = True,
     ) -> None:
@@ -69,7 +71,7 @@ class Recorder(pl.Callback):
         if leads:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.rows = Log(out / "log.csv", step=step, columns=(*COLUMNS, *notes))
+            self.rows = Log(out / "log.csv", step=step, columns=(*columns, *notes))
             self.events = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1 if step else None)
         self._pending: deque[tuple[int, float, dict[str, Tensor], Tensor]] = deque()
         self._parts: dict[str, Tensor] = {}
@@ -214,7 +216,8 @@ class Checkpoints(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, module: TrainingModule) -> None:  # type: ignore[override]
         """After a validation."""
         state = module.state
-        if state.judge(state.scores["val_mean_iou"]) if self.validates else state.finished:
+        score = state.score
+        if (score is not None and state.judge(score)) if self.validates else state.finished:
             with module.kept():
                 self._refuse_spoiled(module)
                 kept = {"model": module.model.state_dict(), "step": state.step, "scores": state.scores}

@@ -25,7 +25,7 @@ from atrous.layers.sync import synchronized
 from atrous.training.averaging import WeightAverage
 from atrous.training.callbacks import Checkpoints, Recorder, Watch
 from atrous.training.distributed import World, full_state, shard, world
-from atrous.training.files import read_checkpoint
+from atrous.training.files import columns_of, read_checkpoint
 from atrous.training.loaders import choose_workers, train_loader, val_loader
 from atrous.training.module import Schedules, TrainingModule
 from atrous.training.options import TrainingOptions
@@ -224,6 +224,7 @@ def _trainer(
         names=plan.names,
         batch_size=plan.batch_size * options.accumulate * here.processes,
         step=plan.state.step,
+        columns=columns_of(plan.task.measures),
         notes=ADVERSARY_NOTES if plan.adversary is not None else (),
         leads=here.leads,
     )
@@ -237,7 +238,7 @@ def _trainer(
     )
     callbacks: list[pl.Callback] = [recorder, checkpoints]  # rows first, so that a checkpoint never lacks its own
     if progress and here.leads:
-        callbacks.append(ProgressLine(recorder.batch_size, plan.state.scores.get("val_mean_iou")))
+        callbacks.append(ProgressLine(recorder.batch_size, plan.state.score))
     if watch is not None and here.leads:
         callbacks.append(Watch(watch))
     return pl.Trainer(

@@ -12,12 +12,20 @@ import torch
 
 from atrous.disk import write_errors, write_text, writing
 from atrous.errors import UsageError
+from atrous.tasks.base import MEAN_IOU, PIXEL_ACCURACY, Measure
 
-__all__ = ["COLUMNS", "Log", "read_checkpoint", "write_checkpoint"]
+__all__ = ["COLUMNS", "Log", "columns_of", "read_checkpoint", "write_checkpoint"]
 
 FORMAT = 1
 RESUME = "go on with --resume on a disk with more space"
-COLUMNS = ("step", "epoch", "seconds", "lr", "loss", "val_loss", "val_mean_iou", "val_pixel_accuracy")
+
+
+def columns_of(measures: Sequence[Measure]) -> tuple[str, ...]:
+    """The columns of a log: one for each measure of the task's validations."""
+    return ("step", "epoch", "seconds", "lr", "loss", "val_loss", *(f"val_{measure.name}" for measure in measures))
+
+
+COLUMNS = columns_of((MEAN_IOU, PIXEL_ACCURACY))
 
 
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from atrous.data.folder import Folder
     from atrous.images.files import ImageFile
     from atrous.recipe import Recipe
-    from atrous.tasks import Task
+    from atrous.tasks import Measure, Task
 
 __all__ = ["FitResult", "fit", "make_plan"]
 
@@ -37,7 +37,8 @@ class FitResult:
     Attributes:
         out: folder of the run.
         steps: optimiser steps done.
-        best: best validation mean IoU, or None where there was no validation.
+        monitor: the figure that chose the best weights.
+        best: its best value in a validation, or None where there was no validation.
         best_step: the step of the best weights.
         stopped: whether early stopping ended the run.
         seconds: of training and validation, over all sessions.
@@ -46,6 +47,7 @@ class FitResult:
 
     out: Path
     steps: int
+    monitor: "Measure"
     best: float | None
     best_step: int
     stopped: bool
@@ -109,6 +111,7 @@ def follow_plan(
     return FitResult(
         out=out,
         steps=state.step,
+        monitor=state.monitor,
         best=state.best,
         best_step=best["step"] if best is not None else state.step,
         stopped=state.stopped,
@@ -150,7 +153,7 @@ def make_plan(model: nn.Module, task: "Task", folder: "Folder", recipe: "Recipe"
         train=train,
         names=files["train"],
         options=training,
-        state=RunState(max_steps=steps, validate_every=interval, budget=training.seconds),
+        state=RunState(max_steps=steps, validate_every=interval, budget=training.seconds, monitor=task.monitor),
         batch_size=data.batch_size,
         transform=transform,
         val=FolderDataset(folder, "val") if files["val"] else None,

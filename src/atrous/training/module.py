@@ -69,7 +69,7 @@ class TrainingModule(pl.LightningModule):
         self.model, self.task, self.seed, self.state, self.clip = model, task, seed, state, clip
         self.schedule, self.average, self.adversary, self.world = schedule, average, adversary, world
         self.statistics = statistics
-        self.metric = task.metrics()
+        self.validator = task.validator()
         self.spread: Callable[[Any], None] | None = None
         self._optimizer = optimizer
         self._rates = [group["lr"] for group in optimizer.param_groups]
@@ -180,7 +180,7 @@ class TrainingModule(pl.LightningModule):
         """Begin a validation, of the averaged weights where there are some."""
         self._began = time.perf_counter()
         self._shown.enter_context(self.kept())
-        self.metric.reset()
+        self.validator.reset()
         self._validation.clear()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -193,8 +193,8 @@ class TrainingModule(pl.LightningModule):
             outputs = self.model(part["image"])
             if not counts:
                 continue
-            self.metric.update(self.task.decide(self.task.scores(outputs)), part["mask"])
-            labelled = int((part["mask"] != self.task.ignore_index).sum())
+            self.validator.update(self.task.scores(outputs), part)
+            labelled = int((part["mask"] != self.task.ignore_index).sum()) if "mask" in part else 1
             if labelled:  # the mean over no pixel is not a number
                 loss = torch.stack(list(self.task.losses(outputs, part).values())).sum()
                 self._validation.append((loss.float(), labelled))
@@ -206,12 +206,8 @@ class TrainingModule(pl.LightningModule):
         self.state.validation_seconds = time.perf_counter() - self._began
 
     def summarize(self) -> dict[str, float]:
-        """Scores over all pixels of the data set, by their names in the log."""
-        from atrous.metrics import summarize
-
-        matrix = self.metric.compute()
-        summary = summarize(matrix, [str(index) for index in range(len(matrix))])
-        return {f"val_{name}": float(summary[name]) for name in ("mean_iou", "pixel_accuracy")}
+        """The task's measures over the data set, by their names in the log."""
+        return {f"val_{name}": float(value) for name, value in self.validator.compute().items()}
 
     def _mean_loss(self) -> float:
         total, pixels = sum_over_processes(

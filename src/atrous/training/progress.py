@@ -21,7 +21,7 @@ class ProgressLine(pl.Callback):
 
     Args:
         batch_size: images per step.
-        last_score: mean IoU of the last validation before this session, if any.
+        last_score: of the last validation before this session, if any.
     """
 
     def __init__(self, batch_size: int, last_score: float | None = None) -> None:
@@ -60,7 +60,7 @@ class ProgressLine(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: TrainingModule) -> None:  # type: ignore[override]
         """Take over the score of the validation."""
-        self._score = module.state.scores.get("val_mean_iou")
+        self._score = module.state.score
         if self._console.is_terminal:
             self._bar.update(self._task, completed=module.state.step, note=self.note(module))
         else:
@@ -79,7 +79,9 @@ class ProgressLine(pl.Callback):
         state = module.state
         done, seconds = state.step - self._first, time.monotonic() - self._began
         loss = "" if self._loss is None else f"loss {self._loss:.4g}  "
-        score = "" if self._score is None else f"val mIoU {self._score:.3f}  "
+        score = ""
+        if self._score is not None:
+            score = f"val {state.monitor.short or state.monitor.words} {self._score:.3f}  "
         pace = seconds / max(done, 1)
         left = duration(pace * (state.max_steps - state.step))
         return f"{loss}lr {module.rate:.2g}  {score}{self.batch_size / max(pace, 1e-9):.3g} images/s  {left} left"

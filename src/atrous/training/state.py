@@ -4,6 +4,8 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from atrous.tasks import MEAN_IOU, Measure
+
 __all__ = ["RunState"]
 
 FAR = 1_000_000_000
@@ -20,7 +22,8 @@ class RunState:
         budget: seconds of training and validation after which the run ends, or None where `max_steps` ends it.
         spent: whether the budget ended the run.
         step: optimiser steps done.
-        best: best validation mean IoU so far, or None.
+        monitor: the figure that chooses the best weights. A run keeps the one that it began with.
+        best: its best value in a validation so far, or None.
         best_step: step of the best validation.
         stale: validations since the best.
         stopped: whether early stopping ended the run.
@@ -28,7 +31,7 @@ class RunState:
         validation_seconds: what the last validation took.
         losses: losses since the last row of the log.
         notes: other numbers of the steps since then, by name.
-        scores: of the last validation: val_loss, val_mean_iou, val_pixel_accuracy.
+        scores: of the last validation: val_loss, and val_NAME for each measure of the task.
         tick: when `seconds` was last brought up to date in this session; 0 before.
     """
 
@@ -37,6 +40,7 @@ class RunState:
     budget: float | None = None
     spent: bool = False
     step: int = 0
+    monitor: Measure = MEAN_IOU
     best: float | None = None
     best_step: int = 0
     stale: int = 0
@@ -91,19 +95,26 @@ class RunState:
         self.max_steps = max(round(self.step / min(progress, 1.0)), self.step) if self.step and progress else FAR
         self.spent = progress >= 1 and self.step > 0
 
+    @property
+    def score(self) -> float | None:
+        """What the monitor said in the last validation, or None before the first."""
+        return self.scores.get(f"val_{self.monitor.name}")
+
     def judge(self, score: float) -> bool:
         """Note a validation's score; whether it is the best so far. A score that is not a number never is."""
-        if score == score and (self.best is None or score > self.best):
+        if self.monitor.better(score, self.best):
             self.best, self.best_step, self.stale = score, self.step, 0
             return True
         self.stale += 1
         return False
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a checkpoint."""
-        return {name: value for name, value in asdict(self).items() if name != "tick"}
+        """Plain values for a checkpoint; a monitor other than mean IoU as a list."""
+        plain = {name: value for name, value in asdict(self).items() if name not in ("tick", "monitor")}
+        return plain if self.monitor == MEAN_IOU else {**plain, "monitor": list(self.monitor)}
 
     def restore(self, values: dict[str, Any]) -> None:
         """Take over what a checkpoint says, except the plan of the run, which the recipe says."""
-        for name in set(values) - {"max_steps", "validate_every", "budget"}:
+        for name in set(values) - {"max_steps", "validate_every", "budget", "monitor"}:
             setattr(self, name, values[name])
+        self.monitor = Measure(*values.get("monitor", MEAN_IOU))  # runs from before there was a choice name none

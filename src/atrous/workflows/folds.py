@@ -8,12 +8,10 @@ ensemble of all of them, which has seen every image; it is usually better, and o
 A network's best step was chosen on its own fold, as in every run.
 """
 
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from atrous.disk import write_text
@@ -105,36 +103,21 @@ def _check(data: str | Path, recipe: "Recipe", classes: str | Path | None) -> No
 
 def _joined(out: Path, runs: Sequence[Run]) -> "Evaluation":
     """One evaluation over all folds: every image once, by the network that had not seen it."""
-    import torch
-
-    from atrous.metrics import summarize
+    from atrous.evaluation import join
 
     each = [run.evaluation for run in runs if run.evaluation is not None]
-    matrix = torch.stack([torch.tensor(evaluation.matrix) for evaluation in each]).sum(0)
-    images = [image for evaluation in each for image in evaluation.images]
-    summary = summarize(matrix, each[0].class_names)
-    edges = [image.boundary_f1 for image in images if not math.isnan(image.boundary_f1)]
-    if edges:
-        summary["mean_boundary_f1"] = fmean(edges)
-    return replace(
-        each[0],
-        bundle=f"{out}: fold1 to fold{len(each)}",
-        split=SPLIT,
-        matrix=matrix.tolist(),
-        summary=summary,
-        images=tuple(images),
-        seconds=sum(evaluation.seconds for evaluation in each),
-    )
+    return join(each, bundle=f"{out}: fold1 to fold{len(each)}", split=SPLIT)
 
 
 def _figures(parts: Sequence[Part], evaluation: "Evaluation | None") -> dict[str, Any]:
     """What the bundle says of how it was made and how good its members are."""
     figures: dict[str, Any] = {"folds": len(parts), "seconds": round(sum(part.seconds for part in parts), 1)}
     if evaluation is not None:
-        figures["out_of_fold_mean_iou"] = evaluation.summary["mean_iou"]
-        figures["out_of_fold_pixel_accuracy"] = evaluation.summary["pixel_accuracy"]
-        figures["iou"] = evaluation.summary["iou"]
-        figures[SPLIT] = evaluation.summary
+        summary = evaluation.summary
+        shown = (evaluation.rank.name, "pixel_accuracy")
+        figures |= {f"out_of_fold_{name}": summary[name] for name in shown if name in summary}
+        figures |= {"iou": summary["iou"]} if "iou" in summary else {}
+        figures[SPLIT] = summary
     return figures
 
 

@@ -21,9 +21,10 @@ class Part:
     Attributes:
         name: "1-32s", "fold2".
         steps: optimiser steps done.
-        best: best validation mean IoU while training, or None where there was no validation.
+        best: the best value of the monitor while training, or None where there was no validation.
         best_step: the step of the best weights.
         seconds: of training and validation.
+        monitor: what the figure is called that chose the weights.
     """
 
     name: str
@@ -31,9 +32,12 @@ class Part:
     best: float | None
     best_step: int
     seconds: float
+    monitor: str = "mean IoU"
 
     def __str__(self) -> str:
-        score = "" if self.best is None else f", best validation mean IoU {self.best:.3f} at step {self.best_step}"
+        score = (
+            "" if self.best is None else f", best validation {self.monitor} {self.best:.3f} at step {self.best_step}"
+        )
         return f"{self.steps} steps, {self.seconds:.0f} s{score}"
 
 
@@ -44,7 +48,7 @@ class Run:
     Attributes:
         out: its folder.
         bundle: the folder of the best weights.
-        best: best validation mean IoU while training, or None where there was no validation, and for folds.
+        best: the best value of the monitor while training, or None where there was no validation, and for folds.
         best_step: the step of the best weights; of the last stage where there are several.
         steps: optimiser steps done; in all stages or folds together.
         stopped: whether early stopping ended it, or all of its folds.
@@ -54,6 +58,7 @@ class Run:
             folds: of each bundle on the images that it has not seen.
         stages: where the recipe has several.
         folds: where the images were divided into some.
+        monitor: what the figure is called that chose the weights.
     """
 
     out: Path
@@ -67,11 +72,14 @@ class Run:
     evaluation: "Evaluation | None" = None
     stages: tuple[Part, ...] = ()
     folds: tuple[Part, ...] = ()
+    monitor: str = "mean IoU"
 
     def __str__(self) -> str:
         how = "stopped early" if self.stopped else "finished"
         what = f"{how} after {self.steps} steps" if self.trained else f"was finished before, after {self.steps} steps"
-        score = "" if self.best is None else f"; best validation mean IoU {self.best:.3f} at step {self.best_step}"
+        score = (
+            "" if self.best is None else f"; best validation {self.monitor} {self.best:.3f} at step {self.best_step}"
+        )
         lines = [f"{self.out}: {what} and {self.seconds:.0f} s{score}"]
         lines += [f"  stage {part.name}: {part}" for part in self.stages]
         lines += [f"  {part.name}: {part}" for part in self.folds]
@@ -85,7 +93,7 @@ class Run:
 
 def part_from(name: str, run: Run) -> Part:
     """A run as a part of a larger training."""
-    return Part(name, run.steps, run.best, run.best_step, run.seconds)
+    return Part(name, run.steps, run.best, run.best_step, run.seconds, run.monitor)
 
 
 def list_parts(parts: Sequence[Part]) -> list[dict[str, Any]]:

@@ -144,7 +144,7 @@ def _run(
         write_text(out / STAGES, json.dumps(list_parts(stages), indent=1) + "\n")
     figures = {"step": result.best_step, "seconds": round(result.seconds, 1)}
     if result.best is not None:
-        figures["val_mean_iou"] = result.best
+        figures[f"val_{result.monitor.name}"] = result.best
     bundle = _save(job, inputs, out, figures)
     tune_after(bundle, inputs, job.recipe)
     evaluation = _evaluate(inputs, bundle, out) if evaluate else None
@@ -184,7 +184,7 @@ def _evaluate(inputs: Inputs, bundle: Path, out: Path) -> "Evaluation | None":
 
 
 def _part(name: str, result: "FitResult") -> Part:
-    return Part(name, result.steps, result.best, result.best_step, round(result.seconds, 1))
+    return Part(name, result.steps, result.best, result.best_step, round(result.seconds, 1), result.monitor.words)
 
 
 def _summary(out: Path, result: "FitResult", evaluation: "Evaluation | None", stages: tuple[Part, ...]) -> Run:
@@ -192,6 +192,7 @@ def _summary(out: Path, result: "FitResult", evaluation: "Evaluation | None", st
         out=out,
         bundle=out / "bundle",
         best=result.best,
+        monitor=result.monitor.words,
         best_step=result.best_step,
         steps=result.steps,
         stopped=result.stopped,

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import cv2
 import numpy as np
 
-from atrous.types import IGNORE_INDEX
+from atrous.metrics.matching import average_precision, mean_average_precision
+from atrous.metrics.seg import object_jaccards, seg_score
+from atrous.types import IGNORE_INDEX, Prediction
 
-if TYPE_CHECKING:
-    from atrous.types import Prediction
-
-__all__ = ["ObjectScores", "objects_of", "score_objects", "summarize_objects"]
+__all__ = ["ObjectScores", "number_parts", "objects_of", "score_objects", "summarize_objects"]
 
 
 @dataclass(frozen=True)
@@ -36,25 +36,31 @@ class ObjectScores:
         return float(self.jaccards.mean()) if len(self.jaccards) else float("nan")
 
 
-def objects_of(prediction: "Prediction") -> np.ndarray:
+def objects_of(prediction: Prediction) -> np.ndarray:
     """Numbered objects: those of the prediction, else the connected parts of each class but the first.
 
     Returns:
         (H, W) int32; 0 is none. Corners connect.
     """
-    import cv2
+    return number_parts(prediction.classes) if prediction.instances is None else prediction.instances
 
-    if prediction.instances is not None:
-        return prediction.instances
-    numbers = np.zeros(prediction.classes.shape, np.int32)
-    for value in np.unique(prediction.classes):
+
+def number_parts(classes: np.ndarray) -> np.ndarray:
+    """The connected parts of each class but the first, numbered from 1; corners connect.
+
+    Example:
+        >>> number_parts(np.array([[1, 0, 1], [2, 0, 1]])).tolist()
+        [[1, 0, 2], [3, 0, 2]]
+    """
+    numbers = np.zeros(classes.shape, np.int32)
+    for value in np.unique(classes):
         if value:
-            _, parts = cv2.connectedComponents((prediction.classes == value).astype(np.uint8), connectivity=8)
+            _, parts = cv2.connectedComponents((classes == value).astype(np.uint8), connectivity=8)
             numbers = np.where(parts > 0, parts + numbers.max(), numbers)
     return numbers.astype(np.int32)
 
 
-def score_objects(prediction: "Prediction", instances: np.ndarray, truth: np.ndarray) -> ObjectScores:
+def score_objects(prediction: Prediction, instances: np.ndarray, truth: np.ndarray) -> ObjectScores:
     """Compare the objects of one image; what is predicted on ignored pixels counts for nothing.
 
     Args:
@@ -62,8 +68,6 @@ def score_objects(prediction: "Prediction", instances: np.ndarray, truth: np.nda
         instances: (H, W) numbers of the true objects, 0 where there is none.
         truth: (H, W) classes, 255 where ignored.
     """
-    from atrous.metrics import average_precision, object_jaccards
-
     found = objects_of(prediction).astype(np.int64)
     wanted = instances.astype(np.int64)
     known = truth != IGNORE_INDEX if truth.ndim == 2 else np.ones(truth.shape[1:], bool)
@@ -75,8 +79,6 @@ def score_objects(prediction: "Prediction", instances: np.ndarray, truth: np.nda
 
 def summarize_objects(scores: Sequence[ObjectScores]) -> dict[str, Any]:
     """SEG over all objects, and average precision over all images; nothing where no image numbers its objects."""
-    from atrous.metrics import mean_average_precision, seg_score
-
     if not scores:
         return {}
     precision = np.stack([each.precision for each in scores])

@@ -1,0 +1,61 @@
+"""The walk through the images of a split: each is predicted whole, as a person gets it, and measured by the task."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from atrous.data.folder import read_pair
+from atrous.evaluation.results import ImageResult
+
+if TYPE_CHECKING:
+    from atrous.data import Folder, Pair
+    from atrous.inference import Predictor
+    from atrous.tasks import Evaluator
+
+__all__ = ["notes_of", "score_images"]
+
+
+def score_images(
+    predictor: "Predictor",
+    folder: "Folder",
+    pairs: Sequence["Pair"],
+    evaluator: "Evaluator",
+    *,
+    how: dict[str, Any],
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[ImageResult], list[str]]:
+    """Predict images and have them measured.
+
+    Args:
+        predictor: of the bundle.
+        folder: of the images.
+        pairs: those with labels, see `labelled_pairs`.
+        evaluator: fresh; holds the sums afterwards.
+        how: tile, margin and views, as the predictor takes them.
+        progress: called with the number of images done and of all.
+
+    Returns:
+        The result of each image, and what the predictor noted of it.
+    """
+    images, notes = [], []
+    for done, pair in enumerate(pairs):
+        if progress is not None:
+            progress(done, len(pairs))
+        raster, mask, instances = read_pair(pair, folder)
+        start = time.perf_counter()
+        prediction = predictor(raster.array, scores=False, **how)
+        seconds = time.perf_counter() - start
+        figures = evaluator.update(prediction, {"mask": mask, "instances": instances})
+        images.append(ImageResult.of(pair.name, seconds, figures))
+        notes.append(predictor.last_note)
+    if progress is not None:
+        progress(len(pairs), len(pairs))
+    return images, notes
+
+
+def notes_of(predictor: "Predictor", notes: Sequence[str]) -> dict[str, str]:
+    """Where and how; of the images that were cut into tiles, what the predictor said of the last."""
+    tiled = [text for text in notes if not text.endswith("in one pass")]
+    how = "whole images" if not tiled else f"{len(tiled)} of {len(notes)} images by tiles, such as {tiled[-1]}"
+    refine = f"refined by {predictor.refiner}" if predictor.refiner is not None else ""
+    return {"device": predictor.device, "precision": predictor.precision, "tile": how, "refine": refine}

@@ -1,0 +1,71 @@
+"""The arrays that `predict` stores, each from a prediction."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from atrous.drawing import Color
+from atrous.errors import DataError
+from atrous.tasks.base import Output
+from atrous.types import Prediction
+
+__all__ = ["confidence", "instances", "mask", "plane", "uncertainty"]
+
+LARGEST_PALETTE = 256
+
+
+def mask(class_names: Sequence[str], colors: Sequence[Color]) -> Output:
+    """The decided classes: 8 bits with the colours as palette, 16 bits above 256 classes."""
+    few = len(class_names) <= LARGEST_PALETTE
+    kind = np.uint8 if few else np.uint16
+    return Output("", lambda prediction, exact: prediction.classes.astype(kind), palette=colors if few else None)
+
+
+def confidence() -> Output:
+    """The score of the decided class: exact as float32, else 8 bits where 255 is certain."""
+
+    def make(prediction: Prediction, exact: bool) -> np.ndarray:
+        score = prediction.confidence.astype(np.float32)
+        return score if exact else np.rint(score * 255).astype(np.uint8)
+
+    return Output("confidence", make, option="confidence")
+
+
+def uncertainty(num_classes: int) -> Output:
+    """The variance of the scores, exact as float32; else its root in 8 bits, where 255 is the largest there can be."""
+
+    def make(prediction: Prediction, exact: bool) -> np.ndarray:
+        variance = prediction.uncertainty
+        if variance is None:
+            raise DataError("the prediction has no uncertainty; ask for the view mc:N, which samples it.")
+        share = np.sqrt(variance / max((1 - 1 / num_classes) / num_classes, 1e-12)).clip(0, 1)
+        return variance if exact else np.rint(share * 255).astype(np.uint8)
+
+    return Output("uncertainty", make, option="uncertainty")
+
+
+def instances() -> Output:
+    """The number of each pixel's object: int32 where exact, else 16 bits."""
+
+    def make(prediction: Prediction, exact: bool) -> np.ndarray:
+        numbers = prediction.instances
+        if numbers is None:
+            raise DataError("the prediction does not tell objects apart; use a bundle of task 'instances'.")
+        most = int(numbers.max(initial=0))
+        if not exact and most >= 2**16:
+            raise DataError(f"{most} objects are more than a PNG can number; write --format tif.")
+        return numbers.astype(np.int32 if exact else np.uint16)
+
+    return Output("instances", make)
+
+
+def plane(number: int, name: str) -> Output:
+    """Where one of the classes is that may overlap: 255, else 0."""
+
+    def make(prediction: Prediction, exact: bool) -> np.ndarray:
+        if prediction.labels is None:
+            raise DataError("the prediction has no plane for each class; use a bundle of task 'multilabel'.")
+        return prediction.labels[number].astype(np.uint8) * 255
+
+    folder = "".join(letter if letter.isalnum() or letter in " -_." else "_" for letter in name)
+    return Output(f"labels/{folder}", make)
