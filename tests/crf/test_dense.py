@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from atrous.crf import Kernel, Pairwise, dense_crf, exact_mean_field, mean_field
-from atrous.crf import _mean_field as engine
 from atrous.crf._features import ImageFeatures
 from atrous.crf.exact import ExactTerm
+from atrous.crf.lattice import mean_field as engine
 from atrous.errors import UsageError
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"

@@ -7,7 +7,7 @@ window around each pixel instead of the whole image.
 
 from atrous.crf.dense import NORMALIZATIONS, Kernel, MeanFieldResult, Pairwise, dense_crf, mean_field
 from atrous.crf.exact import exact_mean_field
-from atrous.crf.lattice.permutohedral import Lattice, filter_batch
+from atrous.crf.lattice import Lattice, filter_batch
 from atrous.crf.local import local_crf
 
 __all__ = [

@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
 
-from atrous.crf.lattice.permutohedral import FeatureSource
-from atrous.crf.lattice.torch_lattice import TorchLattice
+from atrous.crf.lattice import FeatureSource, TorchLattice
 from atrous.errors import UsageError
 
 __all__ = ["Bandwidths", "ImageFeatures"]

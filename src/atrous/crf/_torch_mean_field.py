@@ -1,16 +1,12 @@
 """Mean-field updates in torch operations, on the device of the tensors."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from atrous.crf._mean_field import FLOOR, check_probabilities
-
-if TYPE_CHECKING:
-    from atrous.crf.dense import Pairwise
+from atrous.crf.lattice import FLOOR, PairwiseTerm, check_probabilities
 
 __all__ = ["TorchMeanField"]
 
@@ -22,7 +18,7 @@ class TorchMeanField:
         rows: (N, K) the scores.
     """
 
-    def __init__(self, planes: Float32[Tensor, "K N"], terms: Sequence["Pairwise"]) -> None:
+    def __init__(self, planes: Float32[Tensor, "K N"], terms: Sequence[PairwiseTerm]) -> None:
         sums = planes.sum(0)
         check_probabilities([tuple(torch.stack([planes.min(), sums.min(), sums.max()]).tolist())])
         self._logs = planes.T.clamp(min=float(FLOOR)).log()

@@ -29,10 +29,8 @@ from torch import Tensor
 
 from atrous.crf._features import Bandwidths, ImageFeatures
 from atrous.crf._images import Arrays, from_batches, to_batches
-from atrous.crf._mean_field import MeanField
 from atrous.crf._torch_mean_field import TorchMeanField
-from atrous.crf.lattice.permutohedral import FeatureSource, Lattice
-from atrous.crf.lattice.torch_lattice import TorchLattice
+from atrous.crf.lattice import FeatureSource, Lattice, MeanField, TorchLattice
 from atrous.errors import UsageError, did_you_mean
 
 __all__ = [

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from atrous.crf._features import Bandwidths, ImageFeatures
 from atrous.crf._images import Arrays, to_batches
-from atrous.crf._mean_field import FLOOR
 from atrous.crf.dense import KernelNormalization, check_normalization
+from atrous.crf.lattice import FLOOR
 from atrous.crf.unrolled import unroll
 from atrous.errors import UsageError, did_you_mean
 from atrous.types import IGNORE_INDEX, Progress

@@ -182,7 +182,7 @@ class Lattice:
         flat, ones = rows.reshape(-1), np.ones(self.points, np.float32)
         held = self.empty_values(width, dtype)
         self.spread(flat, width, 0, held, width, ones, lanes, reverse=reverse)
-        from atrous.crf.lattice.filter_kernels import messages
+        from atrous.crf.lattice._filter_kernels import messages
 
         factors = (np.full(width, self.gain, dtype),)
         shared = (
@@ -209,8 +209,8 @@ class Lattice:
         width: int, scale: Float32[np.ndarray, " N"], lanes: tuple[int, ...], *, reverse: bool = False,
     ) -> None:  # fmt: skip
         """Splat `width` channels of the points' rows, times `scale`, onto the lattice and blur them there."""
+        from atrous.crf.lattice._filter_kernels import gather_copies, scatter, spread_copies
         from atrous.crf.lattice._sweep_kernels import sweep
-        from atrous.crf.lattice.filter_kernels import gather_copies, scatter, spread_copies
 
         shared = (
             self.ids.reshape(-1),

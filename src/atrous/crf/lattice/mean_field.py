@@ -1,7 +1,7 @@
 """Mean-field updates on the processor: pixels in rows of classes, streamed through the lattices' kernels."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -10,10 +10,7 @@ from atrous.crf.lattice.permutohedral import STRIP, lanes_for
 from atrous.crf.lattice.threads import run, split_evenly, workers
 from atrous.errors import UsageError
 
-if TYPE_CHECKING:
-    from atrous.crf.dense import Pairwise
-
-__all__ = ["FLOOR", "MeanField", "check_probabilities"]
+__all__ = ["FLOOR", "MeanField", "PairwiseTerm", "check_probabilities"]
 
 FLOOR = np.float32(1e-5)
 """Smallest probability: below it, a class would be ruled out for good."""
@@ -28,6 +25,20 @@ SLACK = 1e-2
 """How far from 1 the probabilities of a pixel may sum: half precision and 8-bit scores round that much."""
 
 
+class PairwiseTerm(Protocol):
+    """What an update needs of a pairwise term, see `atrous.crf.Pairwise`.
+
+    Attributes:
+        kernel: a lattice, with what its values are multiplied by before and after.
+        weights: of all classes, or of each.
+        matrix: (K, K) penalties, or None.
+    """
+
+    kernel: Any
+    weights: Any
+    matrix: Any
+
+
 class MeanField:
     """The state of one image: scores Q in rows, the values of each lattice, and the update.
 
@@ -37,7 +48,7 @@ class MeanField:
         step: how many classes are filtered at a time: all, unless the lattices' values would be large.
     """
 
-    def __init__(self, planes: Float32[np.ndarray, "K N"], terms: Sequence["Pairwise"]) -> None:
+    def __init__(self, planes: Float32[np.ndarray, "K N"], terms: Sequence[PairwiseTerm]) -> None:
         self.K, self.N = planes.shape
         self.planes, self.terms = planes, terms
         self.lanes, self.width = lanes_for(self.K)
@@ -54,7 +65,7 @@ class MeanField:
 
     def _take_logs(self) -> Float32[np.ndarray, "N width"]:
         """Logarithms of the probabilities, checked; and the first scores."""
-        from atrous.crf.lattice.filter_kernels import log_rows, softmax_planes, softmax_rows
+        from atrous.crf.lattice._filter_kernels import log_rows, softmax_planes, softmax_rows
 
         logs = self.rows if self.frugal else np.empty_like(self.rows)
         flat = self.rows.reshape(-1)
@@ -74,7 +85,7 @@ class MeanField:
 
     def update(self) -> None:
         """One parallel update of all pixels."""
-        from atrous.crf.lattice.filter_kernels import softmax_planes, softmax_rows, update
+        from atrous.crf.lattice._filter_kernels import softmax_planes, softmax_rows, update
 
         if self.step == self.width and not self.frugal and not self.mixed:
             ids, weights, corners, scales, factors = self._spread(0)
@@ -94,7 +105,7 @@ class MeanField:
 
     def messages(self, *, in_place: bool = False) -> Float32[np.ndarray, "N width"]:
         """What all terms say to each pixel and class; in place, it takes the place of the scores."""
-        from atrous.crf.lattice.filter_kernels import messages
+        from atrous.crf.lattice._filter_kernels import messages
 
         target = self.rows if in_place else np.empty_like(self.rows)
         for channel in range(0, self.width, self.step):
@@ -153,7 +164,7 @@ class MeanField:
 
     def scores(self) -> Float[np.ndarray, "K N"]:
         """The scores as planes; the state is used up."""
-        from atrous.crf.lattice.filter_kernels import planes_of
+        from atrous.crf.lattice._filter_kernels import planes_of
 
         self.held, self._logs, self.terms = (), self.rows, ()
         planes = np.empty((self.K, self.N), np.float32)
