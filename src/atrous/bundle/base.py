@@ -16,6 +16,7 @@ __all__ = [
     "FROM_ELSEWHERE",
     "METRICS",
     "RECIPE",
+    "TASK_GIVEN",
     "WEIGHTS",
     "Bundle",
     "Color",
@@ -35,6 +36,8 @@ WEIGHTS, RECIPE, CLASSES, METRICS, CARD = (
 FILES = (WEIGHTS, RECIPE, CLASSES, METRICS, CARD)
 FROM_ELSEWHERE = ("num_classes", "in_channels")
 """Arguments of a model that its section leaves out: the class table and the input section tell them."""
+TASK_GIVEN = ("num_classes", "frequencies")
+"""Arguments of a task that its section leaves out: they come from the model and the training masks."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Bundle:
         task: the task's section, {"name": ..., its arguments}.
         class_names: one per class.
         colors: of the classes, 0..255 per channel.
-        kind: what the images' numbers are: "uint8", "uint16" or "float32".
+        kind: data type of the images: "uint8", "uint16" or "float32".
         channels: of the images.
         recipe: all sections, the ones of training too where the bundle was trained by atrous.
         metrics: measured figures; NaN where undefined.

@@ -5,10 +5,13 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 
 from atrous.bundle.base import (
     CLASSES,
@@ -16,6 +19,7 @@ from atrous.bundle.base import (
     FROM_ELSEWHERE,
     METRICS,
     RECIPE,
+    TASK_GIVEN,
     WEIGHTS,
     Bundle,
     Color,
@@ -30,57 +34,103 @@ from atrous.tables import Place, describe_value, read_section
 from atrous.tasks import TASKS, extra_maps
 from atrous.types import KINDS
 
-__all__ = ["load_bundle"]
+__all__ = ["BundleText", "find_bundle", "load_bundle", "read_text"]
+
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+"""What a name on the Hugging Face Hub looks like."""
+
+
+@dataclass(frozen=True)
+class BundleText:
+    """What a bundle says beside its weights.
+
+    Attributes:
+        recipe: all sections.
+        place: of the recipe, for messages.
+        class_names: one per class.
+        colors: of the classes, 0..255 per channel.
+        kind: data type of the images: "uint8", "uint16" or "float32".
+        channels: of the images.
+        metrics: measured figures; NaN where undefined.
+    """
+
+    recipe: dict[str, Any]
+    place: Place
+    class_names: tuple[str, ...]
+    colors: tuple[Color, ...]
+    kind: str
+    channels: int
+    metrics: dict[str, Any]
+
+    @property
+    def task(self) -> dict[str, Any]:
+        """The section of the task, as a name and its arguments."""
+        task = self.recipe.get("task")
+        return {"name": task} if isinstance(task, str) else dict(task or {})
 
 
 def load_bundle(path: str | Path, *, device: str | torch.device = "cpu") -> Bundle:
-    """Read a bundle from a folder, or from the Hugging Face Hub.
+    """Read a bundle from a folder, from the run that made it, or from the Hugging Face Hub.
 
     Args:
-        path: a folder, or "owner/name" on the Hub where there is no such folder.
+        path: a bundle, the folder of a run, or "owner/name" on the Hub where there is no such folder.
         device: where the model goes.
 
     Raises:
         BundleError: naming the file that is missing, damaged or does not fit, and what to do.
     """
-    folder = _folder(path)
-    values, place = read_yaml(_file(folder, RECIPE), error=BundleError)
-    names, colors = _read_classes(_file(folder, CLASSES))
-    kind, channels = _read_input(values.get("input"), place / "input")
-    task = values.get("task")
-    read_section(
-        TASKS, task, kind="task", place=place / "task", given=("num_classes", "frequencies"), error=BundleError
-    )
-    maps = len(names) + extra_maps(task or "segmentation")
-    model = _build(values.get("model"), place / "model", num_classes=maps, channels=channels)
+    folder = find_bundle(path)
+    text = read_text(folder)
+    place = text.place / "task"
+    read_section(TASKS, text.recipe.get("task"), kind="task", place=place, given=TASK_GIVEN, error=BundleError)
+    maps = len(text.class_names) + extra_maps(text.recipe.get("task") or "segmentation")
+    model = _build(text.recipe.get("model"), text.place / "model", num_classes=maps, channels=text.channels)
     _load_weights(model, _file(folder, WEIGHTS))
-    metrics = _read_json(folder / METRICS) if (folder / METRICS).is_file() else {}
     return Bundle(
         path=folder,
         model=model.to(device).eval(),
-        task={"name": task} if isinstance(task, str) else dict(task or {}),
-        class_names=names,
-        colors=colors,
-        kind=kind,
-        channels=channels,
-        recipe=values,
-        metrics=_none_to_nan(metrics),
+        task=text.task,
+        class_names=text.class_names,
+        colors=text.colors,
+        kind=text.kind,
+        channels=text.channels,
+        recipe=text.recipe,
+        metrics=text.metrics,
     )
 
 
-def _folder(path: str | Path) -> Path:
-    """The bundle's folder on this machine, fetched from the Hub where it is not here."""
+def read_text(folder: Path) -> BundleText:
+    """Read everything in the folder of a bundle but the weights.
+
+    Raises:
+        BundleError: naming the file that is missing or damaged.
+    """
+    values, place = read_yaml(_file(folder, RECIPE), error=BundleError)
+    names, colors = _read_classes(_file(folder, CLASSES))
+    kind, channels = _read_input(values.get("input"), place / "input")
+    metrics = _read_json(folder / METRICS) if (folder / METRICS).is_file() else {}
+    return BundleText(values, place, names, colors, kind, channels, _none_to_nan(metrics))
+
+
+def find_bundle(path: str | Path) -> Path:
+    """The folder of a bundle on this machine.
+
+    Args:
+        path: a bundle, the folder of a run, or "owner/name" on the Hub, from where it is fetched.
+
+    Raises:
+        BundleError: if there is none.
+    """
     folder = Path(path)
     if folder.name:
         restore(folder)
     if folder.is_dir():
-        if not (folder / RECIPE).is_file() and (folder / "bundle" / RECIPE).is_file():
-            raise BundleError(f"{folder}: this is the folder of a run; its bundle is {folder / 'bundle'}.")
-        return folder
+        return _inside(folder)
     if folder.exists():
         raise BundleError(f"{folder}: a bundle is a folder with {WEIGHTS} and {RECIPE}, and this is a file.")
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(path)):
+    if not HUB_NAME.fullmatch(str(path)):
         raise BundleError(f"{path}: there is no such folder; give the folder of a bundle, or owner/name on the Hub.")
+    # Heavy, and needed only here.
     from huggingface_hub import snapshot_download
 
     try:
@@ -91,6 +141,19 @@ def _folder(path: str | Path) -> Path:
             f"{path}: there is no such folder here, and the Hugging Face Hub gives no model of that name "
             f"({type(failed).__name__}: {reason[:160]}); check the path, or the name and the connection."
         ) from None
+
+
+def _inside(folder: Path) -> Path:
+    """The folder itself, or the bundle in it where it is that of a run."""
+    if (folder / WEIGHTS).is_file():
+        return folder
+    inside = folder / "bundle"
+    restore(inside)
+    if inside.is_dir():
+        return inside
+    if (folder / "run.json").is_file():
+        raise BundleError(f"{folder}: the run has no bundle yet; finish its training with --resume.")
+    return folder
 
 
 def _file(folder: Path, name: str) -> Path:
@@ -156,11 +219,8 @@ def _untrained(value: Any) -> Any:
 
 
 def _load_weights(model: DenseModel, path: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     try:
-        tensors = load_file(path)
+        tensors = safetensors.torch.load_file(path)
     except (SafetensorError, OSError, ValueError) as failed:
         raise BundleError(
             f"{path}: the weights cannot be read ({failed}); copy the file again from where it came."

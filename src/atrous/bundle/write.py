@@ -2,10 +2,13 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 from torch import Tensor
 from yaml import YAMLError
 
@@ -16,13 +19,14 @@ from atrous.bundle.base import (
     FROM_ELSEWHERE,
     METRICS,
     RECIPE,
+    TASK_GIVEN,
     WEIGHTS,
     Color,
     check_classes,
     read_color,
 )
 from atrous.bundle.card import model_card
-from atrous.bundle.read import load_bundle
+from atrous.bundle.read import find_bundle, read_text
 from atrous.disk import restore, writing, writing_folder
 from atrous.errors import BundleError
 from atrous.models import DenseModel
@@ -80,40 +84,46 @@ def save_bundle(
     trained = values.get("task")
     if isinstance(task, str) and isinstance(trained, Mapping) and trained.get("name") == task:
         section = dict(trained)  # with the losses of the training
-    read_section(
-        TASKS, section, kind="task", place=place / "task", given=("num_classes", "frequencies"), error=BundleError
-    )
+    read_section(TASKS, section, kind="task", place=place / "task", given=TASK_GIVEN, error=BundleError)
     check_classes(names, colors, model.num_classes - extra_maps(section), path)
     arguments = {key: value for key, value in spec.arguments.items() if key not in FROM_ELSEWHERE}
     values |= {"model": {"name": spec.name, **arguments}, "task": section}
     values["input"] = {"kind": kind, "channels": model.in_channels}
     table = [{"name": name, "color": list(color)} for name, color in zip(names, colors, strict=True)]
-    _write(path, _tensors(model), _texts(path, values, table, metrics or {}), {"format": "pt", "model": spec.name})
+    texts = _texts(path, values, table, metrics or {})
+    tensors, metadata = _tensors(model), {"format": "pt", "model": spec.name}
+    _write(path, lambda file: _save(tensors, metadata, file), texts)
     return path
 
 
 def update_bundle(path: str | Path, *, sections: Mapping[str, Any], metrics: Mapping[str, Any] | None = None) -> Path:
-    """Change what a bundle says, and leave its model as it is; whole or not at all, as `save_bundle`.
+    """Change what a bundle says, and leave its weights as they are; whole or not at all, as `save_bundle`.
+
+    The weights are neither read nor written: the new folder gets a hard link to their file, or a copy of it on a disk
+    that has no hard links.
 
     Args:
-        path: the folder of a bundle.
+        path: a bundle, or the folder of a run.
         sections: of its recipe that are exchanged; None takes one out. Not those of model, task and input.
         metrics: figures that are exchanged.
 
     Returns:
-        The folder.
+        The folder of the bundle.
 
     Raises:
         BundleError: if there is no bundle, or it cannot be written.
     """
     if fixed := [key for key in ("model", "task", "input") if key in sections]:
         raise BundleError(f"{path}: the section {fixed[0]} belongs to the weights; save another bundle instead.")
-    found = load_bundle(path)
+    folder = find_bundle(path)
+    found = read_text(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise BundleError(f"{folder}: the bundle has no {WEIGHTS}; copy the whole folder again.")
     values = {key: value for key, value in {**found.recipe, **sections}.items() if value is not None}
     table = [{"name": name, "color": list(color)} for name, color in zip(found.class_names, found.colors, strict=True)]
-    texts = _texts(Path(path), values, table, {**found.metrics, **(metrics or {})})
-    _write(Path(path), _tensors(found.model), texts, {"format": "pt", "model": found.model.spec.name})
-    return Path(path)
+    texts = _texts(folder, values, table, {**found.metrics, **(metrics or {})})
+    _write(folder, lambda file: _link((folder / WEIGHTS).resolve(), file), texts)
+    return folder
 
 
 def _texts(
@@ -152,16 +162,32 @@ def _tensors(model: DenseModel) -> dict[str, Tensor]:
     return tensors
 
 
-def _write(path: Path, tensors: dict[str, Tensor], texts: Mapping[str, str], metadata: dict[str, str]) -> None:
-    """Write the folder beside its place, then exchange it for the one that is there."""
-    from safetensors.torch import save_file
+def _link(source: Path, target: Path) -> None:
+    """The same file under a second name, or a copy of it where the disk has no such names."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
+def _save(tensors: dict[str, Tensor], metadata: dict[str, str], target: Path) -> None:
+    """The weights as a file with the permissions of any other."""
+    with writing(target, error=BundleError) as beside:
+        safetensors.torch.save_file(tensors, beside, metadata=metadata)
+
+
+def _write(path: Path, weights: Callable[[Path], None], texts: Mapping[str, str]) -> None:
+    """Write the folder beside its place, then exchange it for the one that is there.
+
+    Args:
+        path: the folder.
+        weights: makes their file under the name that it is given.
+        texts: the other files.
+    """
     restore(path)
     if path.exists() and not _is_replaceable(path):
         raise BundleError(f"{path}: something that is not a bundle stands here; choose another name or move it away.")
     with writing_folder(path, owns=FILES, error=BundleError, durable=True) as folder:
-        with writing(folder / WEIGHTS, error=BundleError) as weights:
-            save_file(tensors, weights, metadata=metadata)
+        weights(folder / WEIGHTS)
         for name, text in texts.items():
             (folder / name).write_text(text if text.endswith("\n") else f"{text}\n", encoding="utf-8")
 

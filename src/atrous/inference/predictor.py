@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from atrous.bundle import Bundle, load_bundle
 from atrous.errors import BundleError, ModelError, UsageError, did_you_mean
 from atrous.images.source import Source, open_source
 from atrous.inference.canvas import Canvas
@@ -125,7 +126,7 @@ class Predictor:
 
     @classmethod
     def load(cls, bundle: str | Path, device: str = "auto", precision: str = "auto", refine: Any = None) -> Self:
-        """A predictor from a bundle: a folder, or "owner/name" on the Hugging Face Hub.
+        """A predictor from a bundle: its folder, the folder of a run, or "owner/name" on the Hugging Face Hub.
 
         It refines as the bundle says, unless `refine` says otherwise (see `__call__`), and cleans as the bundle says.
 
@@ -133,25 +134,26 @@ class Predictor:
             BundleError: if there is no bundle, or it is damaged.
             UsageError: if the machine does not have the device or the precision.
         """
-        from atrous.bundle import load_bundle
+        return cls.from_bundle(load_bundle(bundle), device=device, precision=precision, refine=refine)
 
-        found = load_bundle(bundle)
-        place = Place(str(found.path / "recipe.yaml"))
+    @classmethod
+    def from_bundle(cls, bundle: Bundle, device: str = "auto", precision: str = "auto", refine: Any = None) -> Self:
+        """A predictor from a bundle that has been loaded; see `load`. The bundle's own model stays as it is."""
+        place = Place(str(bundle.path / "recipe.yaml"))
         if refine is None:
-            refine = read_refine(found.recipe.get("refine"), place=place / "refine", error=BundleError)
-        arguments = {key: value for key, value in found.task.items() if key != "name"}
-        arguments = {key: value for key, value in arguments.items() if key not in ("loss", "aux_weight")}
-        task = TASKS[found.task["name"]](found.model.num_classes, **arguments)  # type: ignore[call-arg]
+            refine = read_refine(bundle.recipe.get("refine"), place=place / "refine", error=BundleError)
+        arguments = {key: value for key, value in bundle.task.items() if key not in ("name", "loss", "aux_weight")}
+        task = TASKS[bundle.task["name"]](bundle.model.num_classes, **arguments)  # type: ignore[call-arg]
         return cls(
-            found.model,
+            bundle.model,
             task=task,
-            class_names=found.class_names,
+            class_names=bundle.class_names,
             device=device,
             precision=precision,
-            colors=found.colors or None,
-            kind=found.kind,
+            colors=bundle.colors or None,
+            kind=bundle.kind,
             refine=refine,
-            clean=read_clean(found.recipe.get("clean"), place=place / "clean", error=BundleError),
+            clean=read_clean(bundle.recipe.get("clean"), place=place / "clean", error=BundleError),
         )
 
     @property

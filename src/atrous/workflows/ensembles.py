@@ -35,11 +35,10 @@ def ensemble(bundles: Sequence[str | Path], out: str | Path, *, metrics: Mapping
     """
     from atrous.bundle import load_bundle, save_bundle
     from atrous.models import create_model
-    from atrous.workflows.runs import bundle_of
 
     if len(bundles) < 2:
         raise UsageError(f"an ensemble has at least 2 members, got {len(bundles)}; name the bundles to average.")
-    members = [load_bundle(bundle_of(place)) for place in bundles]
+    members = [load_bundle(place) for place in bundles]
     first = members[0]
     for place, member in zip(bundles, members, strict=True):
         _must_be_alike(str(bundles[0]), first, str(place), member)

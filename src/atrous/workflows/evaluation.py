@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Unpack
 
+from atrous.bundle import Bundle
 from atrous.evaluation import Evaluation, ImageResult, labelled_pairs, must_agree, open_like, score_images
 from atrous.evaluation.scoring import notes_of
 from atrous.inference.running import Running, read_running
@@ -13,7 +14,7 @@ __all__ = ["Evaluation", "ImageResult", "evaluate", "labelled_pairs", "must_agre
 
 
 def evaluate(
-    bundle: str | Path,
+    bundle: str | Path | Bundle,
     data: str | Path,
     *,
     split: str = "val",
@@ -28,7 +29,7 @@ def evaluate(
     for nothing. Where a folder has no split files, it is split as it was for the training of the bundle.
 
     Args:
-        bundle: a bundle, a run folder, or a Hugging Face Hub id.
+        bundle: a bundle, a run folder, or a Hugging Face Hub id; or a bundle that has been loaded.
         data: a data folder.
         split: one of its splits.
         boundary: also measure the boundary F1, which takes some 15 ms for an image of 360 x 480 with 12 classes.
@@ -46,11 +47,12 @@ def evaluate(
     loaded, predictor = load_predictor(bundle, **making)
     folder = open_like(loaded.recipe, data, classes)
     pairs = labelled_pairs(folder, split)
-    must_agree(str(bundle), loaded, folder)
+    name = str(loaded.path if bundle is loaded else bundle)
+    must_agree(name, loaded, folder)
     evaluator = predictor.task.evaluator(loaded.class_names, boundary=boundary)
     images, cuts = score_images(predictor, folder, pairs, evaluator, how=calling, progress=progress)
     return Evaluation(
-        bundle=str(bundle),
+        bundle=name,
         data=str(data),
         split=split,
         class_names=tuple(loaded.class_names),

@@ -108,7 +108,7 @@ def predict(
             an image.
         DataError: after all images, if some could not be segmented.
     """
-    from atrous.workflows.runs import bundle_of, check_refine, check_tile
+    from atrous.workflows.runs import check_refine, check_tile
 
     if outputs.format not in ("png", "tif"):
         raise UsageError(f"--format {outputs.format}: masks are written as png or tif.")
@@ -121,7 +121,7 @@ def predict(
     from atrous.inference import Predictor
     from atrous.tasks import Instances, MultiLabel
 
-    predictor = Predictor.load(bundle_of(bundle), device=device, precision=precision, refine=refine)
+    predictor = Predictor.load(bundle, device=device, precision=precision, refine=refine)
     names = predictor.class_names if isinstance(predictor.task, MultiLabel) else ()
     outputs = replace(outputs, instances=isinstance(predictor.task, Instances), labels=names)
     todo = _plan(found, folder, outputs)

@@ -268,6 +268,5 @@ def _normalize(model: "DenseModel", folder: "Folder") -> None:
 
 def _load(start: str | Path) -> "Bundle":
     from atrous.bundle import load_bundle
-    from atrous.workflows.runs import bundle_of
 
-    return load_bundle(bundle_of(start))
+    return load_bundle(start)

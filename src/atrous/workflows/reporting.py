@@ -29,7 +29,12 @@ TILE_ABOVE = 4_000_000
 
 
 def report(
-    run: str | Path, *, data: str | Path | None = None, evaluation: "Evaluation | None" = None, device: str = "auto"
+    run: str | Path,
+    *,
+    data: str | Path | None = None,
+    evaluation: "Evaluation | None" = None,
+    device: str = "auto",
+    bundle: "Bundle | None" = None,
 ) -> Path:
     """Write `report.html` into a run folder.
 
@@ -41,6 +46,7 @@ def report(
         data: the data folder, where it is not where it was.
         evaluation: what to show instead of the run's own `evaluation.json`.
         device: what segments the pictured images: "auto", "cpu", "cuda", ...
+        bundle: the run's own, where it has been loaded already.
 
     Raises:
         UsageError: if the folder is not a run.
@@ -50,10 +56,12 @@ def report(
     folder = Path(run)
     if not (folder / "bundle").is_dir():
         raise UsageError(f"{folder}: is not a run: it has no bundle/; name the folder that `atrous train` made.")
-    return write_report(folder / "report.html", _gather(folder, data, evaluation, device))
+    return write_report(folder / "report.html", _gather(folder, data, evaluation, device, bundle))
 
 
-def _gather(run: Path, data: str | Path | None, evaluation: "Evaluation | None", device: str) -> "ReportContent":
+def _gather(
+    run: Path, data: str | Path | None, evaluation: "Evaluation | None", device: str, loaded: "Bundle | None"
+) -> "ReportContent":
     """Everything the page tells."""
     from atrous.reports import ReportContent
     from atrous.workflows.runs import load_predictor, read_json, read_log
@@ -62,7 +70,7 @@ def _gather(run: Path, data: str | Path | None, evaluation: "Evaluation | None",
     summary, told = checked.get("summary", {}), read_json(run / "run.json") or {}
     measured = evaluation or _own_evaluation(run)
     log = read_log(run / "log.csv")
-    bundle, predictor = load_predictor(run, device=device)
+    bundle, predictor = load_predictor(loaded or run, device=device)
     root = data or told.get("data") or (measured and measured.data)
     shown = _pictures(root, told.get("classes"), bundle, predictor, measured)
     folds = f" --folds {told['folds']}" if told.get("folds") else ""

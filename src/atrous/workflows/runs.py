@@ -14,13 +14,7 @@ if TYPE_CHECKING:
     from atrous.inference import Predictor
     from atrous.postprocess.refine import Refiner
 
-__all__ = ["bundle_of", "check_refine", "check_tile", "describe_machine", "load_predictor", "read_json", "read_log"]
-
-
-def bundle_of(place: str | Path) -> str | Path:
-    """The bundle in a run folder; any other folder or Hub id as it is."""
-    inside = Path(place) / "bundle"
-    return inside if inside.is_dir() else place
+__all__ = ["check_refine", "check_tile", "describe_machine", "load_predictor", "read_json", "read_log"]
 
 
 def check_tile(tile: int | None, margin: int | str = "exact") -> None:
@@ -38,15 +32,22 @@ def check_tile(tile: int | None, margin: int | str = "exact") -> None:
 
 
 def load_predictor(
-    place: str | Path, *, device: str = "auto", precision: str = "auto", refine: Any = None
+    place: "str | Path | Bundle", *, device: str = "auto", precision: str = "auto", refine: Any = None
 ) -> "tuple[Bundle, Predictor]":
-    """A bundle, or the bundle of a run, and the predictor that runs it; refining in another way where one is given."""
-    from atrous.bundle import load_bundle
+    """A bundle and the predictor that runs it. The weights are read once, or not at all where they are loaded already.
+
+    Args:
+        place: a bundle, a run, or a Hub id; or a bundle that has been loaded.
+        device: what predicts.
+        precision: what it computes in.
+        refine: refines in another way than the bundle says.
+    """
+    from atrous.bundle import Bundle, load_bundle
     from atrous.inference import Predictor
 
     check_refine(refine)
-    path = bundle_of(place)
-    return load_bundle(path), Predictor.load(path, device=device, precision=precision, refine=refine)
+    bundle = place if isinstance(place, Bundle) else load_bundle(place)
+    return bundle, Predictor.from_bundle(bundle, device=device, precision=precision, refine=refine)
 
 
 def check_refine(refine: Any) -> "Refiner | None":

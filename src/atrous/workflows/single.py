@@ -22,6 +22,7 @@ from atrous.workflows.preparation import Inputs, Job, check_sections, open_input
 from atrous.workflows.stages import check_stages, split_stages
 
 if TYPE_CHECKING:
+    from atrous.bundle import Bundle
     from atrous.recipe import Recipe
     from atrous.training.fitting import FitResult
     from atrous.workflows.evaluation import Evaluation
@@ -129,10 +130,12 @@ def _run(
     name: str = "",
 ) -> Run:
     """Train, and make of the best weights what people use."""
-    from atrous.bundle import update_bundle
+    from atrous.bundle import load_bundle, update_bundle
     from atrous.training.fitting import follow_plan
+    from atrous.workflows.reporting import report
     from atrous.workflows.tuning_after import tune_after
 
+    evaluation: Evaluation | None = None
     result = follow_plan(job.plan, out, resume=resume, watch=inputs.check.watch)
     stages = (*before, _part(name, result)) if before else ()
     if follows():
@@ -145,15 +148,14 @@ def _run(
     figures = {"step": result.best_step, "seconds": round(result.seconds, 1)}
     if result.best is not None:
         figures[f"val_{result.monitor.name}"] = result.best
-    bundle = _save(job, inputs, out, figures)
-    tune_after(bundle, inputs, job.recipe)
-    evaluation = _evaluate(inputs, bundle, out) if evaluate else None
-    if evaluation is not None:
-        update_bundle(bundle, sections={}, metrics={evaluation.split: evaluation.summary})
+    place = _save(job, inputs, out, figures)
+    if evaluate or job.recipe.section("tune"):
+        bundle = tune_after(load_bundle(place), inputs, job.recipe)  # as it lies on the disk, read once
     if evaluate:
-        from atrous.workflows.reporting import report
-
-        report(out, data=inputs.data)
+        evaluation = _evaluate(inputs, bundle, out)
+        if evaluation is not None:
+            update_bundle(place, sections={}, metrics={evaluation.split: evaluation.summary})
+        report(out, data=inputs.data, bundle=bundle)
     return _summary(out, result, evaluation, stages)
 
 
@@ -172,7 +174,7 @@ def _save(job: Job, inputs: Inputs, out: Path, metrics: dict[str, Any]) -> Path:
     )
 
 
-def _evaluate(inputs: Inputs, bundle: Path, out: Path) -> "Evaluation | None":
+def _evaluate(inputs: Inputs, bundle: "Bundle", out: Path) -> "Evaluation | None":
     """The honest figures: whole images through the predictor, as a user would."""
     from atrous.workflows.evaluation import evaluate
 

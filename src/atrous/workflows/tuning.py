@@ -17,7 +17,7 @@ from atrous.tables import Place, check_arguments
 from atrous.types import Progress
 from atrous.workflows.evaluation import Evaluation, evaluate, labelled_pairs, must_agree, open_like
 from atrous.workflows.predicted_pairs import PredictedPairs
-from atrous.workflows.runs import bundle_of, load_predictor
+from atrous.workflows.runs import load_predictor
 
 __all__ = ["Tuning", "tune_crf"]
 
@@ -92,10 +92,10 @@ def tune_crf(
         DataError: if the folder cannot be read or has no such split, or no mask in it.
         BundleError: if the bundle's classes or images are not those of the data, or it cannot be written.
     """
-    grid, folder_of_bundle = _read_grid(overrides), Path(bundle_of(bundle))
+    grid = _read_grid(overrides)
     if images < 0:
         raise UsageError(f"--images {images}: give a number of images from 1, or 0 for all of the split.")
-    if not folder_of_bundle.is_dir():
+    if not Path(bundle).is_dir():
         raise UsageError(f"{bundle}: there is no such folder; settings are written into a bundle on this machine.")
     loaded, predictor = load_predictor(bundle, device=device, precision=precision, refine="none")
     folder = open_like(loaded.recipe, data, classes)
@@ -106,14 +106,14 @@ def tune_crf(
     found = search(samples, method, grid.axes, score, refinements=grid.refinements, progress=progress)
     refine = method.section(found.setting)["refine"]
     before, after = (
-        evaluate(bundle, data, split=split, refine=how, device=device, precision=precision, classes=classes)
+        evaluate(loaded, data, split=split, refine=how, device=device, precision=precision, classes=classes)
         for how in ("none", refine)
     )
     better = after.summary[grid.score] > before.summary[grid.score]
     if better:
         figures = {"split": split, "before": before.summary, "after": after.summary}
-        update_bundle(folder_of_bundle, sections={"refine": refine}, metrics={"refine": figures})
-    return Tuning(folder_of_bundle, refine, len(samples), len(found.trials), before, after, better, grid.score)
+        update_bundle(loaded.path, sections={"refine": refine}, metrics={"refine": figures})
+    return Tuning(loaded.path, refine, len(samples), len(found.trials), before, after, better, grid.score)
 
 
 def _read_grid(overrides: Sequence[str]) -> CrfGrid:

@@ -6,10 +6,10 @@ higher into the bundle, as its sections `refine` and `clean`. What scores no hig
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from atrous.bundle import update_bundle
+from atrous.bundle import Bundle, update_bundle
 from atrous.data import Folder, Pair
 from atrous.data.folder import spread
 from atrous.data.reading import read_pair
@@ -69,15 +69,19 @@ def read_tune(recipe: "Recipe") -> list[str]:
     return list(names)
 
 
-def tune_after(bundle: Path, inputs: "Inputs", recipe: "Recipe") -> None:
-    """Choose what the recipe wants chosen, and write it into the bundle."""
+def tune_after(bundle: Bundle, inputs: "Inputs", recipe: "Recipe") -> Bundle:
+    """Choose what the recipe wants chosen, and write it into the bundle.
+
+    Returns:
+        The bundle as it is now on the disk.
+    """
     names = read_tune(recipe)
     if not names or not inputs.folder.splits.get("val"):
-        return
-    predictor = Predictor.load(bundle, refine="none")
+        return bundle
+    predictor = Predictor.from_bundle(bundle, refine="none")
     if not predictor.task.pixelwise:
         print("tune: what decides objects as a whole is left as it is", file=sys.stderr)
-        return
+        return bundle
     pairs, least = _chosen_pairs(inputs.folder)
     predictor.scorer = RememberingScorer(predictor.scorer)
     samples: Sequence[LabelledScores] = PredictedPairs(predictor, inputs.folder, pairs)
@@ -87,8 +91,10 @@ def tune_after(bundle: Path, inputs: "Inputs", recipe: "Recipe") -> None:
             samples, section = choose(name, samples, least)
             sections |= section
             print(f"tuned by {len(pairs)} validation images: {_words(name, section)}", file=sys.stderr)
-    if sections:
-        update_bundle(bundle, sections=sections)
+    if not sections:
+        return bundle
+    update_bundle(bundle.path, sections=sections)
+    return replace(bundle, recipe={**bundle.recipe, **sections})
 
 
 def choose(

@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch import nn
 
-from atrous.bundle import load_bundle, save_bundle
+from atrous.bundle import load_bundle, save_bundle, update_bundle
 from atrous.bundle.base import FILES
 from atrous.errors import BundleError
 from atrous.models import create_model
@@ -336,11 +336,74 @@ def test_places_that_are_no_bundle(tmp_path, folder, monkeypatch):
         BundleError, match=r"a bundle is a folder with model\.safetensors and recipe\.yaml, and this is a"
     ):
         load_bundle(folder / "model.safetensors")
+
+
+def test_a_run_stands_for_its_bundle(tmp_path, folder):
+    from atrous import Predictor
+
     run = tmp_path / "run"
     run.mkdir()
-    folder.rename(run / "bundle")
-    with pytest.raises(BundleError, match=r"this is the folder of a run; its bundle is .*run/bundle\.$"):
+    (run / "recipe.yaml").write_text("model: {name: unet2015, width: 4}\n")  # the run's own
+    (run / "run.json").write_text("{}")
+    with pytest.raises(BundleError, match=r"run: the run has no bundle yet; finish its training with --resume\.$"):
         load_bundle(run)
+    folder.rename(run / "bundle")
+    assert load_bundle(run).path == run / "bundle"
+    assert Predictor.load(str(run), device="cpu").class_names == tuple(NAMES)
+    assert update_bundle(run, sections={"clean": {"min_size": 5}}) == run / "bundle"
+    assert load_bundle(run).recipe["clean"] == {"min_size": 5}
+    assert entries(run) == ["bundle", "recipe.yaml", "run.json"]
+    (run / "bundle").rename(run / ".bundle.old")  # killed between the two renames of an update
+    assert load_bundle(run).path == run / "bundle"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_an_update_leaves_the_weights_alone(folder, monkeypatch, links):
+    def refuse(*args, **kwargs):
+        raise OSError(1, "Operation not permitted")
+
+    def never(*args, **kwargs):
+        pytest.fail("the weights were read or written")
+
+    (folder / "notes.txt").write_text("mine")
+    before = (folder / "model.safetensors").stat()
+    with monkeypatch.context() as patch:
+        patch.setattr("safetensors.torch.load_file", never)
+        patch.setattr("safetensors.torch.save_file", never)
+        if not links:
+            patch.setattr("os.link", refuse)
+        update_bundle(folder, sections={"seed": 7, "refine": None}, metrics={"mean_iou": 0.5})
+    after = (folder / "model.safetensors").stat()
+    assert (after.st_ino == before.st_ino) == links
+    assert after.st_nlink == 1
+    assert torch.equal(out(load_bundle(folder).model), out(network()))
+    assert load_bundle(folder).recipe["seed"] == 7
+    assert load_bundle(folder).metrics == {"mean_iou": 0.5}
+    assert "| mean_iou | 0.5000 |" in (folder / "README.md").read_text()
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert entries(folder.parent) == ["cells.bundle"]
+
+
+@pytest.mark.parametrize("moment", ["card", "first rename", "second rename"])
+def test_a_failed_update_leaves_the_old_bundle(folder, monkeypatch, moment):
+    really, calls = Path.rename, []
+
+    def rename(*args):
+        calls.append(args)
+        if len(calls) == (1 if moment == "first rename" else 2):
+            raise OSError(28, "No space left on device")
+        return really(*args)
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, *(("write_text", full) if moment == "card" else ("rename", rename)))
+        with pytest.raises(BundleError, match=r"cannot be written \(No space left on device\)"):
+            update_bundle(folder, sections={"seed": 7})
+    assert entries(folder.parent) == ["cells.bundle"]
+    assert "seed" not in load_bundle(folder).recipe
+    assert torch.equal(out(load_bundle(folder).model), out(network()))
 
 
 def test_a_name_on_the_hub(folder, monkeypatch, tmp_path):
