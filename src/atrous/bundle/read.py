@@ -122,8 +122,7 @@ def find_bundle(path: str | Path) -> Path:
         BundleError: if there is none.
     """
     folder = Path(path)
-    if folder.name:
-        restore(folder)
+    restore(folder)
     if folder.is_dir():
         return _inside(folder)
     if folder.exists():

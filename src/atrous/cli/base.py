@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from atrous import __version__
+from atrous._version import __version__
 
 __all__ = [
     "INTERRUPTED",

@@ -90,7 +90,7 @@ def describe_machine() -> dict[str, str]:
     """Processor, accelerator, system and versions, for people."""
     import torch
 
-    from atrous import __version__
+    from atrous._version import __version__
 
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     return {
