@@ -169,6 +169,7 @@ def _link(source: Path, target: Path) -> None:
     except OSError:
         shutil.copyfile(source, target)
 
+
 def _save(tensors: dict[str, Tensor], metadata: dict[str, str], target: Path) -> None:
     """The weights as a file with the permissions of any other."""
     with writing(target, error=BundleError) as beside:
