@@ -1,10 +1,10 @@
-"""Fills the pages of docs/models/ with what each network costs, and draws the networks.
+"""Fills in the cost tables of the pages in docs/models/ and draws the networks.
 
     python docs/make_models.py              # all pages and pictures
     python docs/make_models.py segnet unet  # the pages of those names
 
-The table goes between `<!-- costs: KEY, ... -->` and `<!-- end -->`; the drawings are docs/images/models/KEY.png. Run
-again, it writes the same.
+A table stands between `<!-- costs: KEY, ... -->` and `<!-- end -->`; the drawings are docs/images/models/KEY.png. A second
+run changes nothing.
 """
 
 import re
@@ -29,9 +29,9 @@ def keys_of(found: re.Match[str]) -> list[str]:
 
 
 def costs(keys: list[str], known: dict[str, Figures]) -> str:
-    """A Markdown table of what networks cost."""
+    """A Markdown table of the costs of networks."""
     lines = [
-        "| network | classes | parameters | GMACs | training | inference | an output pixel sees |",
+        "| network | classes | parameters | GMACs | training | inference | receptive field |",
         "|---|---:|---:|---:|---:|---:|---|",
     ]
     for key in keys:
@@ -42,8 +42,8 @@ def costs(keys: list[str], known: dict[str, Figures]) -> str:
             f"| {found.training_memory / 1e6:,.0f} MB | {found.inference_memory / 1e6:,.0f} MB | {sees} |"
         )
     note = (
-        f"One image of {SIZE[0]} x {SIZE[1]}, maps in float32. GMACs: multiply-adds / 10^9. Training: what is kept "
-        "between forward and backward.\nInference: all maps that exist at one time, at most. Weights come on top. "
+        f"For one image of {SIZE[0]} x {SIZE[1]} in float32. GMACs: multiply-adds / 10^9. Training: memory of the "
+        "activations kept for the backward\npass. Inference: peak memory of the activations. Weights come on top. "
         f"Stage by stage: `atrous models {keys[0]}`."
     )
     return "\n".join(["", *lines, "", note, "", ""])
