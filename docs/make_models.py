@@ -3,8 +3,8 @@
     python docs/make_models.py              # all pages and pictures
     python docs/make_models.py segnet unet  # the pages of those names
 
-A table stands between `<!-- costs: KEY, ... -->` and `<!-- end -->`; the drawings are docs/images/models/KEY.png. A second
-run changes nothing.
+A table stands between `<!-- costs: KEY, ... -->` and `<!-- end -->`; the drawings are docs/images/models/KEY.png. A
+second run changes nothing.
 """
 
 import re

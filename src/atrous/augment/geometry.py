@@ -151,7 +151,11 @@ class RandomScale:
 
 @dataclass(frozen=True)
 class DiscreteScale:
-    """Resize by one of `scales`, each as likely. Put it before the crop. DeepLab's are 0.5, 0.75, 1, 1.25, 1.5."""
+    """Resize by one of `scales`, each as likely. Put it before the crop.
+
+    Attributes:
+        scales: factors above 0; DeepLab's are 0.5, 0.75, 1, 1.25, 1.5.
+    """
 
     scales: tuple[float, ...] = (0.5, 0.75, 1.0, 1.25, 1.5)
 
@@ -178,7 +182,12 @@ def _scaled(sample: Sample, down: float, across: float) -> WindowedSample:
 
 @dataclass(frozen=True)
 class Resize:
-    """Bring every image to one size, whatever its proportions."""
+    """Bring every image to one size, whatever its proportions.
+
+    Attributes:
+        height: rows of the result, in pixels.
+        width: columns of the result, in pixels.
+    """
 
     height: int
     width: int

@@ -224,6 +224,11 @@ class ChannelGain:
     """Multiply each channel by a factor of its own, drawn evenly between `low` and `high`, with probability `p`.
 
     The stacked hourglass's authors draw them between 0.8 and 1.2 for colour images; any number of channels will do.
+
+    Attributes:
+        low: the smallest factor, above 0.
+        high: the largest.
+        p: how often to multiply.
     """
 
     low: float = 0.8
@@ -269,7 +274,13 @@ class GaussianNoise:
 
 @dataclass(frozen=True)
 class GaussianBlur:
-    """Smooth by a Gaussian whose `sigma` in pixels is drawn evenly between `low` and `high`, with probability `p`."""
+    """Smooth by a Gaussian whose `sigma` in pixels is drawn evenly between `low` and `high`, with probability `p`.
+
+    Attributes:
+        low: the smallest standard deviation, in pixels, above 0.
+        high: the largest.
+        p: how often to smooth.
+    """
 
     low: float = 0.3
     high: float = 1.5

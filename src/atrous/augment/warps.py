@@ -121,7 +121,12 @@ class Shift:
 
 @dataclass(frozen=True)
 class Rotation:
-    """Turn about the centre by an angle drawn evenly between -`degrees` and `degrees`, with probability `p`."""
+    """Turn about the centre by an angle drawn evenly between -`degrees` and `degrees`, with probability `p`.
+
+    Attributes:
+        degrees: the largest angle, 0 or more.
+        p: how often to turn.
+    """
 
     degrees: float = 10.0
     p: float = 1.0
