@@ -1,17 +1,13 @@
 """The pages of the networks say what the networks cost today, and show them."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[1] / "docs"
+from .conftest import DOCS, load_tool
+
 PAGES = sorted((DOCS / "models").glob("*.md"))
-SPEC = importlib.util.spec_from_file_location("make_models", DOCS / "make_models.py")
-assert SPEC is not None
-assert SPEC.loader is not None
-tool = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tool)
+tool = load_tool("make_models")
 KNOWN = tool.known_figures()
 
 
