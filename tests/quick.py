@@ -23,7 +23,15 @@ SOURCE = "src/atrous"
 # Rooms without Python of their own, and who tests them.
 ELSEWHERE = {
     "src/atrous/recipes": ("tests/test_recipe.py", "tests/workflows/test_recipes_run.py"),
-    "docs": ("tests/test_model_pages.py", "tests/models/test_adding_a_model.py"),
+    "docs": (
+        "tests/docs/test_references.py",
+        "tests/docs/test_model_pages.py",
+        "tests/docs/test_notebook.py",
+        "tests/docs/test_prediction.py",
+        "tests/docs/test_recipe_keys.py",
+        "tests/docs/test_training_step.py",
+        "tests/models/test_adding_a_model.py",
+    ),
 }
 
 

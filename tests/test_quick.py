@@ -33,7 +33,7 @@ def test_changed_tests_come_first_and_a_conftest_brings_its_folder():
 
 def test_recipes_and_pages_bring_the_tests_that_read_them():
     assert "tests/workflows/test_recipes_run.py" in quick.select(["src/atrous/recipes/unet.yaml"])
-    assert "tests/test_model_pages.py" in quick.select(["docs/models/unet.md"])
+    assert "tests/docs/test_model_pages.py" in quick.select(["docs/models/unet.md"])
     for files in quick.ELSEWHERE.values():
         assert all((quick.ROOT / file).is_file() for file in files)
 
