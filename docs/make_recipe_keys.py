@@ -114,10 +114,9 @@ def written(value: Any) -> str:
 
 
 def meanings(builder: Callable[..., Any]) -> dict[str, str]:
-    """What a Google docstring says of each argument or attribute."""
-    texts = [inspect.getdoc(builder) or ""]
-    if isinstance(builder, type):
-        texts.append(inspect.getdoc(builder.__init__) or "")
+    """What Google docstrings say of each argument or attribute: a class's own, then those of its bases."""
+    documented = builder.__mro__[:-1] if isinstance(builder, type) else [builder]
+    texts = [inspect.cleandoc(each.__doc__ or "") for each in documented]
     found: dict[str, str] = {}
     for text in texts:
         for block in re.findall(r"^(?:Args|Attributes):\n((?:    .*\n?|\n)*)", text, flags=re.MULTILINE):
