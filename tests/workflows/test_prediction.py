@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from atrous.data import open_folder
 from atrous.errors import AtrousError, DataError, UsageError
 from atrous.images import read_image, read_mask, write_image
 from atrous.inference import Predictor
-from atrous.workflows import Outputs, predict
+from atrous.workflows import Outputs, evaluate, predict
 from atrous.workflows.prediction import find_images
 
 
@@ -147,3 +148,25 @@ def test_a_mask_never_replaces_an_image(run: Path, images: Path) -> None:
     assert (images / "a.png").read_bytes() == before
     predict(run, images / "b.tif", images)  # b.png is free
     assert (images / "b.png").is_file()
+
+
+def test_unknown_keywords_are_refused_as_by_any_function(run: Path, images: Path, tmp_path: Path, data: Path) -> None:
+    with pytest.raises(TypeError, match=r"predict\(\) got an unexpected keyword argument 'devise'.*'device'"):
+        predict(run, images, tmp_path / "out", devise="cpu")
+    with pytest.raises(TypeError, match=r"evaluate\(\) got an unexpected keyword argument 'view'.*'views'"):
+        evaluate(run, data, view="hflip")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_predicted_by_views_is_measured_by_views(run: Path, data: Path) -> None:
+    told = {"split": "test", "device": "cpu", "precision": "float32", "boundary": False}
+    plain, turned = evaluate(run, data, **told), evaluate(run, data, views=["hflip"], **told)
+    predictor = Predictor.load(run / "bundle", device="cpu", precision="float32")
+    pairs = open_folder(data).splits["test"]
+    wrong = [
+        sum((predictor(pair.image, views=views).classes != read_mask(pair.mask)).sum() for pair in pairs)
+        for views in ((), ("hflip",))
+    ]
+    pixels = sum(read_mask(pair.mask).size for pair in pairs)
+    found = [1 - result.summary["pixel_accuracy"] for result in (plain, turned)]
+    assert found == pytest.approx([count / pixels for count in wrong])

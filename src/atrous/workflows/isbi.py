@@ -1,27 +1,20 @@
 """How well a bundle finds membranes: the scores of the ISBI 2012 challenge on a split of a data folder."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from atrous.errors import DataError, UsageError, did_you_mean
+from atrous.evaluation import labelled_pairs, must_agree, open_like
+from atrous.evaluation.membranes import class_of_cells, plain_scores, predict_stack
+from atrous.metrics import membrane_scores, warping_error
 from atrous.types import IGNORE_INDEX
-from atrous.workflows.evaluation import labelled_pairs, must_agree, open_like
 from atrous.workflows.runs import load_predictor
 
 if TYPE_CHECKING:
-    from atrous.data import Folder, Pair
     from atrous.inference import Predictor
-    from atrous.metrics.membrane import MembraneScores, PixelScores
 
 __all__ = ["score_isbi"]
-
-CELL = ("cell", "foreground")
-"""What the class of cells is called where nobody says it: in the challenge's layout, and in masks without a table."""
 
 
 def score_isbi(
@@ -62,14 +55,12 @@ def score_isbi(
         UsageError: if there is no such class of cells.
         BundleError: if the bundle's classes or images are not those of the data.
     """
-    from atrous.metrics import membrane_scores, warping_error
-
     name, recipe, loaded, predictor = _load(bundle, device, precision)
     folder = open_like(recipe, data_folder, classes)
     pairs = labelled_pairs(folder, split)
     must_agree(name, loaded, folder)
-    number = _class_of_cells(cell, predictor.class_names)
-    probability, truth, seconds = _predicted(predictor, folder, pairs, number, progress)
+    number = class_of_cells(cell, predictor.class_names)
+    probability, truth, seconds = predict_stack(predictor, folder, pairs, number, progress)
     ignore = truth == IGNORE_INDEX
     mask, ignored = truth == number, ignore if ignore.any() else None
     scores = membrane_scores(probability, mask, ignore=ignored)
@@ -79,7 +70,7 @@ def score_isbi(
         "split": split,
         "images": [pair.name for pair in pairs],
         "cell": predictor.class_names[number],
-        **_plain(scores),
+        **plain_scores(scores),
         "warping_error": warping_error(probability, mask, movable=None if ignored is None else ~ignored),
         "seconds": seconds,
     }
@@ -97,79 +88,3 @@ def _load(
         return str(bundle), loaded.recipe, loaded, predictor
     kind = SimpleNamespace(class_names=bundle.class_names, kind=bundle.kind, channels=bundle.scorer.in_channels)
     return type(bundle).__name__, {}, kind, bundle
-
-
-def _class_of_cells(cell: str | None, class_names: Sequence[str]) -> int:
-    """The number of the class of cells."""
-    names = list(class_names)
-    if cell is not None:
-        if cell not in names:
-            raise UsageError(f"there is no class {cell!r} of cells. {did_you_mean(cell, names)}")
-        return names.index(cell)
-    found = [names.index(word) for word in CELL if word in names]
-    if not found and len(names) != 2:
-        raise UsageError(f"which of the classes {names} is that of cells is not known: say it with cell=NAME")
-    return found[0] if found else 1
-
-
-def _predicted(
-    predictor: "Predictor",
-    folder: "Folder",
-    pairs: Sequence["Pair"],
-    number: int,
-    progress: Callable[[int, int], None] | None,
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """The probabilities of cell and the true classes of all slices, and the seconds of the predictions."""
-    from atrous.data.folder import read_pair
-
-    probabilities: list[np.ndarray] = []
-    truths: list[np.ndarray] = []
-    seconds = 0.0
-    for done, pair in enumerate(pairs):
-        if progress is not None:
-            progress(done, len(pairs))
-        raster, truth, _ = read_pair(pair, folder)
-        assert truth is not None  # labelled_pairs has seen to it
-        if truth.ndim != 2:
-            raise UsageError(f"{folder.root}: its classes overlap, but a pixel is cell or membrane; give index masks")
-        if truths and truth.shape != truths[0].shape:
-            sizes = " and ".join(f"{height} x {width}" for height, width in (truths[0].shape, truth.shape))
-            raise DataError(
-                f"{pair.image}: slices of {sizes} pixels make no stack; score them apart, or crop them to one size."
-            )
-        start = time.perf_counter()
-        prediction = predictor(raster.array, scores=True)
-        seconds += time.perf_counter() - start
-        assert prediction.scores is not None  # they were asked for
-        # Sums of rounded shares may end a hair above 1.
-        probabilities.append(np.clip(prediction.scores[number].astype(np.float32), 0, 1))
-        truths.append(truth)
-    return np.stack(probabilities), np.stack(truths), seconds
-
-
-def _plain(scores: "MembraneScores") -> dict[str, Any]:
-    """The scores as numbers by name."""
-    return {
-        "v_rand": scores.v_rand.f_score,
-        "v_rand_split": scores.v_rand.split,
-        "v_rand_merge": scores.v_rand.merge,
-        "v_rand_threshold": scores.threshold,
-        "v_info": scores.v_info.f_score,
-        "v_info_split": scores.v_info.split,
-        "v_info_merge": scores.v_info.merge,
-        "v_info_threshold": scores.info_threshold,
-        "rand_error": scores.rand_error,
-        "pixel_f_error": scores.pixel_f_error,
-        **_pixels(scores.pixels, ""),
-        **_pixels(scores.best_pixels, "_best"),
-        "curve": {f"{at:g}": value for at, value in zip(scores.thresholds, scores.v_rand_curve, strict=True)},
-    }
-
-
-def _pixels(scores: "PixelScores", ending: str) -> dict[str, float]:
-    return {
-        f"pixel_error{ending}": scores.error,
-        f"cell_iou{ending}": scores.cell_iou,
-        f"membrane_iou{ending}": scores.membrane_iou,
-        f"mean_iou{ending}": (scores.cell_iou + scores.membrane_iou) / 2,
-    }
