@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from atrous.data import open_folder
 from atrous.errors import BundleError, DataError, UsageError
 from atrous.images import read_mask, write_image
 from atrous.inference import Predictor
+from atrous.inference.scorer import ModelScorer
 from atrous.postprocess import CrfGrid
 from atrous.workflows import evaluate, predict, report, tune_crf
 from atrous.workflows.predicted_pairs import finite
@@ -24,6 +27,7 @@ optimizer: {name: adamw, lr: 0.005}
 training:  {device: cpu, precision: float32, clip: 1.0}
 """
 SECRET = "crf:bilateral_xy=20,bilateral_rgb=40,bilateral_weight=4,iterations=2"
+SLOW = 0.05
 FEW = ["bilateral_xy=[5,20]", "bilateral_rgb=[10,40]", "bilateral_weight=4", "refinements=0", "iterations=2"]
 
 
@@ -87,6 +91,26 @@ def test_what_is_better_is_written_and_used(own: Path, secret: Path, tmp_path: P
     assert bytes_of[0] == bytes_of[1] != bytes_of[2]
 
 
+def test_the_network_sees_an_image_once(own: Path, secret: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search goes through the images twice, and two evaluations follow: all of them take the same scores."""
+    asked: list[int] = []
+    score = ModelScorer._scores
+
+    def counting(self: Any, network: Any, image: Any) -> Any:
+        asked.append(len(image))
+        time.sleep(SLOW)
+        return score(self, network, image)
+
+    monkeypatch.setattr(ModelScorer, "_scores", counting)
+    few = [*FEW[:2], "bilateral_weight=4", "refinements=1", "iterations=1"]
+    found = tune_crf(own, secret, overrides=few, device="cpu", precision="float32")
+    assert len(asked) == found.images == len(found.after.images)
+    for evaluation in (found.before, found.after):  # what was remembered still counts as the time of a prediction
+        assert all(image.seconds > SLOW for image in evaluation.images)
+    plain = evaluate(own, secret, refine="none", device="cpu", precision="float32")
+    assert found.before.matrix == plain.matrix
+
+
 def test_what_does_harm_is_not_written(own: Path, data: Path) -> None:
     before = {path.name: path.read_bytes() for path in (own / "bundle").iterdir()}
     harm = ["bilateral_xy=200", "bilateral_rgb=500", "bilateral_weight=500", "gaussian_weight=0", "refinements=0"]
@@ -137,6 +161,8 @@ def test_what_cannot_be_tuned_is_told(own: Path, data: Path, make_bundle, tmp_pa
         tune_crf("owner/name", data)
     with pytest.raises(UsageError, match=r"--images -2: give a number"):
         tune_crf(own, data, images=-2)
+    with pytest.raises(UsageError, match=r"tune_crf chooses what refines: leave refine out"):
+        tune_crf(own, data, refine="crf")
     with pytest.raises(UsageError, match=r"no split 'vall'"):
         tune_crf(own, data, split="vall")
     with pytest.raises(BundleError, match="decides the classes"):

@@ -5,7 +5,7 @@ A task measures (`atrous.tasks`, `Evaluator`); this room walks through the image
 
 from atrous.evaluation.pairs import labelled_pairs, must_agree, open_like
 from atrous.evaluation.results import Evaluation, ImageResult, join, true_pixels
-from atrous.evaluation.scoring import score_images
+from atrous.evaluation.scoring import score_split
 
 __all__ = [
     "Evaluation",
@@ -14,6 +14,6 @@ __all__ = [
     "labelled_pairs",
     "must_agree",
     "open_like",
-    "score_images",
+    "score_split",
     "true_pixels",
 ]

@@ -1,28 +1,69 @@
 """The walk through the images of a split: each is predicted whole, as a person gets it, and measured by the task."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from atrous.data.folder import read_pair
-from atrous.evaluation.results import ImageResult
+from atrous.evaluation.results import Evaluation, ImageResult
 
 if TYPE_CHECKING:
     from atrous.data import Folder, Pair
     from atrous.inference import Predictor
     from atrous.tasks import Evaluator
 
-__all__ = ["notes_of", "score_images"]
+__all__ = ["score_split"]
 
 
-def score_images(
+def score_split(
+    predictor: "Predictor",
+    folder: "Folder",
+    pairs: Sequence["Pair"],
+    *,
+    named: tuple[str, str, str],
+    boundary: bool = True,
+    how: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Evaluation:
+    """Predict the images of a split, and sum up how well.
+
+    Args:
+        predictor: of the bundle.
+        folder: of the images.
+        pairs: those with labels, see `labelled_pairs`.
+        named: what the bundle, the data and the split are called.
+        boundary: also measure the boundary F1.
+        how: tile, margin and views, as the predictor takes them.
+        progress: called with the number of images done and of all.
+        clock: seconds, for the time of the predictions.
+    """
+    evaluator = predictor.task.evaluator(predictor.class_names, boundary=boundary)
+    images, cuts = _score_images(predictor, folder, pairs, evaluator, how=how or {}, progress=progress, clock=clock)
+    bundle, data, split = named
+    return Evaluation(
+        bundle=bundle,
+        data=data,
+        split=split,
+        class_names=tuple(predictor.class_names),
+        matrix=evaluator.matrix,
+        summary=evaluator.compute(),
+        images=tuple(images),
+        seconds=sum(image.seconds for image in images),
+        notes=_notes_of(predictor, cuts),
+        rank=evaluator.ranks,
+    )
+
+
+def _score_images(
     predictor: "Predictor",
     folder: "Folder",
     pairs: Sequence["Pair"],
     evaluator: "Evaluator",
     *,
-    how: dict[str, Any],
+    how: Mapping[str, Any],
     progress: Callable[[int, int], None] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[list[ImageResult], list[str]]:
     """Predict images and have them measured.
 
@@ -33,6 +74,7 @@ def score_images(
         evaluator: fresh; holds the sums afterwards.
         how: tile, margin and views, as the predictor takes them.
         progress: called with the number of images done and of all.
+        clock: seconds, for the time of each prediction.
 
     Returns:
         The result of each image, and what the predictor noted of it.
@@ -42,9 +84,9 @@ def score_images(
         if progress is not None:
             progress(done, len(pairs))
         raster, mask, instances = read_pair(pair, folder)
-        start = time.perf_counter()
+        start = clock()
         prediction = predictor(raster.array, scores=False, **how)
-        seconds = time.perf_counter() - start
+        seconds = clock() - start
         figures = evaluator.update(prediction, {"mask": mask, "instances": instances})
         images.append(ImageResult.of(pair.name, seconds, figures))
         notes.append(predictor.last_note)
@@ -53,7 +95,7 @@ def score_images(
     return images, notes
 
 
-def notes_of(predictor: "Predictor", notes: Sequence[str]) -> dict[str, str]:
+def _notes_of(predictor: "Predictor", notes: Sequence[str]) -> dict[str, str]:
     """Where and how; of the images that were cut into tiles, what the predictor said of the last."""
     tiled = [text for text in notes if not text.endswith("in one pass")]
     how = "whole images" if not tiled else f"{len(tiled)} of {len(notes)} images by tiles, such as {tiled[-1]}"

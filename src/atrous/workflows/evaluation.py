@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Unpack
 
 from atrous.bundle import Bundle
-from atrous.evaluation import Evaluation, ImageResult, labelled_pairs, must_agree, open_like, score_images
-from atrous.evaluation.scoring import notes_of
+from atrous.evaluation import Evaluation, ImageResult, labelled_pairs, must_agree, open_like, score_split
 from atrous.inference.running import Running, read_running
 from atrous.workflows.runs import check_tile, load_predictor
 
@@ -49,17 +48,5 @@ def evaluate(
     pairs = labelled_pairs(folder, split)
     name = str(loaded.path if bundle is loaded else bundle)
     must_agree(name, loaded, folder)
-    evaluator = predictor.task.evaluator(loaded.class_names, boundary=boundary)
-    images, cuts = score_images(predictor, folder, pairs, evaluator, how=calling, progress=progress)
-    return Evaluation(
-        bundle=name,
-        data=str(data),
-        split=split,
-        class_names=tuple(loaded.class_names),
-        matrix=evaluator.matrix,
-        summary=evaluator.compute(),
-        images=tuple(images),
-        seconds=sum(image.seconds for image in images),
-        notes=notes_of(predictor, cuts),
-        rank=evaluator.ranks,
-    )
+    named = name, str(data), split
+    return score_split(predictor, folder, pairs, named=named, boundary=boundary, how=calling, progress=progress)

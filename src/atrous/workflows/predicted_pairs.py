@@ -1,6 +1,6 @@
 """Labelled images as a network leaves them: what settings of post-processing are chosen by."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,17 +21,20 @@ class PredictedPairs(Sequence[LabelledScores]):
         predictor: refines and cleans nothing. With a `RememberingScorer` it predicts an image once.
         folder: where the pairs are.
         pairs: with masks.
+        how: tile, margin and views, as the predictor takes them.
     """
 
-    def __init__(self, predictor: Predictor, folder: Folder, pairs: Sequence[Pair]) -> None:
-        self._predictor, self._folder, self._pairs = predictor, folder, pairs
+    def __init__(
+        self, predictor: Predictor, folder: Folder, pairs: Sequence[Pair], how: Mapping[str, Any] | None = None
+    ) -> None:
+        self._predictor, self._folder, self._pairs, self._how = predictor, folder, pairs, how or {}
 
     def __len__(self) -> int:
         return len(self._pairs)
 
     def __getitem__(self, index: Any) -> Any:
         raster, truth, instances = read_pair(self._pairs[index], self._folder)
-        scores: Any = self._predictor(raster.array, scores=True).scores
+        scores: Any = self._predictor(raster.array, scores=True, **self._how).scores
         if self._predictor.device.startswith("cuda"):
             scores = torch.from_numpy(scores).to(self._predictor.device)
         return LabelledScores(scores, finite(raster.array), truth, instances)

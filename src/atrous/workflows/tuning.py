@@ -1,13 +1,18 @@
 """The settings of a dense CRF for a bundle, chosen by labelled images and written into it."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from atrous.bundle import update_bundle
 from atrous.data.folder import spread
 from atrous.errors import UsageError, did_you_mean
+from atrous.evaluation import Evaluation, labelled_pairs, must_agree, open_like, score_split
+from atrous.inference.remembering import RememberingScorer
+from atrous.inference.running import Running, read_running
 from atrous.metrics import METRICS
 from atrous.postprocess import read_refine
 from atrous.postprocess.methods import CrfGrid, CrfMethod
@@ -15,9 +20,8 @@ from atrous.postprocess.search import search
 from atrous.recipe import read_value
 from atrous.tables import Place, check_arguments
 from atrous.types import Progress
-from atrous.workflows.evaluation import Evaluation, evaluate, labelled_pairs, must_agree, open_like
 from atrous.workflows.predicted_pairs import PredictedPairs
-from atrous.workflows.runs import load_predictor
+from atrous.workflows.runs import check_tile, load_predictor
 
 __all__ = ["Tuning", "tune_crf"]
 
@@ -67,10 +71,9 @@ def tune_crf(
     split: str = "val",
     images: int = 25,
     overrides: Sequence[str] = (),
-    device: str = "auto",
-    precision: str = "auto",
     classes: str | Path | None = None,
     progress: Progress | None = None,
+    **how: Unpack[Running],
 ) -> Tuning:
     """Choose the settings of a CRF by labelled images, and have the bundle refine by them from now on.
 
@@ -82,13 +85,14 @@ def tune_crf(
         split: one of its splits. Not the one that you test on.
         images: how many of its images the settings are chosen by, evenly spread; 0 for all.
         overrides: "KEY=VALUE" entries of `CrfGrid`, such as "bilateral_xy=[30, 60]" or "iterations=10".
-        device: what the network runs on, and the CRF too where it is a CUDA device.
-        precision: "auto", "float32", "bfloat16" or "float16".
         classes: a classes.yaml to use instead of the folder's own.
         progress: called with the number of refined images, and of all as far as known.
+        how: `device`, which is the CRF's too where it is a CUDA device, `precision`, `tile`, `margin` and `views`; see
+            `atrous.inference.Running`.
 
     Raises:
-        UsageError: if an override does not fit, or the bundle is not on this machine.
+        UsageError: if an override does not fit, if the bundle is not on this machine, or if `refine` is given, which is
+            what is chosen here.
         DataError: if the folder cannot be read or has no such split, or no mask in it.
         BundleError: if the bundle's classes or images are not those of the data, or it cannot be written.
     """
@@ -97,23 +101,34 @@ def tune_crf(
         raise UsageError(f"--images {images}: give a number of images from 1, or 0 for all of the split.")
     if not Path(bundle).is_dir():
         raise UsageError(f"{bundle}: there is no such folder; settings are written into a bundle on this machine.")
-    loaded, predictor = load_predictor(bundle, device=device, precision=precision, refine="none")
+    if how.get("refine") is not None:
+        raise UsageError("tune_crf chooses what refines: leave refine out, or evaluate with it.")
+    making, calling = read_running(how, "tune_crf")
+    check_tile(calling["tile"], calling["margin"])
+    loaded, predictor = load_predictor(bundle, **{**making, "refine": "none"})
     folder = open_like(loaded.recipe, data, classes)
     pairs = labelled_pairs(folder, split)
     must_agree(str(bundle), loaded, folder)
-    samples = PredictedPairs(predictor, folder, spread(pairs, images or len(pairs)))
+    scorer = predictor.scorer = RememberingScorer(predictor.scorer)
+    samples = PredictedPairs(predictor, folder, spread(pairs, images or len(pairs)), calling)
     method, score = CrfMethod(), METRICS[grid.score]
     found = search(samples, method, grid.axes, score, refinements=grid.refinements, progress=progress)
     refine = method.section(found.setting)["refine"]
-    before, after = (
-        evaluate(loaded, data, split=split, refine=how, device=device, precision=precision, classes=classes)
-        for how in ("none", refine)
-    )
+    measure = partial(score_split, predictor, folder, pairs, named=(str(bundle), str(data), split), how=calling)
+    clock = partial(_with_remembered, scorer)
+    before = measure(clock=clock)
+    predictor.refiner = read_refine(refine)
+    after = measure(clock=clock)
     better = after.summary[grid.score] > before.summary[grid.score]
     if better:
         figures = {"split": split, "before": before.summary, "after": after.summary}
         update_bundle(loaded.path, sections={"refine": refine}, metrics={"refine": figures})
     return Tuning(loaded.path, refine, len(samples), len(found.trials), before, after, better, grid.score)
+
+
+def _with_remembered(scorer: RememberingScorer) -> float:
+    """Seconds, in which scores that were remembered take the time that they took at first."""
+    return time.perf_counter() + scorer.seconds
 
 
 def _read_grid(overrides: Sequence[str]) -> CrfGrid:
