@@ -6,13 +6,10 @@ from typing import Any
 
 from atrous.configure.facts import Facts
 from atrous.configure.machine import Machine
+from atrous.tasks import propose
 
 __all__ = ["Choice", "choose"]
 
-RARE = 5.0
-"""A class that is so many times rarer than the commonest is rare."""
-MANY_RARE = 3
-"""From so many rare classes on, classes are weighed; one or two are seen well enough by Dice."""
 SELDOM = 0.02
 """A class with a smaller share of the pixels than this is looked for when crops are drawn."""
 SMALL_CROP = 0.1
@@ -66,7 +63,7 @@ def choose(
     """
     side: Any = crop[0] if crop[0] == crop[1] else list(crop)
     height, width = facts.size
-    whole, task = crop[0] >= height and crop[1] >= width, _task(facts)
+    whole, task = crop[0] >= height and crop[1] >= width, propose(facts)
     parts = [
         Choice("model", dict(model), model_why),
         Choice(
@@ -74,7 +71,7 @@ def choose(
         ),
         Choice("data.batch_size", batch, f"{batch * crop[0] * crop[1] / 1e6:.1f} megapixels a step fit the memory"),
         _augment(facts, crop),
-        task,
+        Choice("task", task.section, task.why),
         Choice("optimizer", {"name": "adamw", "lr": _rate(model), "weight_decay": 0.01}, "from random weights"),
         Choice("schedule", {"name": "one_cycle"}, "up and down once, whatever the length of the run turns out to be"),
         Choice(
@@ -87,7 +84,7 @@ def choose(
             f"the average over about the last {500 if steps >= LONG else 100} steps is validated and kept",
         ),
     ]
-    if facts.val and task.value["name"] == "segmentation":
+    if facts.val and task.tunes:
         parts.append(_tune(facts))
     if facts.train * facts.size[0] * facts.size[1] * facts.channels < machine.memory // 20:
         parts.insert(3, Choice("data.cache", "memory", "the images are small enough to be decoded once"))
@@ -134,26 +131,6 @@ def _augment(facts: Facts, crop: tuple[int, int]) -> Choice:
     else:
         steps.append({"name": "intensity"})
     return Choice("data.augment", steps, "; ".join(why))
-
-
-def _task(facts: Facts) -> Choice:
-    """The task and its losses."""
-    if facts.overlapping:
-        losses = [{"name": "binary_cross_entropy"}, {"name": "binary_dice"}]
-        return Choice("task", {"name": "multilabel", "loss": losses}, "a pixel may belong to several classes")
-    if facts.apart:
-        return Choice(
-            "task",
-            {"name": "instances", "loss": [{"name": "cross_entropy"}, {"name": "dice"}]},
-            f"objects are numbered, and {facts.touching:.0%} of them touch another: the border between them is learnt",
-        )
-    cross: Any = {"name": "cross_entropy"}
-    why = "every pixel is one class; Dice looks at whole regions"
-    if len(facts.rare(RARE)) >= MANY_RARE:
-        cross["weights"] = "enet"
-        rarest, times = facts.rarest, facts.imbalance
-        why += f"; many are rare ({rarest.name} {times:.0f} times rarer than the commonest), so they are weighed"
-    return Choice("task", {"name": "segmentation", "loss": [cross, {"name": "dice"}]}, why)
 
 
 def _tune(facts: Facts) -> Choice:

@@ -3,7 +3,7 @@
 `base` is the contract, one file beside it is one task. Nothing outside this folder knows one task from another.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from atrous.tasks.base import MEAN_IOU, Evaluator, Facts, Measure, Output, Proposal, Task
@@ -22,6 +22,7 @@ __all__ = [
     "Proposal",
     "Segmentation",
     "Task",
+    "build_task",
     "extra_maps",
     "propose",
 ]
@@ -51,3 +52,20 @@ def propose(facts: Facts) -> Proposal:
     """
     proposals = (task.propose(facts) for task in reversed(TASKS.values()))
     return next(proposal for proposal in proposals if proposal is not None)
+
+
+def build_task(section: str | Mapping[str, Any], num_classes: int, **given: Any) -> Task:
+    """A task from its section.
+
+    Args:
+        section: a checked section of a recipe: a name in `TASKS`, or {"name": ..., its arguments}.
+        num_classes: classes of the data; the task's own maps come on top.
+        given: arguments that no recipe holds, such as `frequencies`.
+
+    Example:
+        >>> build_task({"name": "instances", "border": 2}, 2).num_classes
+        3
+    """
+    named = {"name": section} if isinstance(section, str) else dict(section)
+    build: Callable[..., Task] = TASKS[named.pop("name")]
+    return build(num_classes + extra_maps(section), **named, **given)

@@ -183,6 +183,7 @@ class Facts(Protocol):
     def rare(self, times: float) -> Sequence[Any]: ...  # noqa: D102
 
 
+@runtime_checkable
 class Task(Protocol):
     """Turns outputs into losses, scores and decisions, and says how good they are.
 

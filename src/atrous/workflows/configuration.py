@@ -123,7 +123,7 @@ def _network(
         candidate = _behind(factor, option)
         memory = _activations(folder, candidate, (height, width))
         batch = data.get("batch_size") or batch_for(seen, machine, inner, memory)
-        pace = _pace(folder, candidate, (height, width), batch)
+        pace = _pace(folder, facts, candidate, (height, width), batch)
         tried.append((candidate, pace, batch))
         if seconds / pace * batch * inner[0] * inner[1] < PIXELS_WANTED:
             break
@@ -160,22 +160,23 @@ def _activations(folder: "Folder", candidate: "Candidate", crop: tuple[int, int]
         return activation_memory(model, crop, in_channels=folder.channels)
 
 
-def _pace(folder: "Folder", candidate: "Candidate", crop: tuple[int, int], batch: int) -> float:
-    """Seconds of a training step."""
+def _pace(folder: "Folder", facts: "Facts", candidate: "Candidate", crop: tuple[int, int], batch: int) -> float:
+    """Seconds of a training step of the task that the data asks for."""
     import torch
 
     from atrous.models import create_model
     from atrous.recipe import make_recipe
-    from atrous.tasks import MultiLabel, Segmentation
+    from atrous.tasks import build_task, propose
     from atrous.training.budget import measure_pace
     from atrous.training.fitting import make_plan
 
+    pixels = [round(each.share * 1_000_000) for each in facts.classes]  # weights by class cost what they cost
+    counts = {"pixels": pixels, "totals": [sum(pixels)] * len(pixels)}
+    task = build_task(propose(facts).section, len(folder.classes.names), frequencies=counts)
     with torch.random.fork_rng(devices=[]):
-        model = create_model(num_classes=len(folder.classes.names), in_channels=folder.channels, **candidate.model)
+        model = create_model(num_classes=task.num_classes, in_channels=folder.channels, **candidate.model)
     values = {"model": dict(candidate.model), "data": {"crop": list(crop), "batch_size": batch}}
     recipe = make_recipe(values, source="the recipe that is being tried")
-    count = len(folder.classes.names)
-    task = MultiLabel(count) if folder.multilabel else Segmentation(count, loss=["cross_entropy", "dice"])
     return measure_pace(make_plan(model, task, folder, recipe))[0]
 
 

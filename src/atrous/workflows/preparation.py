@@ -109,22 +109,20 @@ def open_inputs(data: str | Path, recipe: "Recipe", out: Path, classes: str | Pa
 
 
 def must_fit_masks(folder: "Folder", task: Any) -> None:
-    """Refuse masks whose classes may overlap where the task decides one class per pixel.
+    """Refuse data that cannot teach the task.
 
     Args:
         folder: of the data.
-        task: the section of a recipe.
+        task: the section of a recipe; an unknown name is refused elsewhere, with its line.
 
     Raises:
         DataError: naming the folder.
     """
-    from atrous.errors import DataError
+    from atrous.tasks import TASKS
 
-    if folder.multilabel and (task if isinstance(task, str) else task.get("name")) != "multilabel":
-        raise DataError(
-            f"{folder.root}: its masks have a plane for each class, and classes may overlap: train with "
-            "task=multilabel, or write masks with one class per pixel."
-        )
+    name = task if isinstance(task, str) else task.get("name")
+    if name in TASKS:
+        TASKS[name].accepts(folder)
 
 
 def prepare(recipe: "Recipe", inputs: Inputs, out: Path, start: str | Path | None) -> Job:
