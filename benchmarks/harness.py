@@ -96,13 +96,13 @@ def read_rows(name: str) -> dict[str, dict[str, Any]]:
     return json.loads(file.read_text())["rows"] if file.exists() else {}
 
 
-def keep_rows(name: str, rows: dict[str, dict[str, Any]], text: str) -> None:
-    """Write the rows of a resumable runner, whole or not at all, and results/NAME.md with `text`."""
+def keep_rows(name: str, rows: dict[str, dict[str, Any]], text: str, *, arguments: str = " DATA") -> None:
+    """Write the rows of a resumable runner, whole or not at all, and results/NAME.md with its command and `text`."""
     beside = RESULTS / f"{name}.part"
     beside.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
     beside.replace(RESULTS / f"{name}.json")
     where = ", ".join(f"{key} {value}" for key, value in machine().items())
-    (RESULTS / f"{name}.md").write_text(f"# {name}\n\n`python -m benchmarks.{name} DATA`\n\n{where}\n\n{text}\n")
+    (RESULTS / f"{name}.md").write_text(f"# {name}\n\n`python -m benchmarks.{name}{arguments}`\n\n{where}\n\n{text}\n")
 
 
 def save(name: str, command: str, rows: list[Row], extra: dict[str, object] | None = None) -> None:

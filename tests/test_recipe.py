@@ -275,10 +275,37 @@ def test_the_recipes_that_come_along(name):
     assert task(2, **arguments).num_classes == 2
     recipe.named("optimizer", OPTIMIZERS, kind="optimizer", given=("model",))
     recipe.named("schedule", SCHEDULES, kind="schedule", given=("max_steps",))
+
+
+def opening(lines):
+    """The three things that a recipe opens with, by their word."""
+    named = dict(line[2:].split(": ", 1) for line in lines)
+    assert list(named) == ["command", "time", "score"]
+    return named
+
+
+def check_figures(time, score):
+    """A length of time, and a score or the word that there is none."""
+    assert re.search(r"\d (s|min|h|days)\b", time), time
+    assert re.search(r"\d\.\d", score) or score.startswith("not measured"), score
+
+
+@pytest.mark.parametrize("name", [name for name in list_recipes() if name not in TWINS])
+def test_a_recipe_opens_with_its_command(name):
     head = file_of(name).read_text().splitlines()[:3]
-    written = "NAME" if name in TWINS else name
-    commands = (f"atrous train .*--recipe {written} ", f"atrous {name.split('_')[0]} ")  # the demo's recipe has its own
-    assert any(re.search("|".join(commands), line) for line in head), "a recipe opens with its command"
+    commands = (f"atrous train .*--recipe {name} ", f"atrous {name.split('_')[0]} ")  # the demo's recipe has its own
+    assert any(re.search("|".join(commands), line) for line in head)
+
+
+def test_the_table_opens_with_its_command_and_every_entry_with_time_and_score():
+    text = TABLE.read_text()
+    title, *lines = text.splitlines()[:4]
+    assert title.startswith("# recipes/small.yaml: ")
+    assert opening(lines)["command"] == "atrous train DATA --recipe NAME -o RUN"
+    found = re.findall(r"^  # time: (.*); score: (.*)\n  (\w+):$", text, flags=re.MULTILINE)
+    assert [name for *_, name in found] == list(TWINS)
+    for time, score, _ in found:
+        check_figures(time, score)
 
 
 def test_every_scaled_down_network_is_in_the_table_and_in_the_list():

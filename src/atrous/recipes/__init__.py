@@ -1,7 +1,7 @@
 """The recipes that come with atrous: a YAML file for every setting of a paper or a measured run, and one table.
 
-The table, `small.yaml`, holds the scaled-down twin of every network for small data. Under `settings` it says what they
-share, under `recipes` what is each one's own. An entry is laid over the settings as a stage is laid over its recipe.
+The table, `small.yaml`, holds every network scaled down for small data. Under `settings` it says what they share, under
+`recipes` what is each one's own. An entry is laid over the settings as a stage is laid over its recipe.
 """
 
 from collections.abc import Collection, Mapping
