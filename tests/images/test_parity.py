@@ -58,18 +58,6 @@ def cannot(form: str, dtype: str, missing: bool) -> str:
     return ""
 
 
-LATER = pytest.mark.xfail(strict=True, reason="two readers disagree")
-
-
-def disagree(form: str, dtype: str) -> bool:
-    """Where prediction refuses what training reads."""
-    direct = form in ("array", "npy", "zarr 2", "zarr 3")
-    return form.startswith("ome") or (direct and dtype in ("bool", "int16")) or (form, dtype) == SIGNED_TIFF
-
-
-SIGNED_TIFF = ("tiff by windows", "int16")
-
-
 def cases(*channels: int):
     for form in FORMATS:
         for dtype in TYPES:
@@ -77,7 +65,7 @@ def cases(*channels: int):
                 for count in channels:
                     if not cannot(form, dtype, missing):
                         name = f"{form}-{dtype}-{'missing' if missing else 'complete'}-{count}"
-                        yield pytest.param(form, dtype, missing, count, id=name)
+                        yield pytest.param((form, dtype, missing, count), id=name)
 
 
 def pixels(dtype: str, channels: int) -> np.ndarray:
@@ -154,9 +142,8 @@ def case(request, tmp_path, monkeypatch):
     return make(tmp_path, form, dtype, missing, channels)
 
 
-def over(*channels: int, later=lambda form, dtype, missing: disagree(form, dtype)):
-    made = [pytest.param(p.values, id=p.id, marks=[LATER] if later(*p.values[:3]) else []) for p in cases(*channels)]
-    return pytest.mark.parametrize("case", made, indirect=True)
+def over(*channels: int):
+    return pytest.mark.parametrize("case", list(cases(*channels)), indirect=True)
 
 
 def same(found, case: Case, window: tuple[slice, slice]) -> None:
@@ -226,7 +213,7 @@ def network(small_model, case):
     small_model.set_normalization(*before)
 
 
-@over(1, later=lambda form, dtype, missing: form != "array" or dtype in ("bool", "int16"))
+@over(1)
 def test_training_and_prediction_see_the_same(case, network, tmp_path):
     """The array of a training sample is what the network is shown of the file, and it decides alike on both."""
     predictor = predictor_for(network, case)
@@ -264,7 +251,6 @@ def test_tiles_see_what_one_pass_sees(case, network):
             assert torch.equal(tile, whole[0, :, top : top + height, left : left + width])
 
 
-@LATER
 @pytest.mark.parametrize("form", ["png", "tiff whole", "npy"])
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16", "float32"])
 def test_bytes_are_read_as_their_file(form, dtype, tmp_path):
@@ -287,7 +273,6 @@ def stripe(tmp_path: Path) -> Path:
     return tmp_path / "heights.tif"
 
 
-@LATER
 def test_pixels_without_data_do_not_change_how_a_tiff_is_decided_whole_or_by_windows(
     tmp_path, small_model, monkeypatch
 ):
@@ -301,7 +286,6 @@ def test_pixels_without_data_do_not_change_how_a_tiff_is_decided_whole_or_by_win
     assert (whole != windows)[valid].mean() == 0
 
 
-@LATER
 def test_an_ome_zarr_image_is_predicted_as_it_is_trained_on(tmp_path, small_model):
     """A group that holds an image pyramid stands for its full resolution."""
     image = made_image(HEIGHT, WIDTH)
@@ -311,7 +295,6 @@ def test_an_ome_zarr_image_is_predicted_as_it_is_trained_on(tmp_path, small_mode
     np.testing.assert_array_equal(predict(tmp_path / "image.zarr").classes, predict(image).classes)
 
 
-@LATER
 @pytest.mark.parametrize("form", ["array", "npy", "tiff by windows"])
 def test_signed_16_bits_are_predicted_as_they_are_trained_on(form, tmp_path, small_model, monkeypatch):
     """They are read as float32 by both."""
@@ -321,7 +304,6 @@ def test_signed_16_bits_are_predicted_as_they_are_trained_on(form, tmp_path, sma
     np.testing.assert_array_equal(predict(case.image).classes, predict(case.numbers).classes)
 
 
-@LATER
 @pytest.mark.parametrize("form", ["array", "npy", "zarr 3"])
 def test_booleans_are_predicted_as_they_are_trained_on(form, tmp_path, small_model):
     """One bit is 0 and 255, in an array as in a PNG."""

@@ -8,6 +8,7 @@ from atrous.errors import DataError
 from atrous.images import open_source
 from atrous.images import source as sources
 from atrous.images.files import read_image, write_image
+from atrous.images.tiff import TiffPixels
 from atrous.inference import Predictor
 from tests.networks import made_image
 
@@ -26,7 +27,8 @@ def check(source, image):
     assert source.kind == image.dtype.name
     for window in (FULL, PART):
         found = source.read(*window)
-        assert found.array.dtype == np.float32
+        assert found.array.dtype == image.dtype
+        assert found.as_floats().dtype == np.float32
         assert (found.array == image[window]).all()
         assert found.valid is None
 
@@ -55,7 +57,7 @@ def test_npy_is_mapped(image, tmp_path):
     np.save(tmp_path / "image.npy", image)
     source = open_source(tmp_path / "image.npy")
     check(source, image)
-    assert isinstance(source._pixels, np.memmap)
+    assert isinstance(source._pixels.data, np.memmap)
 
 
 def test_zarr(image, tmp_path):
@@ -104,7 +106,7 @@ def test_an_image_source_of_ones_own(image):
 def test_large_tiff_is_read_by_windows(image, tmp_path, monkeypatch, options):
     tifffile.imwrite(tmp_path / "image.tif", image, **options)
     monkeypatch.setattr(sources, "_WHOLE_FILE", 100)
-    monkeypatch.setattr("atrous.images.files.read_image", lambda *_, **__: pytest.fail("the file was read as a whole"))
+    monkeypatch.setattr(TiffPixels, "decode", lambda _: pytest.fail("the file was read as a whole"))
     with open_source(tmp_path / "image.tif") as source:
         check(source, image)
 
@@ -115,7 +117,6 @@ def test_large_planar_and_grey_tiff(image, tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "planes.tif", planes, photometric="rgb", planarconfig="separate", tile=(16, 16))
     tifffile.imwrite(tmp_path / "grey.tif", image[..., 0].astype(np.uint16) * 7, tile=(16, 16))
     with open_source(tmp_path / "planes.tif") as source:
-        assert source.axes == "CYX"
         check(source, image)
     with open_source(tmp_path / "grey.tif") as source:
         check(source, image[..., :1].astype(np.uint16) * 7)
@@ -149,9 +150,10 @@ def test_nodata_of_a_large_tiff(tmp_path, monkeypatch):
     whole = read_image(tmp_path / "height.tif")
     monkeypatch.setattr(sources, "_WHOLE_FILE", 100)
     with open_source(tmp_path / "height.tif") as source:
-        window = source.read(*FULL, np.array([55.0], np.float32))
+        window = source.read(*FULL)
     assert (window.valid == whole.valid).all()
-    assert (window.array[~window.valid] == 55).all()
+    assert (window.as_floats([55.0])[~window.valid] == 55).all()
+    assert (window.filled([55.0])[~window.valid] == 55).all()
     assert (window.array[window.valid] == whole.array[whole.valid]).all()
 
 
@@ -168,7 +170,7 @@ def test_floats_of_any_length_are_float32(image):
     for dtype in (np.float16, np.float64):
         source = open_source(image.astype(dtype))
         assert source.kind == "float32"
-        assert (source.read(*PART).array == image[PART]).all()
+        assert (source.read(*PART).array == image[PART].astype(dtype)).all()
 
 
 def test_an_empty_image_is_refused():
@@ -177,9 +179,9 @@ def test_an_empty_image_is_refused():
             open_source(np.zeros(shape, np.uint8))
 
 
-@pytest.mark.parametrize("dtype", [np.int64, np.int16, bool, np.complex64])
+@pytest.mark.parametrize("dtype", [np.complex64, "U3", "datetime64[s]"])
 def test_other_numbers_are_refused(dtype):
-    with pytest.raises(DataError, match=rf"the array holds {np.dtype(dtype)} numbers: give uint8"):
+    with pytest.raises(DataError, match=r"the array: holds .* numbers, which are not images\. Write real numbers"):
         open_source(np.zeros((4, 4), dtype))
 
 
@@ -203,7 +205,7 @@ def test_damaged_files_are_named(tmp_path, image, monkeypatch):
     (tmp_path / "cut.tif").write_bytes(data[: start + 8] + b"\0" * 64 + data[start + 72 :])
     with (
         open_source(tmp_path / "cut.tif") as source,
-        pytest.raises(DataError, match=r"cut.tif: rows 0 to 40 .* cannot be read"),
+        pytest.raises(DataError, match=r"cut.tif: cannot be read as an image: rows 0 to 40"),
     ):
         source.read(*FULL)
 

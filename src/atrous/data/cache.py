@@ -1,8 +1,9 @@
 """Decoded samples kept for the next epoch, in memory that loader workers share or in a file.
 
-All samples lie one after the other in one array of bytes, at places that their headers tell beforehand, each behind a
-byte that says whether it has been filled. Whoever meets an empty one decodes it and fills it; two workers that do so at
-once write the same bytes.
+All samples lie one after the other in one array of bytes, at places that their headers tell beforehand, each with a
+byte that says whether it is there. Whoever meets an empty one decodes it and puts it there; two workers that do so at
+once write the same bytes. Which pixels are valid is kept beside the image, one bit each, so that what invalid ones hold
+is up to the reader.
 """
 
 import hashlib
@@ -21,20 +22,22 @@ from atrous.disk import write_errors, writing
 from atrous.errors import DataError
 from atrous.images.derived import Derived, DerivedPlanes
 from atrous.images.files import read_info
+from atrous.images.raster import Raster
 
 __all__ = ["Cached", "SampleCache", "cache_file"]
 
-_VERSION = 1
+_VERSION = 2
 _SHARED = Path("/dev/shm")
+_COMPLETE, _WITH_INVALID = 1, 2  # a sample that is there, without and with invalid pixels
 
 
 class Cached(NamedTuple):
-    """A decoded sample: image (H, W, C); mask (H, W) or (K, H, W) uint8 and objects (H, W) int32, where there are such.
+    """A decoded sample: the image; mask (H, W) or (K, H, W) uint8 and objects (H, W) int32, where there are such.
 
     They are views of the cache: do not write to them.
     """
 
-    image: np.ndarray
+    raster: Raster
     mask: np.ndarray | None
     instances: np.ndarray | None
 
@@ -59,7 +62,9 @@ class SampleCache:
     """
 
     def __init__(self, folder: Folder, pairs: tuple[Pair, ...], file: Path | None) -> None:
-        self.types: tuple[np.dtype, ...] = (np.dtype(folder.kind), np.dtype(np.uint8), np.dtype(np.int32))
+        self.types: tuple[np.dtype, ...] = (
+            np.dtype(folder.kind), np.dtype(np.uint8), np.dtype(np.int32), np.dtype(np.uint8)
+        )  # fmt: skip
         with ThreadPoolExecutor(2) as pool:
             infos = list(pool.map(lambda pair: read_info(pair.image), pairs))
         self.places: list[_Place] = []
@@ -69,7 +74,8 @@ class SampleCache:
             planes = isinstance(pair.mask, DerivedPlanes)
             mask = (len(folder.classes), *size) if planes else size
             labelled = pair.mask is not None or pair.instances is not None
-            shapes = ((*size, folder.channels), mask if labelled else None, size if pair.instances else None)
+            bits = (-(-info.height * info.width // 8),)
+            shapes = ((*size, folder.channels), mask if labelled else None, size if pair.instances else None, bits)
             self.places.append(_Place(start, shapes))
             start += sum(_bytes(shape, kind) for shape, kind in zip(shapes, self.types, strict=True))
         self.total, self.file = start, file
@@ -92,20 +98,33 @@ class SampleCache:
         return self._mapped
 
     def get(self, index: int) -> Cached | None:
-        """A sample, or None if nobody has filled it."""
-        return Cached(*self._parts(index)) if self.array[index] else None  # type: ignore[arg-type]
+        """A sample, or None if nobody has put it there."""
+        state = self.array[index]
+        if not state:
+            return None
+        image, mask, instances, bits = self._parts(index)
+        assert image is not None
+        assert bits is not None
+        valid = None
+        if state == _WITH_INVALID:
+            height, width = image.shape[:2]
+            valid = np.unpackbits(bits, count=height * width).view(bool).reshape(height, width)
+        return Cached(Raster(image, valid), mask, instances)
 
-    def put(self, index: int, image: np.ndarray, mask: np.ndarray | None, instances: np.ndarray | None) -> None:
-        """Fill a sample. One whose shapes are not those of the headers is left out."""
-        parts = self._parts(index)
-        given = (image, mask, instances)
+    def put(self, index: int, raster: Raster, mask: np.ndarray | None, instances: np.ndarray | None) -> None:
+        """Keep a sample. One whose shapes are not those of the headers is left out."""
+        *parts, bits = self._parts(index)
+        assert bits is not None
+        given = (raster.array, mask, instances)
         if any((p is None) != (g is None) or (p is not None and g is not None and p.shape != g.shape)
                for p, g in zip(parts, given, strict=True)):  # fmt: skip
             return
         for part, array in zip(parts, given, strict=True):
             if part is not None and array is not None:
                 part[...] = array
-        self.array[index] = 1
+        if raster.valid is not None:
+            bits[...] = np.packbits(raster.valid)
+        self.array[index] = _COMPLETE if raster.valid is None else _WITH_INVALID
 
     def _parts(self, index: int) -> list[np.ndarray | None]:
         start, shapes = self.places[index]

@@ -10,7 +10,8 @@ from atrous.data.cache import SampleCache, cache_file
 from atrous.data.contents import Folder
 from atrous.data.reading import read_pair, read_pair_window
 from atrous.errors import DataError
-from atrous.images.files import Raster, read_info
+from atrous.images.files import read_info
+from atrous.images.raster import Fill, Raster
 from atrous.types import Sample
 
 __all__ = ["FolderDataset"]
@@ -32,9 +33,14 @@ class FolderDataset(Dataset[Sample]):
         cache: "memory" keeps decoded samples in memory that loader workers share, "disk" in a file in the user's cache
             folder (ATROUS_CACHE), which later runs use too; "none" decodes anew.
         region: (height, width) that `draw` reads of a large image; None reads it as a whole.
+        fill: what pixels without data hold, one value per channel: the mean of the network that will see them, as in
+            prediction. None is 0.
 
     Raises:
         DataError: if there is no such split, or not enough room for the cache.
+
+    Attributes:
+        fill: as given; it may be set anew, because nothing that is kept holds it.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class FolderDataset(Dataset[Sample]):
         *,
         cache: Literal["none", "memory", "disk"] = "none",
         region: tuple[int, int] | None = None,
+        fill: Fill = None,
     ) -> None:
         if split not in folder.splits:
             have = ", ".join(folder.splits)
@@ -54,6 +61,7 @@ class FolderDataset(Dataset[Sample]):
         self.split = split
         self.pairs = folder.splits[split]
         self.region = region
+        self.fill = fill
         self._cache: SampleCache | None = None
         if cache != "none" and self.pairs:
             from atrous.fetch import cache_folder
@@ -75,8 +83,8 @@ class FolderDataset(Dataset[Sample]):
         return info.height, info.width
 
     def __getitem__(self, index: int) -> Sample:
-        image, mask, instances = self._read(index)
-        return _sample(index, image, mask, instances)
+        raster, mask, instances = self._read(index)
+        return _sample(index, raster.filled(self.fill), mask, instances)
 
     def window(self, index: int, rows: slice, columns: slice) -> Sample:
         """Some rows and columns of an item. Of tiled TIFF, Zarr and NumPy files only what they touch is read.
@@ -85,12 +93,13 @@ class FolderDataset(Dataset[Sample]):
             DataError: if the image does not hold them, or a file cannot be read.
         """
         if self._cache is not None:
-            image, mask, instances = self._read(index)
+            raster, mask, instances = self._read(index)
             window = (..., rows, columns)
             mask, instances = (None if part is None else part[window] for part in (mask, instances))
-            return _sample(index, image[rows, columns], mask, instances)
-        raster, mask, instances = read_pair_window(self.pairs[index], self.folder, rows, columns)
-        return _sample(index, raster.array, mask, instances)
+            raster = raster.cut(rows, columns)
+        else:
+            raster, mask, instances = read_pair_window(self.pairs[index], self.folder, rows, columns)
+        return _sample(index, raster.filled(self.fill), mask, instances)
 
     def draw(self, index: int, rng: np.random.Generator) -> Sample:
         """An item to augment: as a whole, or of a large image a region anywhere in it, each place as likely.
@@ -101,26 +110,30 @@ class FolderDataset(Dataset[Sample]):
         """
         places = rng.random(2)
         if self.region is None:
-            return _stored(index, *self._read(index))
+            return self._whole(index)
         size = self.size(index)
         if size[0] * size[1] * self.folder.channels <= LARGE:
-            return _stored(index, *self._read(index))
+            return self._whole(index)
         sides = []
         for length, side, place in zip(size, self.region, places, strict=True):
             start = int(place * (max(length - side, 0) + 1))
             sides.append(slice(start, min(start + side, length)))
         return self.window(index, sides[0], sides[1])
 
-    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    def _whole(self, index: int) -> Sample:
+        """An item as it is stored, but for its pixels without data."""
+        raster, mask, instances = self._read(index)
+        return _stored(index, raster.filled(self.fill), mask, instances)
+
+    def _read(self, index: int) -> tuple[Raster, np.ndarray | None, np.ndarray | None]:
         """Image, mask and objects, from the cache where they are there."""
         cached = self._cache.get(index) if self._cache is not None else None
         if cached is not None:
             return cached
-        raster: Raster
         raster, mask, instances = read_pair(self.pairs[index], self.folder)
         if self._cache is not None:
-            self._cache.put(index, raster.array, mask, instances)
-        return raster.array, mask, instances
+            self._cache.put(index, raster, mask, instances)
+        return raster, mask, instances
 
 
 def _stored(index: int, image: np.ndarray, mask: np.ndarray | None, instances: np.ndarray | None) -> Sample:

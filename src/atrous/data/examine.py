@@ -12,7 +12,8 @@ from atrous.data.folder import Contents, read_labels, wrong_kind
 from atrous.data.splits import Pair
 from atrous.findings import Finding, FindingError, warning
 from atrous.images.colors import Color
-from atrous.images.files import Raster, read_image, read_palette, wrong_channels
+from atrous.images.files import read_image, read_palette, wrong_channels
+from atrous.images.raster import Raster
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["Facts", "Moments", "examine", "used_values"]
@@ -97,8 +98,9 @@ def _look(raster: Raster, facts: Facts) -> None:
         facts.findings.append(warning("invalid_pixels", file, message, fix))
         if not valid.any():
             return
-    first = array[0, 0]
-    if (array[0] == first).all() and (array == first).all():  # the first row tells for almost all images
+    known = array if valid is None else array[valid][None]
+    first = known[0, 0]
+    if (known[0] == first).all() and (known == first).all():  # the first row tells for almost all images
         message = f"is one colour all over ({', '.join(f'{number:g}' for number in first)})"
         facts.findings.append(
             warning("constant_image", file, message, "Look at it; take it out if it is a failed export.")

@@ -10,13 +10,13 @@ from atrous.images.derived import DerivedPlanes
 from atrous.images.files import (
     ImageFile,
     MaskFile,
-    Raster,
     read_image,
     read_mask,
     read_mask_window,
     read_palette,
     read_window,
 )
+from atrous.images.raster import Raster
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["read_labels", "read_pair", "read_pair_window", "wrong_kind"]

@@ -1,6 +1,7 @@
 """Images in and out: every format as windows and whole, their colours, and files written whole or not at all."""
 
-from atrous.images.files import ImageInfo, Raster, read_image, read_info, read_mask, read_window
+from atrous.images.files import ImageInfo, read_image, read_info, read_mask, read_window
+from atrous.images.raster import Raster
 from atrous.images.source import ImageSource, Source, open_source
 from atrous.images.writing import write_image
 

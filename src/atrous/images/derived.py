@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from atrous.images.formats import Header, Stored
+from atrous.images.stored import Header, Pixels, Stored
 
 __all__ = ["Derived", "DerivedImage", "DerivedMask", "DerivedPlanes"]
 
@@ -44,7 +44,7 @@ class Derived(ABC):
         return str(self.place)
 
 
-class DerivedImage(Derived):
+class DerivedImage(Derived, Pixels):
     """An image put together from what files hold."""
 
     @abstractmethod

@@ -6,9 +6,7 @@ OpenCV, which keeps 16 bits per channel where Pillow does not.
 """
 
 import struct
-from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import cv2
@@ -16,44 +14,14 @@ import numpy as np
 from imagecodecs import DeflateError, deflate_crc32, deflate_decode
 from PIL import Image
 
-__all__ = ["Header", "Stored", "decode_other", "decode_png", "other_header", "png_header"]
+from atrous.images.stored import File, Header, Stored, content, stream
+
+__all__ = ["JPEG", "PNG", "decode_other", "decode_pillow", "decode_png", "other_header", "png_header", "png_palette"]
 
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff"
 _ORIENTATION = 0x0112
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # colour type -> channels; 3 is the palette
-
-
-class Header(NamedTuple):
-    """What a file says of itself before its pixels: sizes as stored, and how the camera was held (EXIF, 1 to 8)."""
-
-    height: int
-    width: int
-    channels: int
-    dtype: np.dtype
-    alpha: bool
-    orientation: int
-
-
-@dataclass(frozen=True)
-class Stored:
-    """An image as its file stores it.
-
-    Attributes:
-        array: (H, W, C) of any dtype.
-        alpha: the last channel is an alpha channel.
-        orientation: EXIF orientation, 1 to 8.
-        nodata: the value that stands for "nothing measured here", if the file names one.
-        valid: (H, W) bool from a mask inside the file, or None.
-        step: grey levels of fewer than 8 bits were multiplied by this to fill 0..255.
-    """
-
-    array: np.ndarray
-    alpha: bool = False
-    orientation: int = 1
-    nodata: float | None = None
-    valid: np.ndarray | None = None
-    step: int = 1
 
 
 class _Png(NamedTuple):
@@ -68,19 +36,19 @@ class _Png(NamedTuple):
     pixels: list[bytes]
 
 
-def png_header(path: Path) -> Header:
+def png_header(file: File) -> Header:
     """Read the header of a PNG, and see that its chunks are all there, without its pixels."""
-    with path.open("rb") as file:
-        png = _walk(file, check=False)
+    with stream(file) as opened:
+        png = _walk(opened, check=False)
     dtype = np.dtype(np.uint16 if png.depth == 16 else np.uint8)
     return Header(
         png.height, png.width, _PNG_CHANNELS[png.color], dtype, png.color in (4, 6), _exif_orientation(png.exif)
     )
 
 
-def decode_png(path: Path, *, indices: bool) -> Stored:
+def decode_png(file: File, *, indices: bool) -> Stored:
     """Decode a PNG; with `indices`, a palette image gives its indices instead of its colours."""
-    data = path.read_bytes()
+    data = content(file)
     png = _walk(BytesIO(data), check=True)
     orientation = _exif_orientation(png.exif)
     if png.color != 3 or indices:
@@ -100,9 +68,9 @@ def decode_png(path: Path, *, indices: bool) -> Stored:
     return Stored(array, alpha=png.color in (4, 6), orientation=orientation, step=step)
 
 
-def other_header(path: Path) -> Header:
+def other_header(file: File) -> Header:
     """Read the header of a JPEG or another file that Pillow knows."""
-    with Image.open(path) as image:
+    with stream(file) as opened, Image.open(opened) as image:
         mode = _plain_mode(image)
         orientation = image.getexif().get(_ORIENTATION, 1)
         height, width = image.height, image.width
@@ -110,9 +78,9 @@ def other_header(path: Path) -> Header:
     return Header(height, width, channels, _mode_dtype(mode), mode in ("LA", "RGBA"), orientation)
 
 
-def decode_other(path: Path, *, indices: bool) -> Stored:
+def decode_other(file: File, *, indices: bool) -> Stored:
     """Decode a JPEG or another file that Pillow knows; with `indices`, palette images give their indices."""
-    data = path.read_bytes()
+    data = content(file)
     # OpenCV is twice as fast and gives the same numbers, but takes a cut-off file for a whole one; so it reads only
     # files that end with the end-of-image marker.
     if data.startswith(JPEG) and data.endswith(b"\xff\xd9"):
@@ -121,22 +89,27 @@ def decode_other(path: Path, *, indices: bool) -> Stored:
         if array is not None:
             return Stored(_rgb(array), orientation=_exif_orientation(exif))
     with Image.open(BytesIO(data)) as image:
-        orientation = image.getexif().get(_ORIENTATION, 1)
-        if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's JPEG with a second view
-            raise ValueError(f"it is an animation of {getattr(image, 'n_frames', 'several')} frames")
-        if indices and image.mode == "P":
-            return Stored(np.array(image)[..., None], orientation=orientation)
-        bilevel, mode = image.mode == "1", _plain_mode(image)
-        pixels = np.atleast_3d(np.array(image.convert("L") if bilevel else image.convert(mode)))
+        return decode_pillow(image, indices=indices)
+
+
+def decode_pillow(image: Image.Image, *, indices: bool = False) -> Stored:
+    """What an opened Pillow image holds; with `indices`, a palette image gives its indices instead of its colours."""
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's JPEG with a second view
+        raise ValueError(f"it is an animation of {getattr(image, 'n_frames', 'several')} frames")
+    if indices and image.mode == "P":
+        return Stored(np.array(image)[..., None], orientation=orientation)
+    bilevel, mode = image.mode == "1", _plain_mode(image)
+    pixels = np.atleast_3d(np.array(image.convert("L") if bilevel else image.convert(mode)))
     return Stored(pixels, alpha=mode in ("LA", "RGBA"), orientation=orientation, step=255 if bilevel else 1)
 
 
-def png_palette(path: Path) -> list[tuple[int, int, int]] | None:
+def png_palette(file: File) -> list[tuple[int, int, int]] | None:
     """The colours of a palette PNG, or None for any other file."""
-    with path.open("rb") as file:
-        if file.read(len(PNG)) != PNG:
+    with stream(file) as opened:
+        if opened.read(len(PNG)) != PNG:
             return None
-    with Image.open(path) as image:
+    with stream(file) as opened, Image.open(opened) as image:
         palette = image.getpalette("RGB") if image.mode == "P" else None
     if palette is None:
         return None

@@ -8,18 +8,19 @@ import gzip
 import struct
 from contextlib import AbstractContextManager
 from functools import lru_cache
-from pathlib import Path
+from io import BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from atrous.images.formats import Header, Stored
+from atrous.images.stored import File, Header, Stored, stream
 
-__all__ = ["SUFFIXES", "count_slices", "decode_slice", "slice_header"]
+__all__ = ["SUFFIXES", "count_slices", "decode_slice", "is_nifti", "slice_header"]
 
 SUFFIXES = (".nii", ".nii.gz")
 
 _HEAD = 348
+_MAGIC, _GZIP = (b"n+1", b"ni1"), b"\x1f\x8b"
 
 
 class _Head(NamedTuple):
@@ -35,25 +36,32 @@ class _Head(NamedTuple):
 _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4"}
 
 
-def count_slices(path: Path) -> int:
+def is_nifti(path: File) -> bool:
+    """Whether a file is named as a NIfTI volume; bytes, whether they begin as one."""
+    if isinstance(path, bytes):
+        return path[344:347] in _MAGIC or path[:2] == _GZIP
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def count_slices(path: File) -> int:
     """The slices of a volume."""
-    return _head(path, path.stat().st_mtime_ns).shape[2]
+    return _head(path, _changed(path)).shape[2]
 
 
-def slice_header(path: Path, number: int) -> Header:
+def slice_header(path: File, number: int) -> Header:
     """Read the header of a slice; all have one size."""
-    head = _head(path, path.stat().st_mtime_ns)
+    head = _head(path, _changed(path))
     width, height, depth = head.shape
     _within(number, depth)
     return Header(height, width, 1, head.dtype, False, 1)
 
 
-def decode_slice(path: Path, number: int) -> Stored:
+def decode_slice(path: File, number: int) -> Stored:
     """Decode one slice, (H, W, 1).
 
     The volume is read as a whole, and the last two are kept, because slices are often read in a row.
     """
-    volume = _volume(path, path.stat().st_mtime_ns)
+    volume = _volume(path, _changed(path))
     _within(number, len(volume))
     return Stored(np.array(volume[number])[..., None])
 
@@ -63,16 +71,25 @@ def _within(number: int, depth: int) -> None:
         raise ValueError(f"it has {depth} slices, and slice {number} is needed")
 
 
-def _open(path: Path) -> AbstractContextManager[Any]:
-    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
+def _changed(path: File) -> int:
+    """When a file was written last: a changed one is read anew."""
+    return 0 if isinstance(path, bytes) else path.stat().st_mtime_ns
+
+
+def _open(path: File) -> AbstractContextManager[Any]:
+    with stream(path) as file:
+        packed = file.read(2) == _GZIP
+    if not packed:
+        return stream(path)
+    return gzip.open(BytesIO(path) if isinstance(path, bytes) else path, "rb")
 
 
 @lru_cache(maxsize=256)
-def _head(path: Path, changed: int) -> _Head:
+def _head(path: File, changed: int) -> _Head:
     """Read the header of a file as it was changed last."""
     with _open(path) as file:
         head = file.read(_HEAD)
-    if len(head) < _HEAD or head[344:347] not in (b"n+1", b"ni1"):
+    if len(head) < _HEAD or head[344:347] not in _MAGIC:
         raise ValueError("it has no NIfTI-1 header")
     if head[344:347] == b"ni1":
         raise ValueError("its numbers are in another file; save it as one .nii")
@@ -92,7 +109,7 @@ def _head(path: Path, changed: int) -> _Head:
 
 
 @lru_cache(maxsize=2)
-def _volume(path: Path, changed: int) -> np.ndarray:
+def _volume(path: File, changed: int) -> np.ndarray:
     """(Z, Y, X) of a file as it was changed last."""
     head = _head(path, changed)
     count = int(np.prod(head.shape))

@@ -1,18 +1,29 @@
-"""Images of any origin and size as windows: arrays, memory maps, files, tiled TIFF and Zarr larger than memory."""
+"""One reader: an image of any origin and size, whole or by windows.
 
-from collections.abc import Callable
-from contextlib import ExitStack
+Training, prediction, the check of a data folder and its conversion read images through `Source` alone, so that they see
+the same numbers. What is decoded how stands in `opening` and the formats; what follows from it, in `raster`.
+"""
+
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
+from PIL import Image
 
 from atrous.errors import DataError
+from atrous.findings import FindingError, error
+from atrous.images.arrays import ArrayPixels, zarr_node_pixels
+from atrous.images.derived import DerivedImage
+from atrous.images.formats import decode_pillow
+from atrous.images.opening import open_pixels, reading
+from atrous.images.pages import PagePixels
+from atrous.images.raster import Raster, alpha_varies, image_dtype, raster_of, wrong_channels
+from atrous.images.stored import Header, Pixels, Stored
 
-__all__ = ["ImageSource", "Source", "Window", "open_source"]
+__all__ = ["ImageSource", "Source", "check_window", "lazy_source", "open_source"]
 
 _WHOLE_FILE = 1 << 28  # bytes of pixels up to which a TIFF is read at once
-_INTEGERS_HINT = "give uint8 (0 to 255), uint16 or float32, for example image.astype('uint8')"
+_ROWS = 256  # of an image at a time, to look through its alpha channel
 
 
 @runtime_checkable
@@ -31,90 +42,80 @@ class ImageSource(Protocol):
         """The pixels of some rows and columns, (h, w, C) or (h, w)."""
 
 
-class Window(NamedTuple):
-    """Some rows and columns of an image.
-
-    Attributes:
-        array: (h, w, C) float32 in the image's own numbers, finite.
-        valid: (h, w) bool, False where there was nodata, NaN or infinity; None where all pixels are valid.
-    """
-
-    array: np.ndarray
-    valid: np.ndarray | None
-
-
 class Source:
-    """An opened image: its size, its kind of numbers, and windows of it. Close it, or use it in a `with`.
+    """An opened image: its size, its data type, and its pixels. Close it, or use it in a `with`.
+
+    It decides once, from its header and its size, whether it is read whole (and kept) or by windows; what is read does
+    not depend on that. Get one from `open_source`.
 
     Args:
         name: what messages call it.
-        pixels: an array, or an `ImageSource`.
-        axes: which dimension of it is which: "YX", "YXC" or "CYX".
-        valid: (H, W) bool, False where pixels count for nothing.
-        nodata: a value that stands for "nothing measured here".
-        channels: how many of its channels are used, the first ones; None for all.
-
-    Raises:
-        DataError: if its numbers or its shape are not those of an image.
+        pixels: what it is read from.
+        channels: how many are needed: decides whether a constant alpha channel is kept, see `raster`.
+        whole_below: bytes of pixels up to which it is read at once where it could be read by windows.
     """
 
-    def __init__(
-        self,
-        name: str,
-        pixels: Any,
-        *,
-        axes: str | None = None,
-        valid: np.ndarray | None = None,
-        nodata: float | None = None,
-        channels: int | None = None,
-    ) -> None:
-        self.name = name
-        self.axes = axes or ("YX" if len(pixels.shape) == 2 else "YXC")
-        self._pixels, self._valid, self._nodata = pixels, valid, nodata
-        if len(pixels.shape) != len(self.axes) or 0 in pixels.shape:
-            raise DataError(f"{name} has the shape {tuple(pixels.shape)}; an image is (H, W) or (H, W, C), none 0")
-        sizes = dict(zip(self.axes, pixels.shape, strict=True))
-        self._channels = slice(channels)
-        self.shape = (int(sizes["Y"]), int(sizes["X"]), int(channels or sizes.get("C", 1)))
-        dtype = getattr(pixels, "dtype", None)
-        self.kind = _kind(np.dtype(dtype if dtype is not None else self._crop(slice(0, 1), slice(0, 1)).dtype), name)
-        self._open_files = ExitStack()
+    def __init__(self, name: str, pixels: Pixels, *, channels: int | None = None, whole_below: int = 0) -> None:
+        self.name, self._pixels, self._needed, self._whole_below = name, pixels, channels, whole_below
+        self._header: Header | None = None
+        self._used: int | None = None
+        self._kept: Raster | None = None
+        self._opaque: Any = None
+        self._by_windows: bool | None = None
 
-    def read(self, rows: slice, columns: slice, fill: np.ndarray | None = None) -> Window:
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels), after its EXIF turn and without a constant alpha."""
+        header = self._head()
+        turned = header.orientation >= 5
+        height, width = (header.width, header.height) if turned else (header.height, header.width)
+        return height, width, self._channels()
+
+    @property
+    def kind(self) -> str:
+        """The data type as which its numbers are read: "uint8", "uint16" or "float32"."""
+        return image_dtype(self._head().dtype, self.name).name
+
+    @property
+    def stored(self) -> str:
+        """The data type in which they are stored, such as "int16"."""
+        return self._head().dtype.name
+
+    def read(self, rows: slice, columns: slice) -> Raster:
         """The pixels of some rows and columns.
 
         Args:
             rows: start and stop within the image.
             columns: start and stop within the image.
-            fill: what invalid pixels hold, one value per channel; 0 where none is given.
 
         Raises:
-            DataError: if the file is damaged there.
+            DataError: if the image does not hold them, or the file is damaged there.
         """
-        try:
-            raw = self._crop(rows, columns)
-        except (OSError, ValueError, RuntimeError, KeyError, IndexError) as error:
-            text = (str(error).splitlines() or [type(error).__name__])[0]
-            where = f"rows {rows.start} to {rows.stop} and columns {columns.start} to {columns.stop}"
-            raise DataError(f"{self.name}: {where} cannot be read ({text}); copy or export the file again") from error
-        valid = None if self._valid is None else np.asarray(self._valid[rows, columns], dtype=bool)
-        measured = _measured(raw, self._nodata)
-        if measured is not None:
-            valid = measured if valid is None else valid & measured
-        array = np.array(raw, dtype=np.float32)  # a copy: what was given is not written to
-        if measured is not None:
-            array[~measured] = 0 if fill is None else fill
-        return Window(array, None if valid is None or valid.all() else valid)
+        stored = self._window(rows, columns)
+        raster = self.whole().cut(rows, columns) if stored is None else self._rules(stored)
+        check_window(self.name, rows, columns, raster.array)
+        return raster
 
-    def closing(self, *close: Callable[[], object]) -> Self:
-        """Call these when the source is closed."""
-        for call in close:
-            self._open_files.callback(call)
-        return self
+    def whole(self) -> Raster:
+        """All its pixels.
+
+        Raises:
+            DataError: if the file is damaged.
+        """
+        if self._kept is None:
+            with reading(self.name):
+                stored = self._pixels.decode()
+            # Only where the alpha channel is one of those that are needed is it kept although it be constant.
+            needed = self._needed if self._needed == stored.array.shape[2] else None
+            raster = raster_of(stored, self.name, needed)
+            if isinstance(self._pixels, ArrayPixels):
+                return raster  # as quickly read again
+            self._kept = raster
+        return self._kept
 
     def close(self) -> None:
         """Let go of the file."""
-        self._open_files.close()
+        self._pixels.close()
 
     def __enter__(self) -> Self:
         return self
@@ -122,122 +123,166 @@ class Source:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _crop(self, rows: slice, columns: slice) -> np.ndarray:
-        if self.axes == "CYX":
-            return np.moveaxis(np.asarray(self._pixels[self._channels, rows, columns]), 0, -1)  # (C, h, w) -> (h, w, C)
-        window = np.asarray(self._pixels[rows, columns])
-        return window[..., None] if self.axes == "YX" else window[..., self._channels]
+    def _head(self) -> Header:
+        if self._header is None:
+            with reading(self.name):
+                self._header = self._pixels.header()
+            image_dtype(self._header.dtype, self.name)
+        return self._header
+
+    def _window(self, rows: slice, columns: slice) -> Stored | None:
+        """A window as stored, None where the image is read whole."""
+        if self._kept is not None or self._by_windows is False:
+            return None
+        if self._by_windows is None and self._whole_below:
+            header = self._head()
+            size = header.height * header.width * header.channels * image_dtype(header.dtype, self.name).itemsize
+            if size <= self._whole_below and not isinstance(self._pixels, ArrayPixels):
+                self._by_windows = False
+                return None
+        where = f"rows {rows.start} to {rows.stop} and columns {columns.start} to {columns.stop}: "
+        with reading(self.name, where):
+            stored = self._pixels.window(rows, columns)
+        self._by_windows = stored is not None
+        return stored
+
+    def _rules(self, stored: Stored) -> Raster:
+        """The window that is stored; the image as a whole has decided about its alpha channel."""
+        used = self._channels() if stored.alpha else None
+        if used is not None and used < stored.array.shape[2]:
+            self._must_be_opaque(stored)
+        return raster_of(stored, self.name, keep=used)
+
+    def _channels(self) -> int:
+        """How many channels are used."""
+        if self._used is None:
+            header = self._head()
+            without = header.channels - 1
+            if not header.alpha or self._needed == header.channels:
+                self._used = header.channels
+            elif self._window(slice(0, 1), slice(0, 1)) is None:
+                self._used = self.whole().array.shape[2]
+            elif self._needed == without:
+                self._used = without  # each window is looked at when it is read
+            else:
+                self._used = without + self._alpha_varies()
+        return self._used
+
+    def _alpha_varies(self) -> bool:
+        """Whether the alpha channel of an image read by windows has more than one value."""
+        height, width = self._head().height, self._head().width
+        for top in range(0, height, _ROWS):
+            stored = self._window(slice(top, min(top + _ROWS, height)), slice(0, width))
+            assert stored is not None
+            if self._opaque is None:
+                self._opaque = stored.array[0, 0, -1]
+            if alpha_varies(stored.array) or stored.array[0, 0, -1] != self._opaque:
+                return True
+        return False
+
+    def _must_be_opaque(self, stored: Stored) -> None:
+        """Raise unless the alpha channel, which is left out, is in this window what it is in the first pixel."""
+        if self._opaque is None:
+            first = self._window(slice(0, 1), slice(0, 1))
+            assert first is not None
+            self._opaque = first.array[0, 0, -1]
+        if (stored.array[..., -1] != self._opaque).any():
+            count = stored.array.shape[2]
+            raise FindingError(wrong_channels(self.name, count, count - 1))
 
 
-def open_source(image: Any, *, channels: int | None = None) -> Source:
+def open_source(
+    image: Any, *, channels: int | None = None, page: int | None = None, whole_below: int | None = None
+) -> Source:
     """Open an image, wherever it is.
 
     Args:
-        image: a path (PNG, JPEG, TIFF, BMP, GIF, WebP, `.npy`, `.zarr`), an array of (H, W) or (H, W, C), anything that
-            NumPy takes for one, or an `ImageSource`. Files larger than 256 MiB of pixels are read by windows where the
-            format allows: TIFF that is not turned and has no palette, `.npy`, Zarr.
-        channels: how many channels are needed: decides whether an alpha channel is kept.
+        image: a path (PNG, JPEG, TIFF, BMP, GIF, WebP, `.npy`, Zarr, OME-Zarr, NIfTI), the bytes of such a file, an
+            array of (H, W) or (H, W, C), anything that NumPy takes for one, a `Raster`, a Pillow image, a derived
+            image, or an `ImageSource`.
+        channels: how many channels are needed: decides whether a constant alpha channel is kept.
+        page: of a stack in TIFF or a volume in NIfTI, from 0.
+        whole_below: bytes of pixels up to which a file is read at once although it could be read by windows; None is
+            256 MiB. By windows are read TIFF that is not turned, has no mask inside and no palette; NumPy files; Zarr.
 
     Raises:
         DataError: if it is not there, is damaged, or is not an image.
     """
+    source = _opened(image, channels, page, _WHOLE_FILE if whole_below is None else whole_below)
+    _ = source.shape, source.kind  # what is wrong with it is said now
+    return source
+
+
+def lazy_source(image: Any, *, channels: int | None = None) -> Source:
+    """A source for one look: nothing is read before it is asked for, and windows of any file that has them."""
+    return _opened(image, channels, None, 0)
+
+
+def check_window(name: object, rows: slice, columns: slice, window: np.ndarray) -> None:
+    """Raise unless a window came back whole.
+
+    Raises:
+        FindingError: if the image does not hold it.
+    """
+    wanted = (rows.stop - rows.start, columns.stop - columns.start)
+    if window.shape[:2] != wanted or min(wanted) < 1 or min(rows.start, columns.start) < 0:
+        where = f"rows {rows.start} to {rows.stop} and columns {columns.start} to {columns.stop}"
+        raise FindingError(error("size_mismatch", name, f"does not hold {where}", "Name a window within the image."))
+
+
+def _opened(image: Any, channels: int | None, page: int | None, whole_below: int) -> Source:
     if isinstance(image, Source):
         return image
-    if isinstance(image, str | Path):
-        return _open_path(Path(image), channels)
+    if isinstance(image, bytearray | memoryview):
+        image = bytes(image)
+    if isinstance(image, str):
+        image = Path(image)
+    if isinstance(image, Path | bytes | DerivedImage):
+        name = "the bytes" if isinstance(image, bytes) else str(image)
+        if page is not None and not isinstance(image, DerivedImage):
+            return Source(f"{name} page {page}", PagePixels(image, page), channels=channels)
+        with reading(name):
+            pixels = open_pixels(image, name)
+        return Source(name, pixels, channels=channels, whole_below=whole_below)
+    name, pixels = _in_memory(image)
+    return Source(name, pixels, channels=channels)
+
+
+def _in_memory(image: Any) -> tuple[str, Pixels]:
+    """What is no file, and what messages call it."""
     if isinstance(image, np.ndarray):
-        return Source("the array", image)
+        return "the array", ArrayPixels(image, "the array")
+    name = f"the {type(image).__name__}"
+    if isinstance(image, Raster):
+        return name, ArrayPixels(image.array, name, valid=image.valid)
+    if isinstance(image, Image.Image):
+        with reading(name):
+            return name, _Held(decode_pillow(image))
+    if hasattr(image, "array_keys"):
+        return name, zarr_node_pixels(image, name)
     if isinstance(image, ImageSource) and not hasattr(image, "numpy"):
-        return Source(str(getattr(image, "name", "") or f"the {type(image).__name__}"), image)
+        name = str(getattr(image, "name", "") or name)
+        return name, ArrayPixels(image, name)
     try:
         array = np.asarray(image)
     except (TypeError, ValueError, RuntimeError):
         array = np.empty((), object)
     if array.ndim < 2:
         raise DataError(f"a {type(image).__name__} is not an image: give a path, an array of (H, W) or (H, W, C)")
-    return Source(f"the {type(image).__name__}", array)
+    return name, ArrayPixels(array, name)
 
 
-def _open_path(path: Path, channels: int | None) -> Source:
-    if not path.exists():
-        raise DataError(f"{path}: there is no such file. Check the name.")
-    if path.suffix.lower() == ".zarr":
-        return _open_zarr(path)
-    if path.suffix.lower() == ".npy":
-        try:
-            return Source(str(path), np.load(path, mmap_mode="r"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: cannot be read as an array ({error}); save it again with numpy.save") from error
-    from atrous.images.files import read_image, read_info
+class _Held(Pixels):
+    """An image that has been decoded."""
 
-    info = read_info(path)
-    if path.suffix.lower() in (".tif", ".tiff"):
-        large = info.height * info.width * info.channels * np.dtype(info.kind).itemsize > _WHOLE_FILE
-        source = _open_tiff(path, channels) if large else None
-        if source is not None:
-            return source
-    # Only where the alpha channel is one of those that are needed is it kept although it be constant.
-    raster = read_image(path, channels=channels if channels == info.channels else None)
-    return Source(str(path), raster.array, valid=raster.valid)
+    def __init__(self, stored: Stored) -> None:
+        self._stored = stored
 
+    def header(self) -> Header:
+        """Its size, channels and data type."""
+        stored = self._stored
+        return Header(*stored.array.shape, stored.array.dtype, stored.alpha, stored.orientation)
 
-def _open_zarr(path: Path) -> Source:
-    import zarr
-
-    try:
-        array = zarr.open(path, mode="r")
-    except Exception as error:  # zarr and its stores raise what they like
-        text = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path}: cannot be read as Zarr ({text}); is it complete?") from error
-    if not isinstance(array, zarr.Array):
-        inside = ", ".join(sorted(array.array_keys())) or "none"
-        raise DataError(f"{path}: is a group of arrays ({inside}), and one array is needed; name it: {path}/ARRAY")
-    return Source(str(path), array)
-
-
-def _open_tiff(path: Path, channels: int | None) -> Source | None:
-    """A TIFF by windows, or None where its pixels mean something else than they say."""
-    import tifffile
-    import zarr
-
-    from atrous.images.tiff import tiff_header
-
-    header = tiff_header(path)  # refuses stacks
-    with tifffile.TiffFile(path) as tif:
-        page, series = tif.pages[0], tif.series[0]
-        axes = series.axes.replace("S", "C")
-        plain = page.photometric not in (0, 3) and header.orientation == 1 and np.dtype(header.dtype) != np.bool_
-        masked = any(p.is_mask for p in tif.pages[1:])
-        nodata = _nodata(page.tags.get("GDAL_NODATA"))
-    if not plain or masked or axes not in ("YX", "YXC", "CYX"):
-        return None
-    store = tifffile.imread(path, aszarr=True, series=0, level=0)
-    used = header.channels - 1 if header.alpha and channels == header.channels - 1 else None
-    array = zarr.open(store, mode="r")
-    return Source(str(path), array, axes=axes, nodata=nodata, channels=used).closing(store.close)
-
-
-def _nodata(tag: Any) -> float | None:
-    text = "" if tag is None else str(tag.value).strip("\0 ")
-    return float(text) if text else None
-
-
-def _measured(raw: np.ndarray, nodata: float | None) -> np.ndarray | None:
-    """(h, w), True where the numbers count, or None where all do; as `atrous.images.files` counts them."""
-    if raw.dtype.kind == "f":
-        bad = ~np.isfinite(raw)
-        if nodata is not None:
-            bad |= raw == raw.dtype.type(nodata)
-        return ~bad.any(axis=2) if bad.any() else None
-    if nodata is None or not np.isfinite(nodata):
-        return None
-    # In integers 0 is often nodata and an honest number too: a pixel counts unless all its channels have it.
-    return (raw != nodata).any(axis=2)
-
-
-def _kind(dtype: np.dtype, name: str) -> str:
-    if dtype.kind == "f":
-        return "float32"
-    if dtype not in (np.uint8, np.uint16):
-        raise DataError(f"{name} holds {dtype} numbers: {_INTEGERS_HINT}")
-    return dtype.name
+    def decode(self) -> Stored:
+        """All its pixels."""
+        return self._stored

@@ -1,68 +1,169 @@
-"""TIFF as stored: one image of any depth and channel count, its overviews left aside; a page of a stack; a window."""
+"""TIFF as stored: one image of any depth and channel count, its overviews left aside; a page of a stack; windows.
+
+Tiles that a sparse file leaves out hold its nodata value, 0 where it names none, as GDAL reads them.
+"""
 
 import logging
+import threading
 from functools import cache
-from pathlib import Path
+from io import BytesIO
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from atrous.findings import FindingError, error
-from atrous.images.formats import Header, Stored
+from atrous.images.stored import File, Header, Pixels, Stored
 
-__all__ = ["count_pages", "decode_page", "decode_tiff", "page_header", "tiff_header", "tiff_window"]
+__all__ = ["TIFF", "TiffPixels", "count_pages", "decode_page", "page_header"]
+
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""How a TIFF begins."""
 
 _ORIENTATION, _NODATA, _EXTRA = 274, 42113, 338
 _MINISWHITE, _PALETTE = 0, 3
 
 
-def tiff_header(path: Path) -> Header:
-    """Read the header of a TIFF, without its pixels.
+class TiffPixels(Pixels):
+    """A TIFF, read whole or by windows; of the latter it stays open until it is closed.
+
+    Args:
+        file: a path, or bytes.
+        name: what messages call it.
+        indices: a palette image gives its indices instead of its colours, as in masks.
+    """
+
+    def __init__(self, file: File, name: object, *, indices: bool = False) -> None:
+        self._file, self._name, self._indices = file, name, indices
+        self._windows: _Windows | None = None
+        self._lock = threading.Lock()
+
+    def header(self) -> Header:
+        """Its size, channels and data type.
+
+        Raises:
+            FindingError: if it is a stack of images.
+        """
+        with _open(self._file) as tif:
+            return _header(tif, self._name)
+
+    def decode(self) -> Stored:
+        """All its pixels.
+
+        Raises:
+            FindingError: if it is a stack of images.
+        """
+        with _open(self._file) as tif:
+            return _decode(tif, self._name, indices=self._indices)
+
+    def window(self, rows: slice, columns: slice) -> Stored | None:
+        """The pixels of the tiles that a window touches, cut to it; threads may ask at once.
+
+        None where the file is turned, has a mask or a palette of colours, or holds one bit per pixel, so that it must
+        be read as a whole.
+
+        Raises:
+            FindingError: if it is a stack of images.
+        """
+        with self._lock:
+            if self._windows is None:
+                tif = _open(self._file)
+                try:
+                    self._windows = _Windows(tif, self._name, indices=self._indices)
+                except BaseException:
+                    tif.close()
+                    raise
+            return self._windows.read(rows, columns)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            if self._windows is not None:
+                self._windows.tif.close()
+                self._windows = None
+
+
+def _header(tif: Any, name: object) -> Header:
+    image, axes = _image(tif, name)
+    page, shape = tif.pages[0], dict(zip(axes, image.shape, strict=True))
+    channels = 3 if page.photometric == _PALETTE else shape.get("S", shape.get("C", 1))
+    dtype = np.dtype(np.uint8) if page.photometric == _PALETTE else np.dtype(image.dtype)
+    alpha = _alpha(page, shape.get("S", 1))
+    return Header(shape["Y"], shape["X"], channels, dtype, alpha, _tag(page, _ORIENTATION, 1))
+
+
+def _decode(tif: Any, name: object, *, indices: bool) -> Stored:
+    image, axes = _image(tif, name)
+    page, pages = tif.pages[0], _pages(image, tif)
+    shape = dict(zip(axes, image.shape, strict=True))
+    missing = _number(_tag(page, _NODATA, None))
+    if all(all(part.databytecounts) for part in pages):
+        array = _channels_last(image.asarray(), axes)
+    else:
+        everything = slice(0, shape["Y"]), slice(0, shape["X"])
+        array = np.concatenate([_read_segments(part, *everything, missing) for part in pages], axis=2)
+    mask = next((p for p in tif.pages[1:] if p.keyframe.is_mask and not p.keyframe.is_reduced), None)
+    valid = None if mask is None else np.squeeze(mask.asarray()).astype(bool)
+    palette = page.colormap if page.photometric == _PALETTE and not indices else None
+    # What a mask stores are labels, not shades: tifffile writes booleans as "0 is white" and does not turn them.
+    inverted, orientation = page.photometric == _MINISWHITE and not indices, _tag(page, _ORIENTATION, 1)
+    alpha = _alpha(page, shape.get("S", 1))
+    array, step = _plain(array, palette, inverted)
+    return Stored(array, alpha=alpha, orientation=orientation, nodata=missing, valid=valid, step=step)
+
+
+def _pages(image: Any, tif: Any) -> list[Any]:
+    """The pages that hold the channels of an image.
 
     Raises:
-        FindingError: if it is a stack of images.
+        ValueError: if a channel is in another file that is not there.
     """
-    with _tifffile().TiffFile(path) as tif:
-        image, axes = _image(tif, path)
-        page, shape = tif.pages[0], dict(zip(axes, image.shape, strict=True))
-        channels = 3 if page.photometric == _PALETTE else shape.get("S", shape.get("C", 1))
-        dtype = np.dtype(np.uint8) if page.photometric == _PALETTE else np.dtype(image.dtype)
-        return Header(shape["Y"], shape["X"], channels, dtype, _alpha(page, channels), _tag(page, _ORIENTATION, 1))
+    if image is tif.pages[0]:
+        return [image]
+    pages = list(image.pages)
+    if any(page is None for page in pages):
+        raise ValueError("channels of it are in other files of its set, and not all of these are there")
+    return pages
 
 
-def decode_tiff(path: Path, *, indices: bool) -> Stored:
-    """Decode a TIFF; with `indices`, a palette image gives its indices instead of its colours.
+class _Windows:
+    """A TIFF that is open to be read by windows."""
 
-    Raises:
-        FindingError: if it is a stack of images.
-    """
-    with _tifffile().TiffFile(path) as tif:
-        image, axes = _image(tif, path)
-        page, array = tif.pages[0], image.asarray()
-        mask = next((p for p in tif.pages[1:] if p.keyframe.is_mask and not p.keyframe.is_reduced), None)
-        valid = None if mask is None else np.squeeze(mask.asarray()).astype(bool)
-        palette = page.colormap if page.photometric == _PALETTE and not indices else None
-        # What a mask stores are labels, not shades: tifffile writes booleans as "0 is white" and does not turn them.
-        inverted, orientation = page.photometric == _MINISWHITE and not indices, _tag(page, _ORIENTATION, 1)
-        nodata = _tag(page, _NODATA, None)
-        extra = _alpha(page, dict(zip(axes, image.shape, strict=True)).get("S", 1))
-    array, step = _plain(_channels_last(array, axes), palette, inverted)
-    return Stored(array, alpha=extra, orientation=orientation, nodata=_number(nodata), valid=valid, step=step)
+    def __init__(self, tif: Any, name: object, *, indices: bool) -> None:
+        image, axes = _image(tif, name)
+        page = tif.pages[0]
+        palette, white = page.photometric == _PALETTE, page.photometric == _MINISWHITE
+        turned = _tag(page, _ORIENTATION, 1) != 1
+        masked = any(other.keyframe.is_mask for other in tif.pages[1:])
+        whole = turned or masked or np.dtype(image.dtype) == bool or ((palette or white) and not indices)
+        self.tif = tif
+        self._pages = _pages(image, tif)
+        # ImageJ writes one header for many pages; and a set of files is read as one.
+        one = axes != "CYX" or len(self._pages) == image.shape[0]
+        self._readable = not whole and one and all(part.parent is tif for part in self._pages)
+        self._nodata = _number(_tag(page, _NODATA, None))
+        self._alpha = _alpha(page, dict(zip(axes, image.shape, strict=True)).get("S", 1))
+
+    def read(self, rows: slice, columns: slice) -> Stored | None:
+        """A window, or None where the image must be read as a whole."""
+        if not self._readable:
+            return None
+        parts = [_read_segments(part, rows, columns, self._nodata) for part in self._pages]
+        return Stored(np.concatenate(parts, axis=2), alpha=self._alpha, nodata=self._nodata)
 
 
-def count_pages(path: Path) -> int:
+def count_pages(file: File) -> int:
     """How many images of the first one's size a TIFF holds; the channels of one image count as one."""
-    with _tifffile().TiffFile(path) as tif:
+    with _open(file) as tif:
         series = tif.series[0]
         if series.axes == "CYX":
             return 1
         return max(int(np.prod(series.shape)) // max(int(np.prod(tif.pages[0].shape)), 1), 1)
 
 
-def page_header(path: Path, page: int) -> Header:
+def page_header(file: File, page: int) -> Header:
     """Read the header of one page of a stack."""
-    with _tifffile().TiffFile(path) as tif:
+    with _open(file) as tif:
         first = tif.pages[0]
         _within(page, tif)
         channels = 3 if first.photometric == _PALETTE else dict(zip(first.axes, first.shape, strict=True)).get("S", 1)
@@ -70,9 +171,9 @@ def page_header(path: Path, page: int) -> Header:
         return Header(first.imagelength, first.imagewidth, channels, dtype, _alpha(first, channels), 1)
 
 
-def decode_page(path: Path, page: int, *, indices: bool) -> Stored:
+def decode_page(file: File, page: int, *, indices: bool) -> Stored:
     """Decode one page of a stack; with `indices`, a palette image gives its indices instead of its colours."""
-    with _tifffile().TiffFile(path) as tif:
+    with _open(file) as tif:
         first = tif.pages[0]
         _within(page, tif)
         if page < len(tif.pages):
@@ -82,53 +183,28 @@ def decode_page(path: Path, page: int, *, indices: bool) -> Stored:
             alpha = False
         palette = first.colormap if first.photometric == _PALETTE and not indices else None
         inverted, axes = first.photometric == _MINISWHITE and not indices, first.axes
+        nodata = _number(_tag(first, _NODATA, None))
     array, step = _plain(_channels_last(array, axes), palette, inverted)
-    return Stored(array, alpha=alpha and axes == "YXS", step=step)
+    return Stored(array, alpha=alpha and axes == "YXS", nodata=nodata, step=step)
 
 
-def tiff_window(path: Path, rows: slice, columns: slice, *, indices: bool) -> Stored | None:
-    """Decode the tiles that a window touches and no others.
-
-    Returns:
-        The window; None where the file is turned, has a mask or a palette of colours, or holds one bit per pixel, so
-        that it must be read as a whole.
-
-    Raises:
-        FindingError: if it is a stack of images.
-    """
-    with _tifffile().TiffFile(path) as tif:
-        image, axes = _image(tif, path)
-        page = tif.pages[0]
-        palette, white = page.photometric == _PALETTE, page.photometric == _MINISWHITE
-        turned = _tag(page, _ORIENTATION, 1) != 1
-        masked = any(other.keyframe.is_mask for other in tif.pages[1:])
-        if turned or masked or np.dtype(image.dtype) == bool or ((palette or white) and not indices):
-            return None
-        nodata, channels = _tag(page, _NODATA, None), dict(zip(axes, image.shape, strict=True)).get("S", 1)
-        alpha = _alpha(page, channels)
-        pages = [page] if image is page else list(image.pages)
-        if axes == "CYX" and len(pages) != image.shape[0]:
-            return None  # ImageJ writes one header for many pages
-        parts = [_read_segments(tif, part, rows, columns) for part in pages]
-    return Stored(np.concatenate(parts, axis=2), alpha=alpha, nodata=_number(nodata))
-
-
-def _read_segments(tif: Any, page: Any, rows: slice, columns: slice) -> np.ndarray:
+def _read_segments(page: Any, rows: slice, columns: slice, missing: float | None) -> np.ndarray:
     """(h, w, C) of a page from the tiles or strips that a window touches; what lies outside of the page is cut off."""
-    key = page.keyframe
+    key, handle = page.keyframe, page.parent.filehandle
     height, width, samples = key.imagelength, key.imagewidth, key.samplesperpixel
     tall, wide = (key.tilelength, key.tilewidth) if key.is_tiled else (min(key.rowsperstrip, height), width)
     top, left = max(rows.start, 0), max(columns.start, 0)
     bottom, right = min(rows.stop, height), min(columns.stop, width)
     down, across = -(-height // tall), -(-width // wide)
     planes = samples if key.planarconfig == 2 else 1
-    window = np.full((planes, max(bottom - top, 0), max(right - left, 0), samples // planes), key.nodata, key.dtype)
+    shape = (planes, max(bottom - top, 0), max(right - left, 0), samples // planes)
+    window = np.full(shape, _representable(missing, key.dtype), key.dtype)
     for plane in range(planes):
         for i in range(top // tall, -(-bottom // tall)):
             for j in range(left // wide, -(-right // wide)):
                 index = (plane * down + i) * across + j
-                tif.filehandle.seek(page.dataoffsets[index])
-                data = tif.filehandle.read(page.databytecounts[index]) or None  # an empty tile holds nodata
+                handle.seek(page.dataoffsets[index])
+                data = handle.read(page.databytecounts[index]) or None  # a sparse file leaves tiles of nodata out
                 tile, (_, _, y, x, _), _ = key.decode(data, index, jpegtables=key.jpegtables)
                 if tile is None:
                     continue
@@ -164,6 +240,16 @@ def _within(page: int, tif: Any) -> None:
         raise ValueError(f"it has {count} pages, and page {page} is needed")
 
 
+def _representable(missing: float | None, dtype: np.dtype) -> float:
+    """What a tile that was left out holds: the nodata value, 0 where there is none that the numbers can be."""
+    if missing is None:
+        return 0
+    if dtype.kind == "f":
+        return missing
+    limits = np.iinfo(dtype) if dtype.kind in "ui" else None
+    return int(missing) if limits is not None and limits.min <= missing <= limits.max else 0
+
+
 def _number(nodata: Any) -> float | None:
     """What GDAL's tag says, if it says a number."""
     return None if nodata is None or not str(nodata).strip("\0 ") else float(str(nodata).strip("\0 "))
@@ -178,7 +264,11 @@ def _tifffile() -> ModuleType:
     return tifffile
 
 
-def _image(tif: Any, path: Path) -> tuple[Any, str]:
+def _open(file: File) -> Any:
+    return _tifffile().TiffFile(BytesIO(file) if isinstance(file, bytes) else file)
+
+
+def _image(tif: Any, path: object) -> tuple[Any, str]:
     """The one image of a file: what to decode, and its axes, one of YX, YXS, SYX, CYX.
 
     Raises:

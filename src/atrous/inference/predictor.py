@@ -167,6 +167,11 @@ class Predictor:
         return str(getattr(self.scorer, "precision", "float32"))
 
     @property
+    def fill(self) -> np.ndarray | None:
+        """(C,) what the network is shown where an image has no data: the mean of its training images."""
+        return getattr(self.scorer, "fill", None)
+
+    @property
     def last_note(self) -> str:
         """What there is to say about the last image that this thread predicted: how it was cut, and what that cost."""
         return getattr(self._notes, "text", "")
@@ -191,7 +196,8 @@ class Predictor:
         how many pixels at the seams the tiles decide differently.
 
         Args:
-            image: a path, an array of (H, W) or (H, W, C), anything NumPy takes for one, or an `ImageSource`.
+            image: a path, the bytes of a file, an array of (H, W) or (H, W, C), or whatever else `images.open_source`
+                takes.
             tile: side of the tiles; None takes one pass up to 4 megapixels, and tiles of 1024 above.
             margin: context around a tile: "exact" as far as the network sees, "auto" half of it and at most 256 pixels,
                 with the error at the seams measured, or a number of pixels.
@@ -255,12 +261,13 @@ class Predictor:
             return
         if channels != wanted:
             cure = "convert the image, or use a model of this number of channels"
-            if source.shape[0] == wanted and len(source.axes) == 3:
+            if source.shape[0] == wanted and channels > 1:
                 cure = "its first axis has them: turn it to (H, W, C) with numpy.moveaxis(image, 0, -1)"
         else:
-            cure = f"convert the image to {self.kind}, in the range of the training images"
+            cure = _cure(self.kind)
+        read = source.kind if source.stored in (source.kind, "bool") else f"{source.kind} (read from {source.stored})"
         raise BundleError(
-            f"{source.name} is {source.kind} with {_channels(channels)}, but the model was made for {self.kind} with "
+            f"{source.name} is {read} with {_channels(channels)}, but the model was made for {self.kind} with "
             f"{_channels(wanted)}: {cure}"
         )
 
@@ -320,20 +327,20 @@ class Predictor:
         size = source.shape[:2]
         canvas = Canvas(self.task, self.scorer.num_classes, size, keep_scores)
         seams = None if plan.exact else Seams()
-        fill: np.ndarray | None = getattr(self.scorer, "fill", None)
-        look = self._looking(*views, size)
+        fill, look = self.fill, self._looking(*views, size)
         refining = None if refiner is None else Refining(refiner, source, (plan.rows, plan.columns))
         for rows in plan.rows:
             for columns in plan.columns:
-                window = source.read(rows.read, columns.read, fill)
+                window = source.read(rows.read, columns.read)
+                numbers = window.as_floats(fill)
                 # (h, w, C) -> (1, C, h, w), which is channels_last in memory without a copy
-                image = torch.from_numpy(window.array).permute(2, 0, 1)[None]
+                image = torch.from_numpy(numbers).permute(2, 0, 1)[None]
                 scores, uncertainty = look(image, rows.read, columns.read)
                 if uncertainty is not None:
                     canvas.put_uncertainty(rows, columns, uncertainty)
                 part = Part(rows, columns, scores, window.valid)
                 if refining is not None:
-                    part = refining(part, window.array)
+                    part = refining(part, numbers)
                 if seams is not None:
                     seams.see(part.rows, part.columns, part.scores)
                 canvas.put(*part)
@@ -381,6 +388,15 @@ def _context(reach: tuple[int, int] | None, margin: Margin) -> tuple[int, int]:
         return reach
     near = min(-(-max(reach) // 2), LARGEST_AUTO_MARGIN)
     return near, near
+
+
+def _cure(kind: str) -> str:
+    """What makes an image one of another data type, without numbers that silently become others."""
+    cure = f"convert the image to {kind}, in the range of the training images"
+    if kind == "float32":
+        return f"{cure}, for example with image.astype('float32')"
+    most = np.iinfo(kind).max
+    return f"{cure}; image.astype('{kind}') does so only where its numbers lie in 0 to {most}: {most + 1} becomes 0"
 
 
 def _channels(count: int) -> str:

@@ -127,7 +127,7 @@ def _window(source: Source, box: Box, size: int, fill: np.ndarray | None) -> Flo
     rows, columns = slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(right, width))
     out = np.empty((bottom - top, right - left, channels), np.float32)
     out[:] = 0 if fill is None else fill
-    inside = source.read(rows, columns, fill).array
+    inside = source.read(rows, columns).as_floats(fill)
     out[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = inside
     image = torch.from_numpy(out).permute(2, 0, 1).contiguous()  # (h, w, C) -> (C, h, w)
     return resize_sample({"image": image}, size, size)["image"]

@@ -7,6 +7,7 @@ from torch.utils.data import Dataset
 
 from atrous.data.options import DataOptions
 from atrous.errors import AtrousError
+from atrous.images.raster import Fill
 from atrous.tables import read_section
 from atrous.training.stream import Augmented, Stream
 from atrous.types import Sample
@@ -66,13 +67,14 @@ def training_transform(data: DataOptions, recipe: "Recipe", dataset: Dataset[Sam
     return chain if dataset is None else chain.bound(_SecondSamples(dataset))
 
 
-def augmented_samples(folder: "Folder", recipe: "Recipe", count: int) -> list[Sample]:
+def augmented_samples(folder: "Folder", recipe: "Recipe", count: int, fill: Fill = None) -> list[Sample]:
     """The first `count` samples that training with this recipe sees, as its network gets them.
 
     Args:
         folder: images and masks.
         recipe: its sections `data` and `seed` are read.
         count: how many; more than the folder has images continue into the next epochs.
+        fill: what pixels without data hold, one value per channel: the mean of the network.
 
     Raises:
         RecipeError: if the section does not fit.
@@ -80,7 +82,7 @@ def augmented_samples(folder: "Folder", recipe: "Recipe", count: int) -> list[Sa
     """
     from atrous.data.folder import FolderDataset
 
-    dataset = FolderDataset(folder, "train")
+    dataset = FolderDataset(folder, "train", fill=fill)
     transform = training_transform(recipe.options("data", DataOptions), recipe, dataset)
     augmented = Augmented(dataset, transform, recipe.seed)
     samples: list[Sample] = []

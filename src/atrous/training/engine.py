@@ -150,9 +150,18 @@ def carry_out(
     plan.model.to("cpu")
 
 
+def fill_of(model: nn.Module) -> list[float] | None:
+    """What pixels without data hold, one value per channel: the mean that the model takes off, as in prediction."""
+    mean = getattr(model, "mean", None)
+    return mean.tolist() if isinstance(mean, Tensor) else None
+
+
 def _restore(plan: Plan, module: TrainingModule, saved: dict[str, Any]) -> None:
     """Go on from a checkpoint."""
     module.model.load_state_dict(saved["model"])
+    for data in (plan.train, plan.val):
+        if hasattr(data, "fill"):  # the mean of the run, not of the model that the plan was made for
+            data.fill = fill_of(module.model)
     plan.optimizer.load_state_dict(saved["optimizer"])
     plan.state.restore(saved["state"])
     for name, part in (("average", module.average), ("adversary", module.adversary)):

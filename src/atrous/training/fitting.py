@@ -15,7 +15,7 @@ from atrous.training.adversary import read_adversary
 from atrous.training.augment import training_transform
 from atrous.training.budget import plan_for_budget
 from atrous.training.distributed import wait_for_all, world
-from atrous.training.engine import Plan, carry_out, find_checkpoint
+from atrous.training.engine import Plan, carry_out, fill_of, find_checkpoint
 from atrous.training.files import read_checkpoint
 from atrous.training.identity import identify, must_be_same_run
 from atrous.training.options import TrainingOptions
@@ -133,7 +133,8 @@ def make_plan(model: nn.Module, task: "Task", folder: "Folder", recipe: "Recipe"
         value = getattr(data, key)
         if isinstance(value, int) and value < least:
             raise RecipeError(f"{recipe.place / 'data' / key}: got {value}, but it must be at least {least}.")
-    train = FolderDataset(folder, "train", cache=data.cache, region=_region(data))
+    fill = fill_of(model)
+    train = FolderDataset(folder, "train", cache=data.cache, region=_region(data), fill=fill)
     transform = training_transform(data, recipe, train)
     files = {
         split: [_name(pair.image, folder.root) for pair in folder.splits.get(split, ())] for split in ("train", "val")
@@ -156,7 +157,7 @@ def make_plan(model: nn.Module, task: "Task", folder: "Folder", recipe: "Recipe"
         state=RunState(max_steps=steps, validate_every=interval, budget=training.seconds, monitor=task.monitor),
         batch_size=data.batch_size,
         transform=transform,
-        val=FolderDataset(folder, "val") if files["val"] else None,
+        val=FolderDataset(folder, "val", fill=fill) if files["val"] else None,
         val_size=len(files["val"]),
         workers=data.workers,
         seed=recipe.seed,

@@ -14,6 +14,7 @@ from atrous.errors import DataError, did_you_mean
 from atrous.findings import FindingError, error
 from atrous.images.colors import Color, default_colors, to_hex
 from atrous.images.files import SUFFIXES, ImageFile, read_image, read_info
+from atrous.images.raster import Raster
 from atrous.images.writing import write_image
 from atrous.types import IGNORE_INDEX
 
@@ -101,7 +102,7 @@ def place_image(
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(image)
     else:
-        array = read_image(image).array
+        array = _complete(read_image(image))
         png = array.dtype in (np.uint8, np.uint16) and array.shape[2] in (1, 3, 4)
         target = folder / f"{stem}{'.png' if png else '.tif'}"
         _write(target, array)
@@ -112,6 +113,15 @@ def place_image(
         fix = "Use the images that the annotations were drawn on, not resized or turned ones."
         raise FindingError(error("size_mismatch", where, message, fix))
     return target
+
+
+def _complete(raster: Raster) -> np.ndarray:
+    """The numbers of an image for a file that names no nodata value: NaN where invalid, in integers the mean."""
+    if raster.valid is None:
+        return raster.array
+    if raster.array.dtype.kind == "f":
+        return raster.visible()
+    return raster.filled(raster.array[raster.valid].mean(axis=0) if raster.valid.any() else None)
 
 
 def _write(path: Path, array: np.ndarray, palette: Sequence[Color] | None = None) -> None:

@@ -16,8 +16,8 @@ from atrous.findings import Finding, FindingError, error
 from atrous.images.colors import Color
 from atrous.images.derived import DerivedImage, DerivedMask
 from atrous.images.files import SUFFIXES, read_mask
-from atrous.images.formats import Header, Stored
 from atrous.images.pages import count_pages, decode_page, page_header
+from atrous.images.stored import Header, Stored
 from atrous.types import IGNORE_INDEX
 
 __all__ = [

@@ -39,7 +39,7 @@ from atrous.images import nifti
 from atrous.images.colors import default_colors
 from atrous.images.derived import DerivedImage, DerivedMask, DerivedPlanes
 from atrous.images.files import SUFFIXES, ImageFile, MaskFile, read_image, read_info, read_mask
-from atrous.images.formats import Header, Stored
+from atrous.images.stored import Header, Stored
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["NNUNET", "Channels", "Regions"]

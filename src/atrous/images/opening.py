@@ -1,0 +1,90 @@
+"""From a file to what its pixels are read from: the content decides, not the suffix."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from atrous.errors import DataError
+from atrous.findings import FindingError, error
+from atrous.images import nifti
+from atrous.images.arrays import NUMPY, is_zarr, numpy_pixels, zarr_pixels
+from atrous.images.derived import DerivedImage
+from atrous.images.formats import PNG, decode_other, decode_png, other_header, png_header
+from atrous.images.pages import VolumePixels
+from atrous.images.stored import File, Header, Pixels, Stored, stream
+from atrous.images.tiff import TIFF, TiffPixels
+
+__all__ = ["open_pixels", "reading"]
+
+
+class _Picture(Pixels):
+    """A file that is decoded as a whole."""
+
+    def __init__(self, header: Callable[[], Header], decode: Callable[[], Stored]) -> None:
+        self._header, self._decode = header, decode
+
+    def header(self) -> Header:
+        """Its size, channels and data type."""
+        return self._header()
+
+    def decode(self) -> Stored:
+        """All its pixels."""
+        return self._decode()
+
+
+def open_pixels(file: File | DerivedImage, name: object, *, indices: bool = False) -> Pixels:
+    """What the pixels of an image or a mask are read from.
+
+    Args:
+        file: a path, the bytes of a file, or a derived image.
+        name: what messages call it.
+        indices: a palette image gives its indices instead of its colours, as in masks.
+
+    Raises:
+        FindingError: if it is an array or a volume whose shape is not that of an image.
+        Exception: whatever a decoder raises; `reading` makes one line of it.
+    """
+    if isinstance(file, DerivedImage):
+        return file
+    if isinstance(file, Path) and file.is_dir() and (is_zarr(file) or file.suffix.lower() == ".zarr"):
+        if not is_zarr(file):
+            message = "cannot be read as Zarr: it has neither zarr.json nor .zarray nor .zgroup"
+            raise FindingError(error("unreadable", file, message, "Is it complete? Copy or export it again."))
+        return zarr_pixels(file)
+    with stream(file) as opened:
+        start = opened.read(8)
+    if start.startswith(PNG):
+        return _Picture(partial(png_header, file), partial(decode_png, file, indices=indices))
+    if start.startswith(TIFF):
+        return TiffPixels(file, name, indices=indices)
+    if start.startswith(NUMPY):
+        return numpy_pixels(file, name)
+    if nifti.is_nifti(file):
+        return VolumePixels(file, name)
+    return _Picture(partial(other_header, file), partial(decode_other, file, indices=indices))
+
+
+@contextmanager
+def reading(name: object, where: str = "") -> Iterator[None]:
+    """Turn whatever a decoder raises into one line that names the file.
+
+    Args:
+        name: of the file.
+        where: which part of it was read, where that is not the whole.
+    """
+    try:
+        yield
+    except (DataError, MemoryError):
+        raise
+    except FileNotFoundError:
+        raise FindingError(error("missing_file", name, "there is no such file", "Check the name.")) from None
+    except IsADirectoryError:
+        raise FindingError(error("missing_file", name, "is a folder, not an image", "Name a file.")) from None
+    except Exception as problem:  # decoders raise what they like: SyntaxError, struct.error, their own classes
+        text = " ".join(str(problem).split()).replace(str(name), "the file") or type(problem).__name__
+        if "cannot identify image file" in text:  # Pillow would name its buffer in memory
+            text = "its bytes are those of no image format"
+        fix = "Open it in an image viewer; copy or export it again, or take it out."
+        message = f"cannot be read as an image: {where}{text.rstrip('.')}"
+        raise FindingError(error("unreadable", name, message, fix)) from None
