@@ -16,9 +16,10 @@ from atrous.errors import BundleError, DataError, UsageError
 from atrous.images import read_mask, write_image
 from atrous.inference import Predictor
 from atrous.inference.scorer import ModelScorer
+from atrous.models import create_model
 from atrous.postprocess import CrfGrid
 from atrous.workflows import evaluate, predict, report, tune_crf
-from atrous.workflows.predicted_pairs import finite
+from atrous.workflows.predicted_pairs import PredictedPairs
 
 RECIPE = """\
 model:     {name: unet2015, width: 4}
@@ -171,12 +172,20 @@ def test_what_cannot_be_tuned_is_told(own: Path, data: Path, make_bundle, tmp_pa
         tune_crf(own, tmp_path)
 
 
-def test_pixels_without_data_are_no_numbers_to_the_crf() -> None:
-    image = np.array([[[1.0], [np.nan]], [[3.0], [np.inf]]], np.float32)
-    assert finite(image).ravel().tolist() == [1, 1, 3, 1]
-    assert finite(np.full((2, 2, 1), np.nan, np.float32)).ravel().tolist() == [0] * 4
-    whole = np.ones((2, 2, 1), np.uint8)
-    assert finite(whole) is whole
+def test_pixels_without_data_are_no_numbers_to_the_crf(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        image = np.full((20, 24), 30, np.float32)
+        image[2:9, 5], image[12, 12] = np.nan, np.inf
+        write_image(tmp_path / f"images/{name}.tif", image)
+        write_image(tmp_path / f"masks/{name}.png", np.indices((20, 24)).sum(0).astype(np.uint8) % 2)
+    model = create_model("unet2015", num_classes=2, in_channels=1, width=2)
+    model.set_normalization([31.5], [4.0])
+    folder = open_folder(tmp_path)
+    predictor = Predictor(model, class_names=folder.classes.names, kind="float32", device="cpu")
+    found = PredictedPairs(predictor, folder, folder.splits["train"])[0]
+    assert np.isfinite(found.image).all()
+    assert (found.image[found.truth == 255] == 31.5).all()  # what the network is shown there
+    assert (found.truth == 255).sum() == 8
 
 
 def test_the_grid_is_small_enough_to_wait_for() -> None:

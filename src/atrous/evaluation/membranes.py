@@ -80,7 +80,7 @@ def predict_stack(
                 f"{pair.image}: slices of {sizes} pixels make no stack; score them apart, or crop them to one size."
             )
         start = time.perf_counter()
-        prediction = predictor(raster.array, scores=True)
+        prediction = predictor(raster, scores=True)
         seconds += time.perf_counter() - start
         assert prediction.scores is not None  # they were asked for
         # Sums of rounded shares may end a hair above 1.

@@ -85,7 +85,7 @@ def _score_images(
             progress(done, len(pairs))
         raster, mask, instances = read_pair(pair, folder)
         start = clock()
-        prediction = predictor(raster.array, scores=False, **how)
+        prediction = predictor(raster, scores=False, **how)
         seconds = clock() - start
         figures = evaluator.update(prediction, {"mask": mask, "instances": instances})
         images.append(ImageResult.of(pair.name, seconds, figures))

@@ -280,8 +280,9 @@ class _Held(Pixels):
 
     def header(self) -> Header:
         """Its size, channels and data type."""
-        stored = self._stored
-        return Header(*stored.array.shape, stored.array.dtype, stored.alpha, stored.orientation)
+        array = self._stored.array
+        height, width, channels = array.shape
+        return Header(height, width, channels, array.dtype, self._stored.alpha, self._stored.orientation)
 
     def decode(self) -> Stored:
         """All its pixels."""

@@ -117,7 +117,7 @@ class FileWriter:
     def _draw(self, prediction: "Prediction", image: Path, predictor: "Predictor", place: Path) -> None:
         from PIL import Image
 
-        drawn = predictor.task.draw(prediction, read_image(image).array, predictor.colors)
+        drawn = predictor.task.draw(prediction, read_image(image).visible(), predictor.colors)
         with writing(place, error=DataError, instead=INSTEAD) as beside:
             Image.fromarray(drawn).save(beside, "JPEG", quality=90)
 

@@ -160,7 +160,7 @@ def _restore(plan: Plan, module: TrainingModule, saved: dict[str, Any]) -> None:
     """Go on from a checkpoint."""
     module.model.load_state_dict(saved["model"])
     for data in (plan.train, plan.val):
-        if hasattr(data, "fill"):  # the mean of the run, not of the model that the plan was made for
+        if data is not None and hasattr(data, "fill"):  # the mean of the run, whatever the plan's model was given
             data.fill = fill_of(module.model)
     plan.optimizer.load_state_dict(saved["optimizer"])
     plan.state.restore(saved["state"])

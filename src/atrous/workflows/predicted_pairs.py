@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from atrous.data import Folder, Pair
@@ -11,7 +10,7 @@ from atrous.data.reading import read_pair
 from atrous.inference import Predictor
 from atrous.postprocess.search import LabelledScores
 
-__all__ = ["PredictedPairs", "finite"]
+__all__ = ["PredictedPairs"]
 
 
 class PredictedPairs(Sequence[LabelledScores]):
@@ -34,15 +33,7 @@ class PredictedPairs(Sequence[LabelledScores]):
 
     def __getitem__(self, index: Any) -> Any:
         raster, truth, instances = read_pair(self._pairs[index], self._folder)
-        scores: Any = self._predictor(raster.array, scores=True, **self._how).scores
+        scores: Any = self._predictor(raster, scores=True, **self._how).scores
         if self._predictor.device.startswith("cuda"):
             scores = torch.from_numpy(scores).to(self._predictor.device)
-        return LabelledScores(scores, finite(raster.array), truth, instances)
-
-
-def finite(image: np.ndarray) -> np.ndarray:
-    """The image with pixels without data as dark as its darkest: a CRF takes no NaN."""
-    if image.dtype.kind != "f" or np.isfinite(image).all():
-        return image
-    known = np.isfinite(image)
-    return np.where(known, image, image[known].min() if known.any() else 0).astype(image.dtype)
+        return LabelledScores(scores, raster.filled(self._predictor.fill), truth, instances)

@@ -151,8 +151,8 @@ def _seen(folder: "Folder", bundle: "Bundle") -> "list[Panel]":
     from atrous.tables import Place
     from atrous.training.augment import augmented_samples
 
-    panels = []
-    for sample in augmented_samples(folder, Recipe(bundle.recipe, Place("recipe.yaml")), SEEN):
+    panels, fill = [], bundle.model.mean.tolist()
+    for sample in augmented_samples(folder, Recipe(bundle.recipe, Place("recipe.yaml")), SEEN, fill):
         image = sample["image"].permute(1, 2, 0).numpy()  # (C, H, W) -> (H, W, C)
         if folder.kind == "uint8":
             image = image.clip(0, 255).round().astype(np.uint8)
@@ -207,10 +207,10 @@ def _panel(
     predicted = apart = None
     if predictor is not None:
         large = raster.array.shape[0] * raster.array.shape[1] > TILE_ABOVE
-        found = predictor(raster.array, tile=1024 if large else None, refine=refine, scores=False)
+        found = predictor(raster, tile=1024 if large else None, refine=refine, scores=False)
         predicted = _apart(found.classes, found.instances)
         apart = None if found.instances is None else instances  # where nobody tells objects apart, nor does the picture
-    return Panel(pair.name, to_display(raster.array), _apart(_flat(truth), apart), predicted, mean_iou)
+    return Panel(pair.name, to_display(raster.visible()), _apart(_flat(truth), apart), predicted, mean_iou)
 
 
 def _apart(classes: Any, instances: "np.ndarray | None") -> Any:
