@@ -173,6 +173,8 @@ def test_what_cannot_be_tuned_is_told(own: Path, data: Path, make_bundle, tmp_pa
 
 
 def test_pixels_without_data_are_no_numbers_to_the_crf(tmp_path: Path) -> None:
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
     for name in ("a", "b"):
         image = np.full((20, 24), 30, np.float32)
         image[2:9, 5], image[12, 12] = np.nan, np.inf
@@ -184,8 +186,8 @@ def test_pixels_without_data_are_no_numbers_to_the_crf(tmp_path: Path) -> None:
     predictor = Predictor(model, class_names=folder.classes.names, kind="float32", device="cpu")
     found = PredictedPairs(predictor, folder, folder.splits["train"])[0]
     assert np.isfinite(found.image).all()
-    assert (found.image[found.truth == 255] == 31.5).all()  # what the network is shown there
-    assert (found.truth == 255).sum() == 8
+    assert (found.image[found.mask == 255] == 31.5).all()  # what the network is shown there
+    assert (found.mask == 255).sum() == 8
 
 
 def test_the_grid_is_small_enough_to_wait_for() -> None:
