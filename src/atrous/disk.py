@@ -35,7 +35,7 @@ __all__ = [
 
 INSTEAD = "choose another place"
 LONGEST = 160  # bytes of a name that are repeated in the name beside; file systems take 255 in all
-LOOKED_AT = 256  # entries of a folder that each write may look at, taken on average
+LOOKED_AT = 64  # entries of a folder that each write may look at, taken on average
 PATIENCE = 10.0  # seconds to wait for another process that exchanges a folder, which takes it milliseconds
 
 _BESIDE = re.compile(r"\.(?P<name>.+)\.(?P<host>[0-9a-f]{8})-(?P<process>[0-9]{1,9})-[0-9a-f]{8}\.part")
