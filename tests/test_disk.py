@@ -1,5 +1,6 @@
 """Whole or not at all: failures, kills, rivals, full disks, and what the user is told."""
 
+import ast
 import errno
 import os
 import signal
@@ -550,3 +551,18 @@ def test_rivals_for_one_name_never_mix_nor_fail(tmp_path):
     assert names(tmp_path) == ["file", "out"]
     assert names(tmp_path / "out") == sorted(OWNS)
     assert len({(tmp_path / "out" / name).read_text() for name in OWNS}) == 1
+
+
+# ---------- one way
+
+
+def test_no_other_module_renames() -> None:
+    package, found = Path(disk.__file__).parent, set()
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            of_path = node.func.attr == "replace" and len(node.args) == 1 and not node.keywords  # text takes two
+            if of_path or node.func.attr in ("rename", "renames", "mkdtemp", "mkstemp", "NamedTemporaryFile"):
+                found.add(path.relative_to(package).as_posix())
+    assert found == {"disk.py", "fetch.py"}

@@ -279,7 +279,7 @@ def test_an_interruption_between_stages_changes_no_bit(moment, number, finished,
     out, count = tmp_path / "run", []
     place, name = {
         "bundle written": ("atrous.bundle.write", "_texts"),
-        "bundle renamed": ("atrous.bundle.write", "_discard"),
+        "bundle renamed": ("atrous.disk", "_discard"),
         "stage begun": ("atrous.workflows.single", "begin"),
         "stage prepared": ("atrous.workflows.single", "prepare"),
     }[moment]
