@@ -25,6 +25,7 @@ ELSEWHERE = {
     "src/atrous/recipes": ("tests/test_recipe.py", "tests/workflows/test_recipes_run.py"),
     "docs": (
         "tests/docs/test_references.py",
+        "tests/docs/test_completeness.py",
         "tests/docs/test_model_pages.py",
         "tests/docs/test_notebook.py",
         "tests/docs/test_prediction.py",

@@ -1,6 +1,7 @@
 """What the documentation names is there: Python names, files, links, headings, commands, recipes, models."""
 
 import importlib
+import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,12 @@ def test_python_names_exist(page: Path) -> None:
     for name in sorted({*names, *imports(text)}):
         if EXAMPLE not in name:
             assert resolve(name) is not None
+
+
+@pages
+def test_modules_that_are_run_exist(page: Path) -> None:
+    for name in re.findall(r"python -m ((?:atrous|benchmarks)[\w.]*\w)", page.read_text(encoding="utf-8")):
+        assert importlib.util.find_spec(name) is not None, f"{page.name}: {name}"
 
 
 @pages
