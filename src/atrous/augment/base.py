@@ -2,18 +2,26 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Annotated, ClassVar, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
 from atrous.errors import RecipeError
 from atrous.types import IGNORE_INDEX, Sample
 
 __all__ = [
+    "ClassNumber",
+    "Fraction",
     "Mixing",
+    "NotNegative",
+    "Positive",
+    "Probability",
     "SampleSource",
+    "Side",
+    "Size",
     "Transform",
     "Windowed",
     "WindowedSample",
@@ -27,6 +35,16 @@ __all__ = [
     "need_mask",
     "with_image",
 ]
+
+# Bounds that a recipe is checked against, with the line of the entry. The transforms check their arguments themselves
+# too, for those who build them in Python.
+Probability = Annotated[float, Ge(0), Le(1)]
+Fraction = Annotated[float, Ge(0), Lt(1)]
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+Side = Annotated[int, Ge(1)]
+Size = Side | tuple[Side, Side]
+ClassNumber = Annotated[int, Ge(0), Lt(IGNORE_INDEX)]
 
 
 class Transform(Protocol):

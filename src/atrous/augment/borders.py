@@ -9,7 +9,7 @@ from typing import cast
 
 import numpy as np
 
-from atrous.augment.base import check_classes, check_positive, need_mask
+from atrous.augment.base import ClassNumber, NotNegative, Positive, check_classes, check_positive, need_mask
 from atrous.augment.objects import number_objects
 from atrous.types import IGNORE_INDEX, Sample
 
@@ -91,8 +91,8 @@ class SeparateTouching:
         background: the class of the border.
     """
 
-    classes: tuple[int, ...] | None = None
-    background: int = 0
+    classes: tuple[ClassNumber, ...] | None = None
+    background: ClassNumber = 0
 
     def __post_init__(self) -> None:
         check_classes("separate_touching", self.classes, self.background)
@@ -117,12 +117,12 @@ class BorderWeights:
         background: the class that is no cell.
     """
 
-    w0: float = 10.0
-    sigma: float = 5.0
+    w0: NotNegative = 10.0
+    sigma: Positive = 5.0
     balance: bool = True
     separate: bool = True
-    classes: tuple[int, ...] | None = None
-    background: int = 0
+    classes: tuple[ClassNumber, ...] | None = None
+    background: ClassNumber = 0
 
     def __post_init__(self) -> None:
         check_positive("border_weights", "w0", self.w0, zero=True)

@@ -6,7 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atrous.augment.base import WindowedSample, check_classes, check_probability, move, need_mask
+from atrous.augment.base import (
+    ClassNumber,
+    Probability,
+    Size,
+    WindowedSample,
+    check_classes,
+    check_probability,
+    move,
+    need_mask,
+)
 from atrous.errors import RecipeError
 from atrous.types import IGNORE_INDEX, Sample
 
@@ -111,7 +120,7 @@ class RandomCrop:
     window without one labelled pixel teaches nothing, so up to ten places are drawn until one has some.
     """
 
-    size: int | tuple[int, int]
+    size: Size
 
     def __post_init__(self) -> None:
         check_size("random_crop", self.size)
@@ -137,7 +146,7 @@ class RandomCrop:
 class CenterCrop:
     """Cut the window of `size` (a side, or height and width) in the middle; padding is that of `RandomCrop`."""
 
-    size: int | tuple[int, int]
+    size: Size
 
     def __post_init__(self) -> None:
         check_size("center_crop", self.size)
@@ -156,7 +165,7 @@ class BalancedCrop:
     Padding is that of `RandomCrop`, whose places are drawn where no pixel is labelled.
     """
 
-    size: int | tuple[int, int]
+    size: Size
 
     def __post_init__(self) -> None:
         check_size("balanced_crop", self.size)
@@ -184,9 +193,9 @@ class ForegroundCrop:
         background: the class that is not foreground.
     """
 
-    size: int | tuple[int, int]
-    p: float = 1 / 3
-    background: int = 0
+    size: Size
+    p: Probability = 1 / 3
+    background: ClassNumber = 0
 
     def __post_init__(self) -> None:
         check_size("foreground_crop", self.size)

@@ -7,14 +7,28 @@ and weights are read bilinearly, labels at the nearest pixel.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
+from typing import Annotated
 
 import cv2
 import numpy as np
 import torch
+from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor
 
-from atrous.augment.base import WindowedSample, chance, check_positive, check_probability, check_range, in_full, move
+from atrous.augment.base import (
+    ClassNumber,
+    Positive,
+    Probability,
+    Side,
+    WindowedSample,
+    chance,
+    check_positive,
+    check_probability,
+    check_range,
+    in_full,
+    move,
+)
 from atrous.augment.crops import check_size, crop, inside
 from atrous.augment.resample import resample_image, resample_labels
 from atrous.errors import RecipeError
@@ -126,9 +140,9 @@ class RandomScale:
             drawn between 1 / aspect and aspect, evenly in its logarithm. 1 keeps all proportions.
     """
 
-    low: float = 0.5
-    high: float = 2.0
-    aspect: float = 1.0
+    low: Positive = 0.5
+    high: Positive = 2.0
+    aspect: Annotated[float, Ge(1)] = 1.0
 
     def __post_init__(self) -> None:
         check_range("random_scale", self.low, self.high)
@@ -157,7 +171,7 @@ class DiscreteScale:
         scales: factors above 0; DeepLab's are 0.5, 0.75, 1, 1.25, 1.5.
     """
 
-    scales: tuple[float, ...] = (0.5, 0.75, 1.0, 1.25, 1.5)
+    scales: tuple[Positive, ...] = (0.5, 0.75, 1.0, 1.25, 1.5)
 
     def __post_init__(self) -> None:
         if not self.scales:
@@ -189,8 +203,8 @@ class Resize:
         width: columns of the result, in pixels.
     """
 
-    height: int
-    width: int
+    height: Side
+    width: Side
 
     def __post_init__(self) -> None:
         check_size("resize", (self.height, self.width))
@@ -214,8 +228,8 @@ class HorizontalFlip:
             and right hand: a flip exchanges them in the mask. Other transforms that mirror or turn do not.
     """
 
-    p: float = 0.5
-    swap: tuple[tuple[int, int], ...] = ()
+    p: Probability = 0.5
+    swap: tuple[tuple[ClassNumber, ClassNumber], ...] = ()
 
     def __post_init__(self) -> None:
         check_probability("horizontal_flip", self.p)
@@ -239,7 +253,7 @@ class HorizontalFlip:
 class VerticalFlip:
     """Exchange top and bottom with probability `p`."""
 
-    p: float = 0.5
+    p: Probability = 0.5
 
     def __post_init__(self) -> None:
         check_probability("vertical_flip", self.p)

@@ -10,14 +10,26 @@ Deterministic functions first, then the classes that draw their arguments.
 
 from dataclasses import dataclass
 from math import cos, log, pi, sin
+from typing import Annotated
 
 import cv2
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from jaxtyping import Float
 from torch import Tensor
 
-from atrous.augment.base import chance, check_positive, check_probability, check_range, with_image
+from atrous.augment.base import (
+    Fraction,
+    NotNegative,
+    Positive,
+    Probability,
+    chance,
+    check_positive,
+    check_probability,
+    check_range,
+    with_image,
+)
 from atrous.errors import RecipeError
 from atrous.types import Sample
 
@@ -151,10 +163,10 @@ class Intensity:
         p: how often to change anything.
     """
 
-    brightness: float = 0.2
-    contrast: float = 0.2
-    gamma: float = 0.2
-    p: float = 1.0
+    brightness: NotNegative = 0.2
+    contrast: Fraction = 0.2
+    gamma: NotNegative = 0.2
+    p: Probability = 1.0
 
     def __post_init__(self) -> None:
         for key in ("brightness", "contrast", "gamma"):
@@ -186,11 +198,11 @@ class ColorJitter:
         p: how often to change anything.
     """
 
-    brightness: float = 0.2
-    contrast: float = 0.2
-    saturation: float = 0.2
-    hue: float = 0.02
-    p: float = 1.0
+    brightness: NotNegative = 0.2
+    contrast: Fraction = 0.2
+    saturation: Fraction = 0.2
+    hue: Annotated[float, Ge(0), Le(0.5)] = 0.02
+    p: Probability = 1.0
 
     def __post_init__(self) -> None:
         for key in ("brightness", "contrast", "saturation", "hue"):
@@ -231,9 +243,9 @@ class ChannelGain:
         p: how often to multiply.
     """
 
-    low: float = 0.8
-    high: float = 1.2
-    p: float = 1.0
+    low: Positive = 0.8
+    high: Positive = 1.2
+    p: Probability = 1.0
 
     def __post_init__(self) -> None:
         check_range("channel_gain", self.low, self.high)
@@ -255,8 +267,8 @@ class GaussianNoise:
         p: how often to add any.
     """
 
-    sigma: float = 0.05
-    p: float = 1.0
+    sigma: NotNegative = 0.05
+    p: Probability = 1.0
 
     def __post_init__(self) -> None:
         check_positive("gaussian_noise", "sigma", self.sigma, zero=True)
@@ -282,9 +294,9 @@ class GaussianBlur:
         p: how often to smooth.
     """
 
-    low: float = 0.3
-    high: float = 1.5
-    p: float = 0.5
+    low: Positive = 0.3
+    high: Positive = 1.5
+    p: Probability = 0.5
 
     def __post_init__(self) -> None:
         check_range("gaussian_blur", self.low, self.high)

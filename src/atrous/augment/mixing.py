@@ -14,14 +14,25 @@ what was drawn, and labels are pasted like pixels instead of being averaged.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import Annotated, ClassVar, cast
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, Le
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from atrous.augment.base import Mixing, chance, check_classes, check_positive, check_probability, need_mask
+from atrous.augment.base import (
+    ClassNumber,
+    Mixing,
+    Positive,
+    Probability,
+    chance,
+    check_classes,
+    check_positive,
+    check_probability,
+    need_mask,
+)
 from atrous.augment.crops import RandomCrop
 from atrous.augment.geometry import flip_horizontally
 from atrous.augment.objects import number_objects
@@ -85,12 +96,12 @@ class CopyPaste(Mixing):
 
     name: ClassVar[str] = "copy_paste"
 
-    share: float = 0.5
-    classes: tuple[int, ...] | None = None
-    background: int = 0
+    share: Annotated[float, Gt(0), Le(1)] = 0.5
+    classes: tuple[ClassNumber, ...] | None = None
+    background: ClassNumber = 0
     flip: bool = True
-    smallest: int = 16
-    p: float = 0.5
+    smallest: Annotated[int, Ge(0)] = 16
+    p: Probability = 0.5
 
     def __post_init__(self) -> None:
         check_probability(self.name, self.p)
@@ -129,8 +140,8 @@ class CutMix(Mixing):
 
     name: ClassVar[str] = "cutmix"
 
-    alpha: float = 1.0
-    p: float = 0.5
+    alpha: Positive = 1.0
+    p: Probability = 0.5
 
     def __post_init__(self) -> None:
         check_positive(self.name, "alpha", self.alpha)

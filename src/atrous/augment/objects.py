@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from atrous.augment.base import check_positive, need_mask
+from atrous.augment.base import ClassNumber, Positive, Size, check_positive, need_mask
 from atrous.augment.crops import check_size, crop, sides
 from atrous.augment.geometry import resize
 from atrous.errors import RecipeError
@@ -39,10 +39,10 @@ class ObjectCrop:
         smallest: objects of fewer pixels are left out.
     """
 
-    size: int | tuple[int, int]
+    size: Size
     stage: Literal[1, 2] = 1
-    enlarge: float = 1.2
-    background: int = 0
+    enlarge: Positive = 1.2
+    background: ClassNumber = 0
     smallest: int = 16
 
     def __post_init__(self) -> None:

@@ -7,11 +7,22 @@ weights are read bilinearly, labels at the nearest pixel. A strip that the mirro
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, radians, sin
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 from torch import Tensor
 
-from atrous.augment.base import WindowedSample, chance, check_positive, check_probability, move
+from atrous.augment.base import (
+    NotNegative,
+    Positive,
+    Probability,
+    WindowedSample,
+    chance,
+    check_positive,
+    check_probability,
+    move,
+)
 from atrous.augment.crops import crop, inside, take
 from atrous.augment.elastic import (
     Positions,
@@ -79,6 +90,7 @@ def shift(sample: Sample, dy: int, dx: int) -> Sample:
 
     Example:
         >>> import torch
+    from annotated_types import Ge
         >>> shift({"image": torch.zeros(1, 1, 4), "mask": torch.tensor([[0, 1, 2, 3]])}, 0, 2)["mask"].tolist()
         [[2, 3, 2, 1]]
     """
@@ -101,12 +113,12 @@ class Shift:
     already. What comes in at the border is the mirror image, of the mask too.
 
     Attributes:
-        pixels: largest shift either way.
+        pixels: largest shift either way, 0 or more.
         p: how often to shift.
     """
 
     pixels: int = 32
-    p: float = 1.0
+    p: Probability = 1.0
 
     def __post_init__(self) -> None:
         check_positive("shift", "pixels", self.pixels, zero=True)
@@ -128,8 +140,8 @@ class Rotation:
         p: how often to turn.
     """
 
-    degrees: float = 10.0
-    p: float = 1.0
+    degrees: NotNegative = 10.0
+    p: Probability = 1.0
 
     def __post_init__(self) -> None:
         check_positive("rotation", "degrees", self.degrees, zero=True)
@@ -160,9 +172,9 @@ class Elastic:
         p: how often to deform.
     """
 
-    sigma: float = 10.0
-    points: int = 3
-    p: float = 1.0
+    sigma: NotNegative = 10.0
+    points: Annotated[int, Ge(2)] = 3
+    p: Probability = 1.0
 
     def __post_init__(self) -> None:
         check_positive("elastic", "sigma", self.sigma, zero=True)
@@ -194,9 +206,9 @@ class Simard:
         p: how often to deform.
     """
 
-    alpha: float = 34.0
-    sigma: float = 4.0
-    p: float = 1.0
+    alpha: NotNegative = 34.0
+    sigma: Positive = 4.0
+    p: Probability = 1.0
 
     def __post_init__(self) -> None:
         check_positive("simard", "alpha", self.alpha, zero=True)

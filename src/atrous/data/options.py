@@ -1,9 +1,13 @@
 """The `data` section of a recipe."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Lt
 
 __all__ = ["DataOptions"]
+
+Side = Annotated[int, Ge(1)]
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,11 @@ class DataOptions:
         cache: "memory" keeps decoded images in memory that all workers share, "disk" in a file for later runs too.
     """
 
-    crop: int | tuple[int, int] | None = 256
-    batch_size: int = 8
+    crop: Side | tuple[Side, Side] | None = 256
+    batch_size: Annotated[int, Ge(1)] = 8
     augment: list[Any] = field(default_factory=list)
-    workers: int | Literal["auto"] = "auto"
-    val_fraction: float = 0.2
-    fold: tuple[int, int] | None = None
+    workers: Annotated[int, Ge(0)] | Literal["auto"] = "auto"
+    val_fraction: Annotated[float, Ge(0), Lt(1)] = 0.2
+    fold: tuple[Side, Annotated[int, Ge(2)]] | None = None
     layout: str | None = None
     cache: Literal["none", "memory", "disk"] = "none"
