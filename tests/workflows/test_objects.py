@@ -6,10 +6,10 @@ import torch
 
 from atrous.images.files import read_mask
 from atrous.metrics.objects import objects_of, score_objects, summarize_objects
+from atrous.reports.panels import told_apart
 from atrous.types import Prediction
 from atrous.workflows import evaluate, predict, train
 from atrous.workflows.evaluation import Evaluation
-from atrous.workflows.reporting import _apart
 
 SMALL = ["model={name: unet2015, width: 4}", "data={crop: 64, batch_size: 4, workers: 0}", "task.name=instances"]
 STEPS = ["training={max_steps: 6, device: cpu, precision: float32, validate_every: 3}"]
@@ -67,8 +67,8 @@ def test_the_report_counts_objects_and_draws_them_apart(objects_run):
     summary = objects_run.evaluation.summary
     assert f"{summary['objects']} objects, {summary['found']} predicted" in page
     numbers = np.array([[1, 1, 2, 2], [1, 1, 0, 3]])
-    assert _apart((numbers > 0).astype(np.uint8), numbers).tolist() == [[1, 0, 1, 0], [1, 1, 0, 1]]
-    assert _apart(numbers, None) is numbers
+    assert told_apart((numbers > 0).astype(np.uint8), numbers).tolist() == [[1, 0, 1, 0], [1, 1, 0, 1]]
+    assert told_apart(numbers, None) is numbers
 
 
 def _tif():

@@ -6,7 +6,7 @@ from typing import Any
 
 from atrous.configure.facts import Facts
 from atrous.configure.machine import Machine
-from atrous.tasks import propose
+from atrous.tasks import TASKS, propose
 
 __all__ = ["Choice", "choose"]
 
@@ -84,7 +84,7 @@ def choose(
             f"the average over about the last {500 if steps >= LONG else 100} steps is validated and kept",
         ),
     ]
-    if facts.val and task.tunes:
+    if facts.val and TASKS[task.section["name"]].exclusive:
         parts.append(_tune(facts))
     if facts.train * facts.size[0] * facts.size[1] * facts.channels < machine.memory // 20:
         parts.insert(3, Choice("data.cache", "memory", "the images are small enough to be decoded once"))

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from atrous.tasks import MEAN_IOU, Measure
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -28,14 +30,16 @@ class Figure:
     svg: str
 
 
-def learning_curves(log: Sequence[Mapping[str, Any]]) -> list[Figure]:
+def learning_curves(log: Sequence[Mapping[str, Any]], monitor: Measure = MEAN_IOU) -> list[Figure]:
     """Loss, validation score and learning rate over the steps, as many of them as the log holds; and the adversary's.
 
     Args:
-        log: rows with `step` and any of `loss`, `val_loss`, `val_mean_iou`, `lr`, `adversary_loss`, `adversary_real`,
-            `adversary_fake`; a value that is absent, empty or not a number was not measured at that step.
+        log: rows with `step` and any of `loss`, `val_loss`, `lr`, `adversary_loss`, `adversary_real`, `adversary_fake`
+            and `val_` with the monitor's name; a value that is absent, empty or not a number was not measured at that
+            step.
+        monitor: the figure that chose the weights.
     """
-    drawn = [_loss(log), _score(log), _rate(log), _adversary(log), _belief(log)]
+    drawn = [_loss(log), _score(log, monitor), _rate(log), _adversary(log), _belief(log)]
     return [figure for figure in drawn if figure is not None]
 
 
@@ -88,26 +92,38 @@ def _loss(log: Sequence[Mapping[str, Any]]) -> Figure | None:
     return _figure("Loss", caption, alt, draw)
 
 
-def _score(log: Sequence[Mapping[str, Any]]) -> Figure | None:
-    steps, scores = series(log, "val_mean_iou")
+def _score(log: Sequence[Mapping[str, Any]], monitor: Measure) -> Figure | None:
+    steps, scores = series(log, f"val_{monitor.name}")
     if not steps:
         return None
-    best = max(range(len(scores)), key=scores.__getitem__)
+    best = (max if monitor.higher_is_better else min)(range(len(scores)), key=scores.__getitem__)
 
     def draw(axes: "Axes") -> None:
         axes.plot(steps, scores, color=SECOND, linewidth=1.6, marker="o", markersize=3.5)
         axes.plot(steps[best], scores[best], marker="o", markersize=8, color=SECOND, fillstyle="none")
-        low = max(0.0, min(scores) - 0.05)
-        axes.set_ylim(low, min(1.0, max(scores) + 0.15 * (max(scores) - low) + 0.01))
+        axes.set_ylim(*_limits(scores, monitor))
         right = steps[best] > (steps[0] + steps[-1]) / 2
         axes.annotate(
             f"best {scores[best]:.3f}", (steps[best], scores[best]), xytext=(4 if right else -4, 8),
             textcoords="offset points", ha="right" if right else "left", color=INK,
         )  # fmt: skip
 
-    alt = f"Validation mean IoU over the steps; best {scores[best]:.3f} at step {steps[best]:.0f}."
-    caption = "Higher is better, 1 is perfect. The ring marks the step whose weights were kept."
-    return _figure("Mean IoU on validation images", caption, alt, draw)
+    alt = f"Validation {monitor.words} over the steps; best {scores[best]:.3f} at step {steps[best]:.0f}."
+    caption = f"{'Higher' if monitor.higher_is_better else 'Lower'} is better"
+    caption += "" if monitor.perfect is None else f", {monitor.perfect:g} is perfect"
+    caption += ". The ring marks the step whose weights were kept."
+    title = monitor.words[0].upper() + monitor.words[1:]
+    return _figure(f"{title} on validation images", caption, alt, draw)
+
+
+def _limits(scores: Sequence[float], monitor: Measure) -> tuple[float, float]:
+    """From what height to what height a curve of scores is drawn: shares within 0 and 1, others with some room."""
+    low, high = min(scores), max(scores)
+    if monitor.perfect == 1:
+        low = max(0.0, low - 0.05)
+        return low, min(1.0, high + 0.15 * (high - low) + 0.01)
+    room = max(high - low, abs(high) / 10, 1e-6)
+    return low - 0.05 * room, high + 0.15 * room
 
 
 def _rate(log: Sequence[Mapping[str, Any]]) -> Figure | None:

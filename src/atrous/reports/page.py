@@ -12,6 +12,7 @@ import numpy as np
 from atrous.disk import write_text
 from atrous.reports import pictures
 from atrous.reports.figures import learning_curves
+from atrous.tasks import MEAN_IOU, Measure
 
 __all__ = ["Panel", "ReportContent", "write_report"]
 
@@ -34,18 +35,20 @@ class Panel:
         image: (H, W, 3) uint8, see `to_display`.
         truth: (H, W) true classes with 255 = ignored, or None.
         predicted: (H, W) decided classes, or None.
-        mean_iou: mean IoU over the classes of this image alone, or None.
+        score: the figure of this image alone by which images are ranked, or None.
         unrefined: (H, W) classes decided without the refinement, or None where there is none.
         weight: (H, W) how much each pixel counts in training, or None where all count alike.
+        drawn: (H, W, 3) uint8, the prediction as its task draws it, where classes do not show all; or None.
     """
 
     name: str
     image: np.ndarray
     truth: np.ndarray | None = None
     predicted: np.ndarray | None = None
-    mean_iou: float | None = None
+    score: float | None = None
     unrefined: np.ndarray | None = None
     weight: np.ndarray | None = None
+    drawn: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,9 @@ class ReportContent:
         seen: crops as the network got them in training, augmented, in the order of its first steps.
         findings: what the check found: `severity`, `file`, `message`, `fix`; None where there was no check.
         log: rows of log.csv, see `learning_curves`.
-        evaluation: `split`, `matrix` (true, predicted) and `summary` of an evaluation, or None.
+        monitor: the figure of the log that chose the weights.
+        evaluation: of an evaluation `split`, `matrix` (true, predicted) and `summary`; `table`, its text, where the
+            summary has no `iou` by class; `rank`, where images are ranked by another figure than mean IoU. Or None.
         best: images that were segmented best, best first.
         worst: images that were segmented worst, worst first.
         refined: images before and after the refinement; none where masks are not refined.
@@ -85,6 +90,7 @@ class ReportContent:
     seen: Sequence[Panel] = ()
     findings: Sequence[Mapping[str, str]] | None = None
     log: Sequence[Mapping[str, Any]] = ()
+    monitor: Measure = MEAN_IOU
     evaluation: Mapping[str, Any] | None = None
     best: Sequence[Panel] = ()
     worst: Sequence[Panel] = ()
@@ -130,7 +136,7 @@ def _render(content: ReportContent, side: int) -> str:
     return template.render(
         content=content,
         css=(folder / "page.css").read_text(encoding="utf-8"),
-        figures=learning_curves(content.log),
+        figures=learning_curves(content.log, content.monitor),
         legend=[(name, _hex(color)) for name, color in zip(content.class_names, content.colors, strict=True)],
         examples=[_example(panel, content.colors, side) for panel in content.examples],
         seen=[_example(panel, content.colors, side) for panel in content.seen],
@@ -143,7 +149,8 @@ def _render(content: ReportContent, side: int) -> str:
         errors=[f for f in content.findings or () if f["severity"] == "error"],
         warnings=[f for f in content.findings or () if f["severity"] != "error"],
         listed=LISTED,
-        class_rows=_class_rows(content) if evaluation else [],
+        rank=(evaluation or {}).get("rank", MEAN_IOU).words,
+        class_rows=_class_rows(content) if evaluation and "iou" in evaluation["summary"] else [],
         edges=bool(evaluation and evaluation["summary"].get("boundary_f1")),
         confusion=_confusion(exclusive),
         mistakes=_mistakes(exclusive, content.class_names) if exclusive else [],
@@ -168,13 +175,16 @@ def _compared(panel: Panel, colors: Sequence[pictures.Color], side: int) -> dict
     views = [("image", pictures.data_uri(image))]
     truth = None if panel.truth is None else pictures.shrink(panel.truth, side, labels=True)
     predicted = None if panel.predicted is None else pictures.shrink(panel.predicted, side, labels=True)
+    if panel.drawn is not None:
+        predicted = None
+        views.append(("prediction", pictures.data_uri(pictures.shrink(panel.drawn, side))))
     if truth is not None:
         views.append(("truth", pictures.data_uri(pictures.paint(truth, colors), flat=True)))
     if predicted is not None:
         views.append(("prediction", pictures.data_uri(pictures.paint(predicted, colors), flat=True)))
     if truth is not None and predicted is not None:
         views.append(("errors", pictures.data_uri(pictures.error_map(image, truth, predicted))))
-    score = "" if panel.mean_iou is None or math.isnan(panel.mean_iou) else f"{panel.mean_iou:.3f}"
+    score = "" if panel.score is None or math.isnan(panel.score) else f"{panel.score:.3f}"
     return {"name": panel.name, "views": views, "score": score}
 
 

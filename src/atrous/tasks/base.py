@@ -48,6 +48,7 @@ class Measure(NamedTuple):
         higher_is_better: False for errors.
         label: in tables and curves; the name without underscores where "".
         short: on the progress line; the label where "".
+        perfect: the value of a result that could not be better, or None where nobody knows.
 
     Example:
         >>> Measure("mean_error", higher_is_better=False).words
@@ -58,6 +59,7 @@ class Measure(NamedTuple):
     higher_is_better: bool = True
     label: str = ""
     short: str = ""
+    perfect: float | None = None
 
     @property
     def words(self) -> str:
@@ -77,8 +79,8 @@ class Measure(NamedTuple):
         return old is None or (new > old if self.higher_is_better else new < old)
 
 
-MEAN_IOU = Measure("mean_iou", label="mean IoU", short="mIoU")
-PIXEL_ACCURACY = Measure("pixel_accuracy", label="pixel accuracy")
+MEAN_IOU = Measure("mean_iou", label="mean IoU", short="mIoU", perfect=1.0)
+PIXEL_ACCURACY = Measure("pixel_accuracy", label="pixel accuracy", perfect=1.0)
 
 
 @runtime_checkable
@@ -146,12 +148,10 @@ class Proposal(NamedTuple):
     Attributes:
         section: of a recipe: the task's name and arguments.
         why: the reason, from the data.
-        tunes: whether `tune` can choose a refinement and a cleaning of its masks afterwards.
     """
 
     section: dict[str, Any]
     why: str
-    tunes: bool = False
 
 
 @runtime_checkable
@@ -192,6 +192,10 @@ class Task(Protocol):
         ignore_index: class of the pixels that count for nothing.
         extra_maps: how many of the maps stand for no class of the data, such as a border; they come last.
         pixelwise: whether `decode` looks at each pixel alone, so that tiles may be decoded one by one.
+        exclusive: whether the maps are the probabilities of classes that exclude each other, and nothing else: what an
+            adversary compares, and what `tune` chooses a refinement for.
+        shows_classes: whether the classes of a prediction are all there is to see, so that the report may compare them
+            with the mask; else it shows what `draw` gives.
         measures: what the validator computes: a column of the log each.
         monitor: the one of them that chooses the best weights and ends a training early.
     """
@@ -200,6 +204,8 @@ class Task(Protocol):
     ignore_index: int = IGNORE_INDEX
     extra_maps: int = 0
     pixelwise: bool = False
+    exclusive: bool = False
+    shows_classes: bool = True
     measures: tuple[Measure, ...] = (MEAN_IOU, PIXEL_ACCURACY)
     monitor: Measure = MEAN_IOU
 

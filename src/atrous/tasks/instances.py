@@ -34,7 +34,7 @@ __all__ = ["Instances", "border_targets", "grow"]
 
 LEVELS = 255
 """Steps in which the watershed rises."""
-AVERAGE_PRECISION = Measure("average_precision", label="average precision", short="AP")
+AVERAGE_PRECISION = Measure("average_precision", label="average precision", short="AP", perfect=1.0)
 """Of objects, mean over the thresholds 0.5, 0.55, ... 0.95 of the IoU, then over images.
 
 It counts what was missed and what is too much; SEG does not see the second. And it still rises when all objects are

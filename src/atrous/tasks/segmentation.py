@@ -38,6 +38,7 @@ class Segmentation(MapTask):
     """
 
     pixelwise = True
+    exclusive = True
 
     def losses(self, outputs: Outputs, batch: Sample) -> dict[str, Tensor]:
         """Weighted losses of every output, as "cross_entropy" and "aux.cross_entropy"; see `weigh`.
@@ -91,7 +92,7 @@ class Segmentation(MapTask):
             cross["weights"] = "enet"
             rarest, times = facts.rarest, facts.imbalance
             why += f"; many are rare ({rarest.name} {times:.0f} times rarer than the commonest), so they are weighed"
-        return Proposal({"name": "segmentation", "loss": [cross, {"name": "dice"}]}, why, tunes=True)
+        return Proposal({"name": "segmentation", "loss": [cross, {"name": "dice"}]}, why)
 
 
 def check_labels(mask: Integer[Tensor, "B H W"], index: Tensor | None, num_classes: int, ignore_index: int) -> None:

@@ -25,6 +25,7 @@ from atrous.errors import RecipeError, did_you_mean
 from atrous.layers import resize, shrink
 from atrous.optim import OPTIMIZERS, SCHEDULES
 from atrous.tables import Place, check_arguments, lookup, read_section
+from atrous.tasks import TASKS
 from atrous.types import IGNORE_INDEX, Outputs
 
 if TYPE_CHECKING:
@@ -315,10 +316,11 @@ def _ignored(recipe: "Recipe") -> int:
     """What the task ignores. The maps are those of classes that exclude each other."""
     task = recipe.section("task", "segmentation")
     name = task.get("name") if isinstance(task, Mapping) else task
-    if name != "segmentation":
+    fitting = [known for known, each in TASKS.items() if each.exclusive]
+    if name not in fitting:
         raise RecipeError(
-            f"{recipe.place / 'task'}: an adversary compares maps of classes and needs the task 'segmentation', "
-            f"not {name!r}; leave the section adversary out."
+            f"{recipe.place / 'task'}: an adversary compares maps of classes and needs the task "
+            f"{' or '.join(map(repr, fitting))}, not {name!r}; leave the section adversary out."
         )
     ignored = task.get("ignore_index", IGNORE_INDEX) if isinstance(task, Mapping) else IGNORE_INDEX
     return int(ignored)

@@ -1,0 +1,115 @@
+"""The report's pictures: images with their truth, and predicted anew, the best, the worst and the refined."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atrous.data.folder import read_pair
+from atrous.drawing import apart, to_display
+from atrous.evaluation import labelled_pairs
+from atrous.reports.page import Panel
+from atrous.types import IGNORE_INDEX, Sample
+
+if TYPE_CHECKING:
+    from atrous.data import Folder
+    from atrous.evaluation import Evaluation, ImageResult
+    from atrous.inference import Predictor
+
+__all__ = ["SEEN", "example_panels", "ranked_panels", "refined_panels", "seen_panels", "told_apart"]
+
+EXAMPLES, SEEN, RANKED = 4, 6, 3
+"""Training images shown, crops as the network got them, and images shown as best and as worst."""
+TILE_ABOVE = 4_000_000
+"""Images of more pixels than this are segmented by tiles for the pictures."""
+
+
+def example_panels(folder: "Folder") -> list[Panel]:
+    """Some training images with their truth, evenly spread."""
+    pairs = labelled_pairs(folder, "train")
+    step = max(1, len(pairs) // EXAMPLES)
+    return [_panel(folder, pair) for pair in pairs[::step][:EXAMPLES]]
+
+
+def seen_panels(samples: Iterable[Sample], folder: "Folder") -> list[Panel]:
+    """Crops of the training, as the network got them."""
+    panels = []
+    for sample in samples:
+        image = sample["image"].permute(1, 2, 0).numpy()  # (C, H, W) -> (H, W, C)
+        if folder.kind == "uint8":
+            image = image.clip(0, 255).round().astype(np.uint8)
+        weight = sample["weight"].numpy() if "weight" in sample else None
+        truth = _flat(sample["mask"].numpy().astype(np.uint8)) if "mask" in sample else None
+        name = folder.splits["train"][int(sample["index"])].name
+        panels.append(Panel(name, to_display(image), truth, weight=weight))
+    return panels
+
+
+def ranked_panels(
+    folder: "Folder", predictor: "Predictor", measured: "Evaluation | None"
+) -> tuple[list[Panel], list[Panel]]:
+    """The best and the worst images of an evaluation, no image in both."""
+    if measured is None:
+        return [], []
+    order = measured.ranked()
+    worst = order[: min(RANKED, (len(order) + 1) // 2)]
+    best = order[len(worst) :][::-1][:RANKED]
+    pairs = {pair.name: pair for pair in folder.splits.get(measured.split, ())}
+
+    def panels(results: "Iterable[ImageResult]") -> list[Panel]:
+        known = [result for result in results if result.name in pairs]
+        return [_panel(folder, pairs[r.name], predictor, score=r.figure(measured.rank.name)) for r in known]
+
+    return panels(best), panels(worst)
+
+
+def refined_panels(folder: "Folder", predictor: "Predictor", measured: "Evaluation | None") -> list[Panel]:
+    """Images of an evaluation with and without the refinement, the worst first; none where nothing refines."""
+    if measured is None or predictor.refiner is None:
+        return []
+    order = measured.ranked()
+    pairs = {pair.name: pair for pair in folder.splits.get(measured.split, ())}
+    named = [pairs[result.name] for result in order[:: max(1, len(order) // RANKED)] if result.name in pairs]
+    panels = []
+    for pair in named[:RANKED]:
+        panel = _panel(folder, pair, predictor)
+        panels.append(replace(panel, unrefined=_panel(folder, pair, predictor, refine="none").predicted))
+    return panels
+
+
+def told_apart(classes: Any, objects: "np.ndarray | None") -> Any:
+    """Classes to look at, with a line of background between objects that touch; as they are where there are none."""
+    return classes if classes is None or objects is None else apart(classes, objects)
+
+
+def _panel(
+    folder: "Folder",
+    pair: Any,
+    predictor: "Predictor | None" = None,
+    *,
+    score: float | None = None,
+    refine: str | None = None,
+) -> Panel:
+    raster, mask, instances = read_pair(pair, folder)
+    image, truth = to_display(raster.visible()), _flat(mask)
+    if predictor is None:
+        return Panel(pair.name, image, truth)
+    large = raster.array.shape[0] * raster.array.shape[1] > TILE_ABOVE
+    found = predictor(raster, tile=1024 if large else None, refine=refine, scores=False)
+    objects = None if found.instances is None else instances  # where nobody tells objects apart, nor does the picture
+    task = predictor.task
+    drawn = None if task.shows_classes else task.draw(found, raster.visible(), predictor.colors)
+    predicted = told_apart(found.classes, found.instances)
+    return Panel(pair.name, image, told_apart(truth, objects), predicted, score, drawn=drawn)
+
+
+def _flat(mask: "np.ndarray | None") -> Any:
+    """A mask to look at: of classes that overlap, the last one on top, and 255 where none is."""
+    if mask is None or mask.ndim == 2:
+        return mask
+    flat: np.ndarray = np.full(mask.shape[1:], IGNORE_INDEX, np.uint8)
+    planes: Sequence[np.ndarray] = list(mask)
+    for number, plane in enumerate(planes):
+        flat[plane == 1] = number
+    return flat

@@ -1,0 +1,132 @@
+"""The report's sentences and lists of facts, from numbers that a run recorded."""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from atrous.bundle import Bundle
+    from atrous.evaluation import Evaluation
+
+__all__ = ["data_facts", "headline", "lead", "seconds_of", "span"]
+
+Log = Sequence[Mapping[str, str]]
+Fact = tuple[str, str]
+
+OBJECTS = ("seg", "average_precision", "average_precision_50", "objects", "found")
+MEANS = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou", "mean_boundary_f1")
+"""Figures that the page has a place for; others are listed as they come."""
+
+
+def lead(bundle: "Bundle", summary: Mapping[str, Any], log: Log, measured: "Evaluation | None") -> str:
+    """The run in one or two sentences.
+
+    Args:
+        bundle: of the run.
+        summary: of the check of its data.
+        log: of its training.
+        measured: how good it is, or None.
+    """
+    model = bundle.model.spec
+    encoder = model.arguments.get("encoder")
+    article = "An" if model.name[0] in "aeio" else "A"  # a unet
+    what = f"{article} {model.name} network" + (f" with a {encoder} encoder" if encoder else "")
+    images = summary.get("splits", {}).get("train")
+    learned = f" learned {len(bundle.class_names)} classes" + (f" from {images} images" if images else "")
+    learned += f" in {span(seconds_of(log))}" if log else ""
+    if measured is None:
+        return f"{what}{learned}."
+    count = f"{len(measured.images)} {measured.split} images"
+    if "pixel_accuracy" in measured.summary:
+        right = 100 * measured.summary["pixel_accuracy"]
+        return f"{what}{learned}. Of the pixels of {count}, {right:.1f} % get the class that their masks give them."
+    value = _number(measured.summary.get(measured.rank.name, math.nan))
+    return f"{what}{learned}. The {measured.rank.words} over {count} is {value}."
+
+
+def headline(bundle: "Bundle", log: Log, measured: "Evaluation | None") -> list[tuple[str, str, str]]:
+    """Label, value and explanation of the numbers to see first."""
+    numbers = [] if measured is None else _scores(measured)
+    if log:
+        numbers.append(("Training", span(seconds_of(log)), f"{log[-1]['step']} steps"))
+    if measured is not None and measured.images:
+        each = 1000 * median(image.seconds for image in measured.images)
+        numbers.append(("Prediction", f"{each:.0f} ms", "per image (median)"))
+    parameters = sum(parameter.numel() for parameter in bundle.model.parameters())
+    numbers.append(("Weights", f"{parameters / 1e6:.2f} M", "numbers that were learned"))
+    if measured is not None:
+        numbers.append(("Device", measured.notes.get("device", "").upper(), measured.notes.get("precision", "")))
+    return numbers
+
+
+def _scores(measured: "Evaluation") -> list[tuple[str, str, str]]:
+    summary, numbers = measured.summary, []
+    if "mean_iou" in summary:
+        count = len(measured.class_names)
+        numbers.append(("Mean IoU", f"{summary['mean_iou']:.3f}", f"of {count} classes; 1 is perfect"))
+    if "pixel_accuracy" in summary:
+        numbers.append(
+            ("Pixel accuracy", f"{100 * summary['pixel_accuracy']:.1f} %", "of the labelled pixels are right")
+        )
+    if "seg" in summary:
+        counts = f"{summary['objects']} objects, {summary['found']} predicted; 1 is perfect"
+        numbers.append(("SEG", f"{summary['seg']:.3f}", counts))
+    for key, value in summary.items():
+        if key in (*MEANS, *OBJECTS) or isinstance(value, Mapping):
+            continue
+        words = measured.rank.words if key == measured.rank.name else key.replace("_", " ")
+        numbers.append((words[0].upper() + words[1:], _number(value), ""))
+    return numbers
+
+
+def data_facts(summary: Mapping[str, Any], root: Any) -> list[Fact]:
+    """What the check said of the data.
+
+    Args:
+        summary: of the check.
+        root: the folder, or None.
+    """
+    facts = [("Folder", str(root))] if root else []
+    if splits := summary.get("splits"):
+        facts.append(("Images", ", ".join(f"{count} {name}" for name, count in splits.items())))
+    if sizes := summary.get("sizes"):
+        small, middle, large = (f"{h} × {w}" for h, w in (sizes["min"], sizes["median"], sizes["max"]))
+        alike = sizes["distinct"] == 1
+        facts.append(("Height × width", small if alike else f"{small} to {large}, median {middle}"))
+    if "kind" in summary:
+        channels = summary.get("num_channels")
+        facts.append(("Numbers", f"{summary['kind']}, {channels} channel{'' if channels == 1 else 's'}"))
+    if summary.get("mean"):
+        pairs = zip(summary["mean"], summary["std"], strict=True)
+        facts.append(("Mean ± deviation", ", ".join(f"{mean:.4g} ± {std:.3g}" for mean, std in pairs)))
+    if summary.get("classes"):
+        facts.append(("Classes", ", ".join(entry["name"] for entry in summary["classes"])))
+    return facts
+
+
+def seconds_of(log: Log) -> float:
+    """How long the training took, by the last row of its log."""
+    try:
+        return float(log[-1]["seconds"])
+    except (IndexError, KeyError, ValueError):
+        return 0.0
+
+
+def span(seconds: float) -> str:
+    """A time span in words.
+
+    Example:
+        >>> span(7.26), span(178), span(7322)
+        ('7.3 s', '2 min 58 s', '2 h 2 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _number(value: float) -> str:
+    if isinstance(value, int):
+        return str(value)
+    return "–" if math.isnan(value) else f"{value:.3f}"
