@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from atrous.analysis.probe import BlankRun, meta_image, skeleton
 from atrous.analysis.trace import kept_for_backward, trace
@@ -37,8 +38,6 @@ def multiply_adds(model: nn.Module, size: tuple[int, int], *, in_channels: int |
         >>> multiply_adds(nn.Conv2d(3, 8, 3, padding=1), (10, 20)) == 10 * 20 * 3 * 3 * 3 * 8
         True
     """
-    from torch.utils.flop_counter import FlopCounterMode
-
     bare, image = skeleton(model), meta_image(model, in_channels, size)
     with torch.no_grad(), BlankRun(), FlopCounterMode(display=False) as counter:  # type: ignore[no-untyped-call]
         bare(image)

@@ -1,4 +1,7 @@
-"""The loops of resampling, fields and colours, compiled at first use."""
+"""The loops of resampling, fields and colours, compiled at first use.
+
+Imported by the functions that run them: numba takes half a second to import, and recipes are checked without it.
+"""
 
 import numpy as np
 

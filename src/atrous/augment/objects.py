@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Int
@@ -94,8 +95,6 @@ def number_objects(
         if classes is None or "mask" not in sample:
             return sample["instances"]
         return sample["instances"] * torch.isin(sample["mask"], torch.tensor(classes))
-    import cv2
-
     mask, found = sample["mask"], 0
     numbers = torch.zeros_like(mask)
     for value in np.flatnonzero(np.bincount(mask.numpy().ravel())).tolist():

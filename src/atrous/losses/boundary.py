@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Integer
@@ -101,7 +102,6 @@ def signed_distances(
 
 
 def _distances(mask: Integer[Tensor, "B H W"], classes: Sequence[int], ignore_index: int) -> Float[Tensor, "B C H W"]:
-    import cv2
 
     labels = mask.detach().cpu().numpy()
     result = np.zeros((len(labels), len(classes), *labels.shape[1:]), np.float32)

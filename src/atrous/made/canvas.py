@@ -9,6 +9,7 @@ import numpy as np
 from atrous.disk import writing_folder
 from atrous.errors import DataError, UsageError
 from atrous.images.colors import Color
+from atrous.images.files import write_image
 
 __all__ = ["fractal", "smooth_noise", "split_of", "to_bytes", "write_folder"]
 
@@ -73,8 +74,6 @@ def write_folder(
         DataError: if something is in the way at `out`, or the disk refuses.
         UsageError: if count or size is too small.
     """
-    from atrous.images.files import write_image
-
     out = Path(out)
     height, width = _check(out, count, size)
     colors = list(classes.values())

@@ -1,4 +1,7 @@
-"""The two walks over pixels that depend on their own order, compiled: flooding membranes, and warping a truth."""
+"""The two walks over pixels that depend on their own order, compiled: flooding membranes, and warping a truth.
+
+Imported by the functions that run them: numba takes half a second to import, and most measures do without it.
+"""
 
 import numpy as np
 from jaxtyping import Int32, Int64, UInt8

@@ -25,6 +25,7 @@ Reference:
 
 import math
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Integer
@@ -127,8 +128,6 @@ def _boundary(labels: Integer[np.ndarray, "H W"], valid: Bool[np.ndarray, "H W"]
 
 def _share_near(points: Bool[np.ndarray, "H W"], others: Bool[np.ndarray, "H W"], theta: int | float) -> float:
     """Share of the points with one of the others at most theta away; 0 without points or others."""
-    import cv2
-
     if not points.any() or not others.any():
         return 0.0
     rows, columns = (np.flatnonzero((points | others).any(axis)) for axis in (1, 0))

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int32, Integer
 
@@ -102,8 +103,6 @@ def cells(mask: Bool[np.ndarray, "H W"]) -> Int32[np.ndarray, "H W"]:
         array([[1, 0],
                [0, 2]], dtype=int32)
     """
-    import cv2
-
     numbers: np.ndarray = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S)[1]
     return numbers
 

@@ -12,6 +12,7 @@ Reference:
 import math
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Integer
 
@@ -156,8 +157,6 @@ def border_mask(labels: Integer[np.ndarray, "H W"], distance: int | float) -> Bo
         >>> border_mask(np.array([[1, 1, 1, 2, 2, 2]]), 1).astype(int)
         array([[0, 1, 1, 1, 1, 0]])
     """
-    import cv2
-
     border = np.zeros(labels.shape, bool)
     down, across = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
     border[1:] |= down

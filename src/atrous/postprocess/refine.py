@@ -16,7 +16,8 @@ from annotated_types import Ge, Gt
 from jaxtyping import Float
 from torch import Tensor
 
-from atrous.crf.dense import KernelNormalization
+from atrous.crf.dense import KernelNormalization, dense_crf
+from atrous.crf.local import local_crf as refine_locally
 from atrous.errors import AtrousError, UsageError, did_you_mean
 from atrous.recipe import read_value
 from atrous.tables import Place, describe_value, read_section
@@ -119,8 +120,6 @@ def crf(
         normalization: of the kernels.
         margin: pixels of context around a tile; None takes twice the larger standard deviation of position.
     """
-    from atrous.crf import dense_crf
-
     gaussian, bilateral = _terms((gaussian_xy, gaussian_weight), (bilateral_xy, bilateral_rgb, bilateral_weight))
     if margin is None:
         margin = math.ceil(REACH * max((term[0] for term in (gaussian, bilateral) if term), default=0))
@@ -158,14 +157,12 @@ def local_crf(
     Raises:
         UsageError: if the window has no middle.
     """
-    from atrous.crf import local_crf
-
     if window % 2 == 0:
         raise UsageError(f"{place / 'window'}: got {window}, but a window has a pixel in its middle; say {window + 1}.")
 
     gaussian, bilateral = _terms((gaussian_xy, gaussian_weight), (bilateral_xy, bilateral_rgb, bilateral_weight))
     run = partial(
-        local_crf,
+        refine_locally,
         gaussian=gaussian,
         iterations=iterations,
         normalization=normalization,

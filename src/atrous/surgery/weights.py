@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from atrous.errors import ModelError
@@ -110,8 +111,6 @@ def _read(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: there is no such file; give the path of a .pth or .safetensors file, or its address")
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             return load_file(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about formats of old releases
