@@ -3,6 +3,7 @@
 import ast
 import errno
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -181,6 +182,17 @@ def test_a_source_that_cannot_be_read_is_told_by_its_own_name(tmp_path):
     assert str(caught.value) == (
         f"{source}: No such file or directory; it is needed to write {tmp_path / 'out'}, which was left as it was."
     )
+
+
+@posix
+def test_a_disk_that_a_copy_fills_is_not_blamed_on_its_source(tmp_path):
+    source = tmp_path / "source.png"
+    source.write_bytes(bytes(200_000))
+    with small_disk(tmp_path / "disk") as folder:
+        with pytest.raises(UsageError) as caught, writing_folder(folder / "out") as building:
+            shutil.copyfile(source, building / "a.png")
+        assert names(folder) == []
+    assert str(caught.value).startswith(f"{folder / 'out'}: cannot be written (No space left on device); free space")
 
 
 def test_the_words_of_a_library_in_rust_are_understood(tmp_path):

@@ -306,7 +306,7 @@ def _refusal(problem: Exception) -> OSError | None:
 
 def _explain(problem: OSError, path: Path, instead: str) -> str:
     why = problem.strerror or " ".join(str(problem).split()) or type(problem).__name__
-    if isinstance(problem.filename, str | os.PathLike):
+    if isinstance(problem.filename, str | os.PathLike) and problem.filename2 is None:  # a copy names both of its files
         named = final_name(os.path.abspath(problem.filename))  # noqa: PTH100 (links are not followed)
         whole = Path(os.path.abspath(path))  # noqa: PTH100
         if not (named.is_relative_to(whole) or whole.is_relative_to(named)):
