@@ -35,7 +35,7 @@ __all__ = ["HRNet", "HRNetForm", "hrnet_w18", "hrnet_w32", "hrnet_w48"]
 
 STEM = 64  # channels of both convolutions of the stem
 STRIDE = 32
-Positive = Annotated[int, Ge(1)]
+PositiveInt = Annotated[int, Ge(1)]
 
 
 class HRNetForm(NamedTuple):
@@ -176,11 +176,11 @@ def _builder(name: str, base: HRNetForm) -> Callable[..., Encoder]:
         in_channels: int = 3,
         pretrained: bool = False,
         output_stride: int = STRIDE,
-        width: Positive = base.width,
-        modules: tuple[Positive, Positive, Positive] = base.modules,
-        blocks: Positive = base.blocks,
-        bottlenecks: Positive = base.bottlenecks,
-        bottleneck_width: Positive = base.bottleneck_width,
+        width: PositiveInt = base.width,
+        modules: tuple[PositiveInt, PositiveInt, PositiveInt] = base.modules,
+        blocks: PositiveInt = base.blocks,
+        bottlenecks: PositiveInt = base.bottlenecks,
+        bottleneck_width: PositiveInt = base.bottleneck_width,
     ) -> Encoder:
         form = HRNetForm(width, modules, blocks, bottlenecks, bottleneck_width)
         _check(name, form, pretrained, output_stride)

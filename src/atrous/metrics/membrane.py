@@ -43,7 +43,7 @@ __all__ = ["THRESHOLDS", "MembraneScores", "PixelScores", "cells", "membrane_sco
 THRESHOLDS = tuple(step / 10 for step in range(11))
 """0, 0.1, ... 1: those of the challenge."""
 
-Mask = Bool[np.ndarray, "*size"] | Integer[np.ndarray, "*size"]
+MembraneMask = Bool[np.ndarray, "*size"] | Integer[np.ndarray, "*size"]
 
 
 class PixelScores(NamedTuple):
@@ -124,7 +124,7 @@ def thinned_cells(mask: Bool[np.ndarray, "H W"]) -> Int32[np.ndarray, "H W"]:
 
 def pixel_scores(
     probability_of_cell: Float[np.ndarray, "*size"],
-    true_mask: Mask,
+    true_mask: MembraneMask,
     threshold: float = 0.5,
     *,
     ignore: Bool[np.ndarray, "*size"] | None = None,

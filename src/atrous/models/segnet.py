@@ -76,7 +76,7 @@ PAPERS = {
 SHIFT = 0.001  # where the shifts of the batch normalisations start
 CONTRAST = 64.0  # deviation of 8-bit images, for which the response normalisation's alpha is made
 BAYESIAN = (2, 3, 4)  # stages whose pooled map, and whose decoder's map, are dropped: the three deepest
-Probability = Annotated[float, Ge(0.0), Lt(1.0)]
+DropoutRate = Annotated[float, Ge(0.0), Lt(1.0)]
 
 
 def segnet(
@@ -109,7 +109,7 @@ def segnet_bayesian(
     *,
     width: Annotated[int, Ge(1)] = 64,
     depths: tuple[int, int, int, int, int] = DEPTHS,
-    dropout: Probability = 0.5,
+    dropout: DropoutRate = 0.5,
 ) -> DenseModel:
     """Bayesian SegNet: `segnet` with dropout in its deeper half, to be sampled by the view `mc:N`.
 
@@ -128,7 +128,7 @@ def segnet_bayesian(
 
 
 def segnet_basic(
-    num_classes: int, in_channels: int = 3, *, width: Annotated[int, Ge(1)] = 64, dropout: Probability = 0.0
+    num_classes: int, in_channels: int = 3, *, width: Annotated[int, Ge(1)] = 64, dropout: DropoutRate = 0.0
 ) -> DenseModel:
     """SegNet-Basic: four convolutions down, four up.
 
