@@ -10,8 +10,9 @@ from atrous.inference import Predictor, SeamWarning
 from atrous.models import DenseModel
 from tests.networks import experienced, made_image
 
-# Cut along one axis at a time: the receptive fields reach some 300 pixels, and a strip is quick.
-SIZES = [(61, 1237), (1101, 40), (331, 419)]
+# Cut along one axis at a time, and once along both: the receptive fields reach some 300 pixels, and a strip is quick.
+# Both axes are cut by the same function; tests/inference/test_tiles.py tries it with every tile.
+CUTS = [((61, 1237), 100), ((1101, 40), 173), ((331, 419), 173)]
 
 
 def predictor(model, **keywords):
@@ -23,8 +24,7 @@ def largest_difference(whole, tiled):
     return np.abs(whole.scores - tiled.scores).max()
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("tile", [100, 173])
+@pytest.mark.parametrize(("size", "tile"), CUTS)
 def test_tiled_is_whole(any_model, size, tile):
     image, predict = made_image(*size), predictor(any_model)
     whole, tiled = predict(image, scores=True), predict(image, tile=tile, scores=True)
@@ -137,7 +137,7 @@ def test_auto_margin_is_half_the_reach(small_model):
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize(("name", "tile"), [("unet2015", 100), ("unet2015", 173), ("unet", 173), ("fcn", 173)])
+@pytest.mark.parametrize(("name", "tile"), [("unet2015", 100), ("unet2015", 173), ("unet", 173), ("fcn", 331)])
 def test_tiled_is_whole_on_real_images(shared, name, tile):
     from tests.networks import MODELS
 

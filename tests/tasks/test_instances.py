@@ -109,6 +109,17 @@ def test_validation_sees_the_same_foreground():
     assert (task.decide(scores[None])[0].numpy() == (task.decode(scores).classes > 0)).mean() > 0.99
 
 
+def test_half_of_the_probability_is_the_backgrounds():
+    """In validation as in prediction: a pixel is an object's where the background has less than half."""
+    task = Instances(3, min_size=0)
+    scores = torch.tensor([0.5, 0.5, 0.0])[:, None, None].repeat(1, 4, 4)
+    assert (task.decide(scores[None]) == 0).all()
+    assert (task.decode(scores).classes == 0).all()
+    scores[0, 1, 1] = 0.5 - 2**-20
+    assert (task.decide(scores[None])[0] > 0).nonzero().tolist() == [[1, 1]]
+    assert np.argwhere(task.decode(scores).classes).tolist() == [[1, 1]]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_growing_equals_a_slow_flood(seed):
     rng = np.random.default_rng(seed)
