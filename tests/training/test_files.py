@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from atrous.errors import UsageError
+from atrous.tasks import Instances
 from atrous.training import files
-from atrous.training.files import COLUMNS, Log, read_checkpoint, read_rows, write_checkpoint
+from atrous.training.files import COLUMNS, Log, columns_of, read_checkpoint, read_rows, write_checkpoint
 
 
 def test_a_checkpoint_comes_back(tmp_path):
@@ -92,3 +93,16 @@ def test_each_row_is_in_the_file_at_once(tmp_path):
     log.write({"step": 1})
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 2
     log.close()
+
+
+def test_a_log_gets_the_columns_of_a_new_measure(tmp_path):
+    path = tmp_path / "log.csv"
+    log = Log(path)
+    log.write({"step": 2, "val_mean_iou": 0.5})
+    log.close()
+    log = Log(path, step=2, columns=columns_of(Instances.measures))
+    log.write({"step": 4, "val_mean_iou": 0.6, "val_average_precision": 0.7})
+    log.close()
+    rows = read_rows(path)
+    assert [row["val_mean_iou"] for row in rows] == ["0.5", "0.6"]
+    assert [row["val_average_precision"] for row in rows] == ["", "0.7"]

@@ -10,7 +10,7 @@ import pytest
 
 from atrous.data import open_folder
 from atrous.errors import BundleError, DataError, UsageError
-from atrous.images import write_image
+from atrous.images import Raster, write_image
 from atrous.metrics import membrane_scores, warping_error
 from atrous.types import Prediction
 from atrous.workflows.isbi import score_isbi
@@ -40,7 +40,8 @@ class Known:
         soft = 0.25 + 0.5 * (image[..., 0] > 100) + self.noise * seed.standard_normal(image.shape[:2])
         return soft.clip(0, 1).astype(np.float32)
 
-    def __call__(self, image: np.ndarray, **options: object) -> Prediction:
+    def __call__(self, raster: Raster, **options: object) -> Prediction:
+        image = raster.array
         self.calls.append((image.shape, options))
         cell = self.probability(image)
         scores = np.stack([1 - cell, cell])

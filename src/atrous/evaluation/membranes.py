@@ -8,13 +8,15 @@ import numpy as np
 
 from atrous.data.folder import read_pair
 from atrous.errors import DataError, UsageError, did_you_mean
+from atrous.metrics import membrane_scores, warping_error
+from atrous.types import IGNORE_INDEX
 
 if TYPE_CHECKING:
     from atrous.data import Folder, Pair
     from atrous.inference import Predictor
     from atrous.metrics.membrane import MembraneScores, PixelScores
 
-__all__ = ["class_of_cells", "plain_scores", "predict_stack"]
+__all__ = ["class_of_cells", "predict_stack", "score_stack"]
 
 CELL = ("cell", "foreground")
 """What the class of cells is called where nobody says it: in the challenge's layout, and in masks without a table."""
@@ -89,7 +91,25 @@ def predict_stack(
     return np.stack(probabilities), np.stack(truths), seconds
 
 
-def plain_scores(scores: "MembraneScores") -> dict[str, Any]:
+def score_stack(probability: np.ndarray, truth: np.ndarray, number: int) -> dict[str, Any]:
+    """The challenge's scores, as numbers by name; see `atrous.workflows.isbi.score_isbi`.
+
+    Args:
+        probability: of cell (N, H, W).
+        truth: the true classes (N, H, W); 255 counts for nothing.
+        number: the class of cells; everything else is membrane.
+
+    Raises:
+        DataError: if a slice of the truth has no cell or no membrane.
+    """
+    ignore = truth == IGNORE_INDEX
+    mask, ignored = truth == number, ignore if ignore.any() else None
+    scores = membrane_scores(probability, mask, ignore=ignored)
+    movable = None if ignored is None else ~ignored
+    return {**_plain(scores), "warping_error": warping_error(probability, mask, movable=movable)}
+
+
+def _plain(scores: "MembraneScores") -> dict[str, Any]:
     """The scores as numbers by name."""
     return {
         "v_rand": scores.v_rand.f_score,

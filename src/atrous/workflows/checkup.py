@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from atrous.findings import CheckReport
+from atrous.data import check_folder
+from atrous.findings import CheckReport
 
 __all__ = ["check"]
 
@@ -15,7 +14,7 @@ def check(
     *,
     classes: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> "CheckReport":
+) -> CheckReport:
     """Read every file of a data folder once, and tell what is there and every problem with its fix.
 
     Args:
@@ -26,6 +25,4 @@ def check(
     Returns:
         All findings and a summary; `str()` of it is the text that `atrous check` prints.
     """
-    from atrous.data import check_folder
-
     return check_folder(data, classes=classes, progress=progress)

@@ -6,9 +6,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from atrous.evaluation import labelled_pairs, must_agree, open_like
-from atrous.evaluation.membranes import class_of_cells, plain_scores, predict_stack
-from atrous.metrics import membrane_scores, warping_error
-from atrous.types import IGNORE_INDEX
+from atrous.evaluation.membranes import class_of_cells, predict_stack, score_stack
 from atrous.workflows.runs import load_predictor
 
 if TYPE_CHECKING:
@@ -61,22 +59,11 @@ def score_isbi(
     must_agree(name, loaded, folder)
     number = class_of_cells(cell, predictor.class_names)
     probability, truth, seconds = predict_stack(predictor, folder, pairs, number, progress)
-    ignore = truth == IGNORE_INDEX
-    mask, ignored = truth == number, ignore if ignore.any() else None
-    scores = membrane_scores(probability, mask, ignore=ignored)
-    result = {
-        "bundle": name,
-        "data": str(data_folder),
-        "split": split,
-        "images": [pair.name for pair in pairs],
-        "cell": predictor.class_names[number],
-        **plain_scores(scores),
-        "warping_error": warping_error(probability, mask, movable=None if ignored is None else ~ignored),
-        "seconds": seconds,
-    }
+    told = {"bundle": name, "data": str(data_folder), "split": split, "images": [pair.name for pair in pairs]}
+    result = {**told, "cell": predictor.class_names[number], **score_stack(probability, truth, number)}
     if progress is not None:
         progress(len(pairs), len(pairs))
-    return result
+    return {**result, "seconds": seconds}
 
 
 def _load(

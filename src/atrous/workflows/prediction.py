@@ -1,6 +1,6 @@
 """Masks for new images: files, folders and patterns in, one mask per image out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
@@ -10,6 +10,7 @@ from atrous.inference import Predictor
 from atrous.inference.running import Running, read_running
 from atrous.inference.writing import FileWriter, Outputs, find_images
 from atrous.tasks.outputs import mask
+from atrous.types import Progress
 from atrous.workflows.runs import check_refine, check_tile
 
 __all__ = ["Outputs", "find_images", "predict"]
@@ -24,7 +25,7 @@ def predict(
     out: str | Path,
     *,
     outputs: Outputs = Outputs(),  # noqa: B008 (frozen)
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     **how: Unpack[Running],
 ) -> list[Path]:
     """Segment images and write a mask of the same name for each.
@@ -62,18 +63,24 @@ def predict(
     todo = writer.plan(found)
     predictor.check_views(calling["views"])
     written, failed = [], []
-    for done, image in enumerate(todo):
-        if progress is not None:
-            progress(done, len(todo))
+    for image in _counted(todo, progress):
         try:
             written.append(writer.write(predictor(image, scores=False, **calling), image, predictor))
         except AtrousError as error:
             failed.append(error)
-    if progress is not None:
-        progress(len(todo), len(todo))
     if failed:
         raise DataError(_complaint(failed, len(todo)))
     return written
+
+
+def _counted(images: Sequence[Path], progress: Progress | None) -> Iterator[Path]:
+    """The images one by one, and how many are done to whom it concerns."""
+    for done, image in enumerate(images):
+        if progress is not None:
+            progress(done, len(images))
+        yield image
+    if progress is not None:
+        progress(len(images), len(images))
 
 
 def _complaint(failed: list[AtrousError], count: int) -> str:
