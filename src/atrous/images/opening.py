@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from atrous.errors import DataError
 from atrous.findings import FindingError, error
@@ -15,7 +16,7 @@ from atrous.images.pages import VolumePixels
 from atrous.images.stored import File, Header, Pixels, Stored, stream
 from atrous.images.tiff import TIFF, TiffPixels
 
-__all__ = ["open_pixels", "reading"]
+__all__ = ["FORMATS", "FileFormat", "open_pixels", "reading"]
 
 
 class _Picture(Pixels):
@@ -31,6 +32,39 @@ class _Picture(Pixels):
     def decode(self) -> Stored:
         """All its pixels."""
         return self._decode()
+
+
+class FileFormat(NamedTuple):
+    """A format of image files.
+
+    Attributes:
+        fits: whether a file is of it, from its first `HEAD` bytes and, where these do not tell, the file.
+        open: what the pixels are read from: (file, its name for messages, whether a palette gives indices).
+    """
+
+    fits: Callable[[bytes, File], bool]
+    open: Callable[[File, object, bool], Pixels]
+
+
+HEAD = 16
+"""Bytes at the start of a file that are shown to every format."""
+
+
+def _png(file: File, name: object, indices: bool) -> Pixels:
+    return _Picture(partial(png_header, file), partial(decode_png, file, indices=indices))
+
+
+def _tiff(file: File, name: object, indices: bool) -> Pixels:
+    return TiffPixels(file, name, indices=indices)
+
+
+FORMATS: dict[str, FileFormat] = {
+    "png": FileFormat(lambda start, file: start.startswith(PNG), _png),
+    "tiff": FileFormat(lambda start, file: start.startswith(TIFF), _tiff),
+    "npy": FileFormat(lambda start, file: start.startswith(NUMPY), lambda file, name, _: numpy_pixels(file, name)),
+    "nifti": FileFormat(lambda start, file: nifti.is_nifti(file), lambda file, name, _: VolumePixels(file, name)),
+}
+"""Formats by name, in the order in which a file is compared with them. What fits none is given to Pillow."""
 
 
 def open_pixels(file: File | DerivedImage, name: object, *, indices: bool = False) -> Pixels:
@@ -53,15 +87,10 @@ def open_pixels(file: File | DerivedImage, name: object, *, indices: bool = Fals
             raise FindingError(error("unreadable", file, message, "Is it complete? Copy or export it again."))
         return zarr_pixels(file)
     with stream(file) as opened:
-        start = opened.read(8)
-    if start.startswith(PNG):
-        return _Picture(partial(png_header, file), partial(decode_png, file, indices=indices))
-    if start.startswith(TIFF):
-        return TiffPixels(file, name, indices=indices)
-    if start.startswith(NUMPY):
-        return numpy_pixels(file, name)
-    if nifti.is_nifti(file):
-        return VolumePixels(file, name)
+        start = opened.read(HEAD)
+    for known in FORMATS.values():
+        if known.fits(start, file):
+            return known.open(file, name, indices)
     return _Picture(partial(other_header, file), partial(decode_other, file, indices=indices))
 
 
