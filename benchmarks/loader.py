@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from atrous.data import DataOptions, FolderDataset, open_folder
 from atrous.made import make_cells, make_scenes
 from atrous.recipe import load_recipe
-from atrous.training.augment import training_transform
+from atrous.training.augment import read_augment, training_transform
 from atrous.training.loaders import train_loader
 from atrous.training.stream import Augmented, Stream
 from benchmarks.harness import Row, compare, save
@@ -151,7 +151,8 @@ def ours(root: Path, augment: str, count: int) -> tuple[Callable[[], object], Ca
     """A pass over the first draws in this process, and one through the loader with a worker."""
     recipe = load_recipe("unet", [f"data={{crop: {CROP}, batch_size: {BATCH}, augment: {augment}}}"])
     dataset = FolderDataset(open_folder(root, val_fraction=0.0), "train")
-    transform = training_transform(recipe.options("data", DataOptions), recipe, dataset)
+    data = recipe.options("data", DataOptions)
+    transform = training_transform(read_augment(data, recipe.place), data.crop, dataset)
     stream = Stream(len(dataset), BATCH, recipe.seed, lambda: range(count // BATCH))
     augmented = Augmented(dataset, transform, recipe.seed)
     loader = train_loader(dataset, stream, transform=transform, workers=1, pin=False)

@@ -11,11 +11,21 @@ from collections.abc import Callable as CallableType
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from atrous.errors import AtrousError, RecipeError, did_you_mean
 
-__all__ = ["Place", "check_arguments", "check_value", "describe_hint", "describe_value", "lookup", "read_section"]
+__all__ = [
+    "KeyPath",
+    "NamedSection",
+    "Place",
+    "check_arguments",
+    "check_value",
+    "describe_hint",
+    "describe_value",
+    "lookup",
+    "read_section",
+]
 
 KeyPath = tuple[str | int, ...]
 
@@ -52,6 +62,26 @@ class Place:
         return f"{where}, {'.'.join(map(str, self.path))}" if self.path else where
 
 
+class NamedSection(NamedTuple):
+    """A section that names something, once it has been checked.
+
+    Attributes:
+        build: the builder that it names.
+        arguments: the builder's own, with the types that its hints ask for.
+
+    Example:
+        >>> NamedSection(max, {"default": 0})([])
+        0
+    """
+
+    build: Callable[..., Any]
+    arguments: dict[str, Any]
+
+    def __call__(self, *values: Any, **given: Any) -> Any:
+        """Build it from what the section does not say."""
+        return self.build(*values, **given, **self.arguments)
+
+
 def lookup(
     table: Mapping[str, Any], name: Any, *, kind: str, place: Place, error: type[AtrousError] = RecipeError
 ) -> Any:
@@ -84,7 +114,7 @@ def read_section(
     place: Place,
     given: Collection[str] = (),
     error: type[AtrousError] = RecipeError,
-) -> tuple[Callable[..., Any], dict[str, Any]]:
+) -> NamedSection:
     """The builder and its checked arguments from `{name: ..., argument: ...}`, or from a name alone.
 
     A builder with a parameter `place: Place` is handed the section's own, for the messages of what it reads itself.
@@ -106,7 +136,7 @@ def read_section(
     builder = lookup(table, section["name"], kind=kind, place=place / "name", error=error)
     arguments = {key: value for key, value in section.items() if key != "name"}
     checked = check_arguments(builder, arguments, place=place, given=given, error=error)
-    return builder, {**checked, "place": place} if _hints(builder).get("place") is Place else checked
+    return NamedSection(builder, {**checked, "place": place} if _hints(builder).get("place") is Place else checked)
 
 
 def check_arguments(

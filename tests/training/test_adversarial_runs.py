@@ -16,7 +16,7 @@ class Killed(BaseException):
 
 
 def adversary(section=SECTION):
-    return read_adversary(load_recipe("unet", [section]), num_classes=2, in_channels=2)
+    return read_adversary(load_recipe("unet", [section])).build(num_classes=2, in_channels=2)
 
 
 @pytest.fixture

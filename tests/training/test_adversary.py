@@ -24,7 +24,9 @@ def read(tmp_path):
     def build(section, rest="", **sizes):
         file = tmp_path / "a.yaml"
         file.write_text(f"model: {{name: unet}}\nadversary: {section}\nseed: 3\n{rest}")
-        return read_adversary(load_recipe(file), **{"num_classes": CLASSES, "in_channels": CHANNELS, **sizes})
+        found = read_adversary(load_recipe(file))
+        sizes = {"num_classes": CLASSES, "in_channels": CHANNELS, **sizes}
+        return None if found is None else found.build(**sizes)
 
     return build
 
@@ -352,7 +354,7 @@ def test_the_weights_follow_from_the_seed_and_disturb_nobodys_random_numbers(rea
     again = read("small_fov_light")  # at another place of the caller's random numbers
     assert not moved(again, weights(first))
     (tmp_path / "b.yaml").write_text("model: unet\nadversary: small_fov_light\nseed: 4\n")
-    other = read_adversary(load_recipe(tmp_path / "b.yaml"), num_classes=CLASSES, in_channels=CHANNELS)
+    other = read_adversary(load_recipe(tmp_path / "b.yaml")).build(num_classes=CLASSES, in_channels=CHANNELS)
     assert moved(other, weights(first))
 
 

@@ -26,7 +26,7 @@ from atrous.data.options import DataOptions
 from atrous.errors import DataError, RecipeError
 from atrous.made import make_cells
 from atrous.recipe import load_recipe
-from atrous.training.augment import augmented_samples, training_transform
+from atrous.training.augment import augmented_samples, read_augment, training_transform
 from atrous.training.loaders import train_loader
 from atrous.training.stream import Stream
 
@@ -44,7 +44,8 @@ def recipe_of(augment, crop=32, batch_size=3):
 
 def steps_of(augment, crop=32):
     recipe = recipe_of(augment, crop)
-    return training_transform(recipe.options("data", DataOptions), recipe).transforms
+    data = recipe.options("data", DataOptions)
+    return training_transform(read_augment(data, recipe.place), data.crop).transforms
 
 
 # Order
@@ -117,7 +118,7 @@ def loaded(folder, recipe, *, workers, steps=range(4)):
     data = recipe.options("data", DataOptions)
     dataset = FolderDataset(folder, "train")
     stream = Stream(len(dataset), data.batch_size, recipe.seed, lambda: steps)
-    transform = training_transform(data, recipe, dataset)
+    transform = training_transform(read_augment(data, recipe.place), data.crop, dataset)
     loader = train_loader(dataset, stream, transform=transform, workers=workers, pin=False)
     return [batch for step in loader for batch in step]
 
@@ -156,7 +157,8 @@ def test_an_unreadable_second_image_is_told_with_its_own_text(tmp_path):
     sample = dataset[0]
     for pair in dataset.pairs:
         pair.image.write_bytes(b"torn")
-    transform = training_transform(recipe.options("data", DataOptions), recipe, dataset)
+    data = recipe.options("data", DataOptions)
+    transform = training_transform(read_augment(data, recipe.place), data.crop, dataset)
     with pytest.raises(DataError, match="cannot be read as an image"):
         transform(sample, np.random.default_rng(0))
 

@@ -21,6 +21,12 @@ SMALL = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def heard(caplog):
+    """What the package reports while it works."""
+    caplog.set_level("INFO", logger="atrous")
+
+
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory) -> Path:
     return make_cells(tmp_path_factory.mktemp("data") / "cells", count=12, size=32)
@@ -89,13 +95,13 @@ def test_other_data_is_no_resumption(finished, tmp_path):
         train(other, out=finished.out, resume=True)
 
 
-def test_weights_of_a_bundle_are_taken_over(finished, cells, tmp_path, capfd):
+def test_weights_of_a_bundle_are_taken_over(finished, cells, tmp_path, caplog):
     overrides = [*SMALL, "optimizer.lr=0.0", "optimizer.weight_decay=0.0"]
     start = load_bundle(finished.bundle).model
     run = train(
         cells, recipe="unet2015", out=tmp_path / "tuned", overrides=overrides, from_bundle=finished.out, evaluate=False
     )
-    assert "took over" in capfd.readouterr().err
+    assert "took over" in caplog.text
     tuned = load_bundle(run.bundle).model
     for name, value in start.named_parameters():
         assert torch.equal(value, tuned.get_parameter(name))
@@ -111,7 +117,7 @@ def test_weights_of_a_bundle_are_taken_over(finished, cells, tmp_path, capfd):
     assert not (tmp_path / "wrong").exists()
 
 
-def test_weights_of_another_librarys_file_are_taken_over(cells, tmp_path, capfd):
+def test_weights_of_another_librarys_file_are_taken_over(cells, tmp_path, caplog):
     from torchvision.models import resnet18
 
     torch.manual_seed(0)
@@ -126,22 +132,22 @@ def test_weights_of_another_librarys_file_are_taken_over(cells, tmp_path, capfd)
     ]
     out = tmp_path / "run"
     run = train(cells, recipe="unet", out=out, overrides=overrides, from_bundle=tmp_path / "theirs.pth", evaluate=False)
-    assert "took over" in capfd.readouterr().err
+    assert "took over" in caplog.text
     assert torch.equal(load_bundle(run.bundle).model.encoder.layer4[1].conv2.weight, theirs.layer4[1].conv2.weight)
 
 
-def test_a_killed_fine_tuning_remembers_its_start(finished, cells, tmp_path, capfd):
+def test_a_killed_fine_tuning_remembers_its_start(finished, cells, tmp_path, caplog):
     out = tmp_path / "tuned"
     out.mkdir()
     (out / "run.json").write_text(json.dumps({"data": str(cells), "from": str(finished.out), "classes": None}))
     train(cells, recipe="unet2015", out=out, overrides=SMALL, resume=True, evaluate=False)
-    assert f"{finished.out}: took over" in capfd.readouterr().err
+    assert f"{finished.out}: took over" in caplog.text
 
 
-def test_class_weights_wait_for_the_whole_check(cells, tmp_path, capfd):
+def test_class_weights_wait_for_the_whole_check(cells, tmp_path, caplog):
     overrides = [*SMALL, "task.loss={name: cross_entropy, weights: median_frequency}", "training.max_steps=1"]
     run = train(cells, recipe="unet2015", out=tmp_path / "run", overrides=overrides, evaluate=False)
-    assert "reading all training masks" in capfd.readouterr().err
+    assert "reading all training masks" in caplog.text
     assert run.steps == 1
 
 

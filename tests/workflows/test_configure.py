@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 
 from atrous.errors import RecipeError
+from atrous.postprocess.choosing import choose, read_tune
 from atrous.postprocess.search import LabelledScores
 from atrous.recipe import load_recipe, make_recipe
 from atrous.workflows import train
 from atrous.workflows.configuration import configure
-from atrous.workflows.tuning_after import choose, read_tune
 
 PIXELS = 120 * 160
 SMALL = ["model={name: unet2015, width: 2}", "data.workers=0", "training.device=cpu", "data.crop=64"]
@@ -36,16 +36,18 @@ def test_measuring_is_part_of_the_budget(made):
     assert 10 < float(made.recipe.values["training"]["budget"].rstrip("s")) < 30
 
 
-def test_a_run_follows_the_recipe_keeps_its_reasons_and_is_resumed(data, tmp_path, capsys):
+def test_a_run_follows_the_recipe_keeps_its_reasons_and_is_resumed(data, tmp_path, caplog):
+    caplog.set_level("INFO", logger="atrous")
     run = train(data, out=tmp_path / "run", overrides=[*SMALL, "training.max_steps=4"])
     text = (run.out / "recipe.yaml").read_text()
     assert text.startswith("# A recipe for")
-    assert "no recipe was named" in capsys.readouterr().err
+    assert "no recipe was named" in caplog.text
+    caplog.clear()
     assert run.steps == 4
     assert (run.out / "report.html").is_file()
     again = train(data, out=tmp_path / "run", resume=True)
     assert not again.trained
-    assert "no recipe was named" not in capsys.readouterr().err
+    assert "no recipe was named" not in caplog.text
 
 
 def test_large_images_of_wide_things_are_seen_smaller(tmp_path):
@@ -110,9 +112,10 @@ def test_a_crf_is_kept_only_where_it_helps():
 def test_processes_that_train_together_need_one_recipe(data, tmp_path, monkeypatch):
     from atrous.errors import UsageError
     from atrous.training import distributed
+    from atrous.workflows import training
 
-    monkeypatch.setattr(distributed, "join", lambda: None)
-    monkeypatch.setattr(distributed, "world", lambda: distributed.World(processes=2))
+    monkeypatch.setattr(training, "join", lambda: None)
+    monkeypatch.setattr(training, "world", lambda: distributed.World(processes=2))
     with pytest.raises(UsageError, match="--recipe"):
         train(data, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -84,13 +84,13 @@ def test_what_does_not_go_together_is_told(more, words, tmp_path):
 def test_another_task_and_too_few_bundles_are_told(two, tmp_path, monkeypatch):
     import dataclasses
 
-    import atrous.bundle
+    from atrous.workflows import ensembles
 
     with pytest.raises(UsageError, match="at least 2 members, got 1"):
         ensemble(two[:1], tmp_path / "both")
     real = load_bundle
     monkeypatch.setattr(
-        atrous.bundle, "load_bundle", lambda path: dataclasses.replace(real(path), task={"name": "landmarks"})
+        ensembles, "load_bundle", lambda path: dataclasses.replace(real(path), task={"name": "landmarks"})
     )
     with pytest.raises(BundleError, match=r"is for the task 'landmarks', whose scores are no probabilities"):
         ensemble(two, tmp_path / "both")
@@ -109,11 +109,11 @@ def test_the_command_joins_runs_and_bundles(two, tmp_path, capsys):
 def test_an_ensemble_that_starts_from_an_ensemble_keeps_each_members_normalisation(two, tmp_path):
     from atrous.data import open_folder
     from atrous.made import make_cells
-    from atrous.workflows.preparation import _initialize
+    from atrous.training.start import initialize
 
     joined = ensemble(
         [bundle(tmp_path / "c", 0, num_classes=2), bundle(tmp_path / "d", 1, num_classes=2)], tmp_path / "both"
     )
     model = create_model(**{"name": "ensemble", **load_bundle(joined).model.spec.arguments})
-    _initialize(model, open_folder(make_cells(tmp_path / "cells", count=4, size=32)), joined)
+    initialize(model, open_folder(make_cells(tmp_path / "cells", count=4, size=32)), joined)
     assert [part.mean.item() for part in (model, *model.members)] == [100.0, 90.0, 110.0]

@@ -12,9 +12,11 @@ from atrous import cli
 from atrous.errors import AtrousError, RecipeError, UsageError
 from atrous.made import make_cells
 from atrous.recipe import load_recipe
+from atrous.training.inputs import open_inputs
+from atrous.training.preparation import prepare
 from atrous.training.range_test import RatePoint, range_test
+from atrous.training.resolved import resolve_run
 from atrous.workflows import find_lr
-from atrous.workflows.preparation import open_inputs, prepare
 from atrous.workflows.rate_search import steepest
 
 SMALL = [
@@ -41,8 +43,8 @@ def cells(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def plan(cells, tmp_path):
-    recipe = load_recipe("unet", SMALL)
-    return prepare(recipe, open_inputs(cells, recipe, tmp_path, None), tmp_path, None).plan
+    run = resolve_run(load_recipe("unet", SMALL))
+    return prepare(run.stages[0].recipe, open_inputs(cells, run, tmp_path, None), tmp_path, None).plan
 
 
 def test_rates_grow_exponentially_and_the_smoothing_is_corrected(plan):

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -11,9 +10,10 @@ from atrous.analysis import parameters
 from atrous.bundle import load_bundle
 from atrous.made import make_scenes
 from atrous.models import MODELS, create_model
-from atrous.recipe import list_recipes, load_recipe
-from atrous.workflows.preparation import check_sections, open_inputs
-from atrous.workflows.stages import check_stages, split_stages
+from atrous.recipe import list_recipes, load_recipe, without_pretrained
+from atrous.training.inputs import open_inputs
+from atrous.training.preparation import check_stages
+from atrous.training.resolved import resolve_run
 from atrous.workflows.training import train
 
 SMALL = [
@@ -61,23 +61,14 @@ def test_a_recipe_takes_a_step(name: str, scenes: Path, tmp_path: Path, capfd: p
 def build(name: str) -> torch.nn.Module:
     """The recipe's own network, without numbers."""
     with torch.device("meta"):
-        return create_model(**untrained(load_recipe(name).section("model")), num_classes=6)
-
-
-def untrained(value: Any) -> Any:
-    """A section without the wish for weights that would have to be fetched."""
-    if isinstance(value, dict):
-        return {key: False if key == "pretrained" else untrained(inner) for key, inner in value.items()}
-    return [untrained(inner) for inner in value] if isinstance(value, list) else value
+        return create_model(**without_pretrained(load_recipe(name).section("model")), num_classes=6)
 
 
 @pytest.mark.parametrize("name", [name for name in list_recipes() if load_recipe(name).section("stages")])
 def test_the_stages_of_a_paper_follow_on_each_other(name: str, scenes: Path, tmp_path: Path):
     """At full size, without numbers; every name and argument of every stage."""
-    stages = split_stages(load_recipe(name))
-    for stage in stages:
-        check_sections(stage.recipe)
-    check_stages(stages, open_inputs(scenes, stages[0].recipe, tmp_path, None))
+    run = resolve_run(load_recipe(name))
+    check_stages(run.stages, open_inputs(scenes, run, tmp_path, None).folder)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -9,13 +9,13 @@ import torch
 from safetensors.torch import load_file
 
 from atrous.bundle import load_bundle
+from atrous.data import background
 from atrous.errors import RecipeError
 from atrous.made import make_cells
-from atrous.recipe import load_recipe
+from atrous.recipe import load_recipe, split_stages
 from atrous.training.files import read_checkpoint
-from atrous.workflows import background, single
+from atrous.workflows import single
 from atrous.workflows.reporting import report
-from atrous.workflows.stages import split_stages
 from atrous.workflows.training import train
 
 RECIPE = """\
@@ -215,9 +215,10 @@ def test_the_stages_are_told(finished):
         page.unlink()
 
 
-def test_what_was_taken_over_is_said(cells, recipe, tmp_path, capfd):
+def test_what_was_taken_over_is_said(cells, recipe, tmp_path, caplog):
+    caplog.set_level("INFO", logger="atrous")
     train(cells, recipe=recipe, out=tmp_path / "run", evaluate=False, overrides=["stages.1.training.max_steps=1"])
-    said = capfd.readouterr().err
+    said = caplog.text
     assert f"{tmp_path / 'run' / 'stages' / '1-coarse'}: took over" in said
     assert f"{tmp_path / 'run' / 'stages' / '2-fine'}: took over" in said
 

@@ -29,7 +29,7 @@ from atrous.bundle.base import (
 from atrous.disk import restore
 from atrous.errors import AtrousError, BundleError
 from atrous.models import MODELS, DenseModel, create_model
-from atrous.recipe import read_yaml
+from atrous.recipe import read_yaml, without_pretrained
 from atrous.tables import Place, describe_value, read_section
 from atrous.tasks import TASKS, extra_maps
 from atrous.types import KINDS
@@ -202,19 +202,12 @@ def _build(section: Any, place: Place, *, num_classes: int, channels: int) -> De
     name = section if isinstance(section, str) else section["name"]
     try:
         with torch.random.fork_rng(devices=[]):  # the random start is overwritten, and must not shift anyone's draws
-            model = create_model(name, num_classes=num_classes, **_untrained(arguments))
+            model = create_model(name, num_classes=num_classes, **without_pretrained(arguments))
     except AtrousError as failed:
         raise BundleError(f"{place}: {failed}") from None
     if model.in_channels != channels:
         raise BundleError(f"{place}: the model takes {model.in_channels} channels, but `input` says {channels}.")
     return model
-
-
-def _untrained(value: Any) -> Any:
-    """The arguments without any wish for pretrained weights: the bundle brings its own."""
-    if isinstance(value, Mapping):
-        return {key: False if key == "pretrained" else _untrained(inner) for key, inner in value.items()}
-    return value
 
 
 def _load_weights(model: DenseModel, path: Path) -> None:

@@ -1,9 +1,11 @@
 """The way into the command and out of it: whatever a user can cause ends as one line."""
 
+import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -27,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments or os.environ.get("ATROUS_DEBUG", "") not in ("", "0")
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _telling():
             warnings.showwarning = _show_warning
             code = typer.main.get_command(app).main(args=arguments, prog_name="atrous", standalone_mode=False)
         sys.stdout.flush()
@@ -46,6 +48,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     if code == INTERRUPTED:
         print("interrupted", file=sys.stderr)
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Show what the package reports while it works, a line each, on standard error as it is now."""
+    log = logging.getLogger("atrous")
+    handler, level = logging.StreamHandler(sys.stderr), log.level
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:

@@ -24,14 +24,14 @@ from atrous.adversarial.inputs import InputForm, one_hot, soft_maps
 from atrous.errors import RecipeError, did_you_mean
 from atrous.layers import resize, shrink
 from atrous.optim import OPTIMIZERS, SCHEDULES
-from atrous.tables import Place, check_arguments, lookup, read_section
+from atrous.tables import NamedSection, Place, check_arguments, lookup, read_section
 from atrous.tasks import TASKS
 from atrous.types import IGNORE_INDEX, Outputs
 
 if TYPE_CHECKING:
     from atrous.recipe import Recipe
 
-__all__ = ["Adversary", "AdversaryOptions", "read_adversary"]
+__all__ = ["Adversary", "AdversaryOptions", "ResolvedAdversary", "read_adversary"]
 
 Section = str | Mapping[str, Any]
 
@@ -239,52 +239,94 @@ class Adversary:
             return network(self.form.arrange(maps, image))
 
 
-def read_adversary(recipe: "Recipe", *, num_classes: int, in_channels: int) -> Adversary | None:
+@dataclass(frozen=True)
+class ResolvedAdversary:
+    """The section `adversary` of a recipe, checked; nothing of it is built yet.
+
+    Attributes:
+        network: the discriminator's builder and arguments.
+        form: what it is shown.
+        optimizer: its own.
+        schedule: the length of the run to the multiplier of the rates by step.
+        options: of the section, with what is usual filled in.
+        ignore_index: class of the pixels that count for nothing.
+        seed: of the run.
+    """
+
+    network: NamedSection
+    form: InputForm
+    optimizer: NamedSection
+    schedule: Callable[[int], Callable[[int], float]]
+    options: AdversaryOptions
+    ignore_index: int
+    seed: int
+
+    def build(self, *, num_classes: int, in_channels: int) -> Adversary:
+        """The adversary itself.
+
+        The weights follow from the recipe's seed; the random numbers of the caller stay as they are.
+
+        Args:
+            num_classes: maps of the segmenter.
+            in_channels: of the image.
+        """
+        more = {"image_channels": in_channels} if "image_channels" in _parameters(self.network.build) else {}
+        channels = self.form.channels(num_classes, in_channels)
+        network = _seeded(lambda: self.network(channels, **more), self.seed)
+        return Adversary(
+            network,
+            self.optimizer(network),
+            form=self.form,
+            options=self.options,
+            schedule=self.schedule,
+            ignore_index=self.ignore_index,
+        )
+
+
+def read_adversary(recipe: "Recipe") -> ResolvedAdversary | None:
     """The adversary of a recipe, or None where it has no section `adversary`.
 
     The section is a name in `DISCRIMINATORS`, or a mapping of its name, its arguments and `AdversaryOptions`.
-    Everything is checked before anything is built. The weights follow from the recipe's seed; the random numbers of
-    the caller stay as they are.
 
     Args:
         recipe: its sections `adversary`, `task` and `seed` are read.
-        num_classes: maps of the segmenter.
-        in_channels: of the image.
 
     Raises:
         RecipeError: naming the entry that does not fit.
 
     Example:
         >>> from atrous.recipe import load_recipe
-        >>> adversary = read_adversary(load_recipe("unet", ["adversary=small_fov"]), num_classes=21, in_channels=3)
+        >>> resolved = read_adversary(load_recipe("unet", ["adversary=small_fov"]))
+        >>> adversary = resolved.build(num_classes=21, in_channels=3)
         >>> sum(parameter.numel() for parameter in adversary.parameters())
         1608577
-        >>> read_adversary(load_recipe("unet"), num_classes=21, in_channels=3) is None
+        >>> read_adversary(load_recipe("unet")) is None
         True
     """
     section, place = recipe.section("adversary"), recipe.place / "adversary"
     if section is None:
         return None
-    build, arguments, options = _read_network(section, place)
-    build_form, form_arguments = read_section(INPUTS, options.input, kind="input", place=place / "input")
-    if build is DISCRIMINATORS["two_branch"] and build_form is not INPUTS[_CONDITIONED]:
+    network, options = _read_network(section, place)
+    form = read_section(INPUTS, options.input, kind="input", place=place / "input")
+    if network.build is DISCRIMINATORS["two_branch"] and form.build is not INPUTS[_CONDITIONED]:
         raise RecipeError(
             f"{place / 'input'}: two_branch reads the image beside the maps; say input: {_CONDITIONED} or leave it out."
         )
-    build_optimizer, rates = read_section(
+    optimizer = read_section(
         OPTIMIZERS, options.optimizer, kind="optimizer", place=place / "optimizer", given=("model",)
     )
-    schedule = _read_schedule(options.schedule, place / "schedule")
-    ignore_index = _ignored(recipe)
-    form = build_form(**form_arguments)
-    if "image_channels" in inspect.signature(build).parameters:
-        arguments["image_channels"] = in_channels
-    network = _seeded(partial(build, form.channels(num_classes, in_channels), **arguments), recipe.seed)
-    optimizer = build_optimizer(network, **rates)
-    return Adversary(network, optimizer, form=form, options=options, schedule=schedule, ignore_index=ignore_index)
+    return ResolvedAdversary(
+        network=network,
+        form=form(),
+        optimizer=optimizer,
+        schedule=_read_schedule(options.schedule, place / "schedule"),
+        options=options,
+        ignore_index=_ignored(recipe),
+        seed=recipe.seed,
+    )
 
 
-def _read_network(section: Any, place: Place) -> tuple[Callable[..., Discriminator], dict[str, Any], AdversaryOptions]:
+def _read_network(section: Any, place: Place) -> tuple[NamedSection, AdversaryOptions]:
     """The discriminator's builder and arguments, and the adversary's options with what is usual filled in."""
     if isinstance(section, str):
         section = {"name": section}
@@ -293,7 +335,7 @@ def _read_network(section: Any, place: Place) -> tuple[Callable[..., Discriminat
     name = section["name"]
     build = lookup(DISCRIMINATORS, name, kind="discriminator", place=place / "name")
     known = [entry.name for entry in fields(AdversaryOptions)]
-    own = [key for key in inspect.signature(build).parameters if key not in _GIVEN]
+    own = [key for key in _parameters(build) if key not in _GIVEN]
     for key in section:
         if key not in ("name", *known, *own, *_GIVEN):
             advice = did_you_mean(key, [*known, *own])
@@ -301,7 +343,11 @@ def _read_network(section: Any, place: Place) -> tuple[Callable[..., Discriminat
     said = {key: value for key, value in section.items() if key in known and value is not None}
     options = AdversaryOptions(**{**USUAL[name]._asdict(), **check_arguments(AdversaryOptions, said, place=place)})
     rest = {key: value for key, value in section.items() if key not in known}
-    return *read_section(DISCRIMINATORS, rest, kind="discriminator", place=place, given=_GIVEN), options
+    return read_section(DISCRIMINATORS, rest, kind="discriminator", place=place, given=_GIVEN), options
+
+
+def _parameters(build: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(build).parameters
 
 
 def _read_schedule(section: Section, place: Place) -> Callable[[int], Callable[[int], float]]:

@@ -1,23 +1,43 @@
 """From a recipe's `data.augment` to the transform of training, and the samples that training sees first."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch.utils.data import Dataset
 
+from atrous.augment import (
+    TRANSFORMS,
+    BorderWeights,
+    ChannelGain,
+    ColorJitter,
+    Compose,
+    CopyPaste,
+    CutMix,
+    GaussianBlur,
+    GaussianNoise,
+    HorizontalFlip,
+    Intensity,
+    RandomCrop,
+    Rotate90,
+    SeparateTouching,
+    VerticalFlip,
+    compose,
+)
+from atrous.augment.crops import BalancedCrop, CenterCrop, ForegroundCrop
+from atrous.data.folder import Folder, FolderDataset
 from atrous.data.options import DataOptions
 from atrous.errors import AtrousError
 from atrous.images.raster import Fill
-from atrous.tables import read_section
+from atrous.recipe import Recipe
+from atrous.tables import NamedSection, Place, read_section
 from atrous.training.stream import Augmented, Stream
 from atrous.types import Sample
 
-if TYPE_CHECKING:
-    from atrous.augment import Compose
-    from atrous.data.folder import Folder
-    from atrous.recipe import Recipe
+__all__ = ["augmented_samples", "read_augment", "training_transform"]
 
-__all__ = ["augmented_samples", "training_transform"]
+NUMBERS_ONLY = (ChannelGain, ColorJitter, GaussianBlur, GaussianNoise, Intensity)
+"""Transforms that move no pixel."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +53,26 @@ class _SecondSamples:
         return len(self.dataset)  # type: ignore[arg-type]
 
 
-def training_transform(data: DataOptions, recipe: "Recipe", dataset: Dataset[Sample] | None = None) -> "Compose":
+def read_augment(data: DataOptions, place: Place) -> tuple[NamedSection, ...]:
+    """The transforms that `data.augment` names, checked.
+
+    Args:
+        data: the section of the recipe.
+        place: of the recipe.
+
+    Raises:
+        RecipeError: naming the entry that does not fit.
+    """
+    here = place / "data" / "augment"
+    return tuple(
+        read_section(TRANSFORMS, section, kind="transform", place=here / position)
+        for position, section in enumerate(data.augment)
+    )
+
+
+def training_transform(
+    augment: Sequence[NamedSection], crop: int | tuple[int, int] | None, dataset: Dataset[Sample] | None = None
+) -> Compose:
     """The transforms of `data.augment` with the random crop of `data.crop` among them.
 
     The crop comes after the last transform that moves pixels, so that rotated and scaled images fill it, and before
@@ -42,32 +81,22 @@ def training_transform(data: DataOptions, recipe: "Recipe", dataset: Dataset[Sam
     that touches the mask, wherever they are named, because they measure distances.
 
     Args:
-        data: the section of the recipe.
-        recipe: for the places of what is wrong.
+        augment: from `read_augment`.
+        crop: side, or (height, width), of the random crop; None is whole images.
         dataset: where transforms that mix take their second samples; they cannot be called without it.
-
-    Raises:
-        RecipeError: naming the entry that does not fit.
     """
-    from atrous.augment import TRANSFORMS, BorderWeights, RandomCrop, compose
-    from atrous.augment.crops import BalancedCrop, CenterCrop, ForegroundCrop
-
-    place = recipe.place / "data" / "augment"
-    steps: list[Any] = []
-    for position, section in enumerate(data.augment):
-        build, arguments = read_section(TRANSFORMS, section, kind="transform", place=place / position)
-        steps.append(build(**arguments))
+    steps: list[Any] = [build() for build in augment]
     weights = [step for step in steps if isinstance(step, BorderWeights)]
     steps = [step for step in steps if not isinstance(step, BorderWeights)]
     own = RandomCrop | CenterCrop | BalancedCrop | ForegroundCrop
-    if data.crop is not None and not any(isinstance(step, own) for step in steps):
-        steps.insert(_end(steps, _after_crop(data.crop)), RandomCrop(data.crop))
-    end = _end(steps, _numbers_only())
+    if crop is not None and not any(isinstance(step, own) for step in steps):
+        steps.insert(_end(steps, _after_crop(crop)), RandomCrop(crop))
+    end = _end(steps, NUMBERS_ONLY)
     chain = compose([*steps[:end], *weights, *steps[end:]])
     return chain if dataset is None else chain.bound(_SecondSamples(dataset))
 
 
-def augmented_samples(folder: "Folder", recipe: "Recipe", count: int, fill: Fill = None) -> list[Sample]:
+def augmented_samples(folder: Folder, recipe: Recipe, count: int, fill: Fill = None) -> list[Sample]:
     """The first `count` samples that training with this recipe sees, as its network gets them.
 
     Args:
@@ -80,10 +109,8 @@ def augmented_samples(folder: "Folder", recipe: "Recipe", count: int, fill: Fill
         RecipeError: if the section does not fit.
         DataError: if a file cannot be read.
     """
-    from atrous.data.folder import FolderDataset
-
-    dataset = FolderDataset(folder, "train", fill=fill)
-    transform = training_transform(recipe.options("data", DataOptions), recipe, dataset)
+    dataset, data = FolderDataset(folder, "train", fill=fill), recipe.options("data", DataOptions)
+    transform = training_transform(read_augment(data, recipe.place), data.crop, dataset)
     augmented = Augmented(dataset, transform, recipe.seed)
     samples: list[Sample] = []
     for draw in Stream(len(dataset), count, recipe.seed, lambda: range(1)).batch(0):
@@ -102,16 +129,8 @@ def _end(steps: list[Any], kinds: tuple[type, ...]) -> int:
     return end
 
 
-def _numbers_only() -> tuple[type, ...]:
-    from atrous.augment import ChannelGain, ColorJitter, GaussianBlur, GaussianNoise, Intensity
-
-    return (ChannelGain, ColorJitter, GaussianBlur, GaussianNoise, Intensity)
-
-
 def _after_crop(size: int | tuple[int, int]) -> tuple[type, ...]:
     """What does the same to a random crop as a random crop of what it does."""
-    from atrous.augment import CopyPaste, CutMix, HorizontalFlip, Rotate90, SeparateTouching, VerticalFlip
-
     square = isinstance(size, int) or size[0] == size[1]
     turns = (Rotate90,) if square else ()
-    return (*_numbers_only(), CopyPaste, CutMix, HorizontalFlip, VerticalFlip, SeparateTouching, *turns)
+    return (*NUMBERS_ONLY, CopyPaste, CutMix, HorizontalFlip, VerticalFlip, SeparateTouching, *turns)

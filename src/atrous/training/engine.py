@@ -3,12 +3,12 @@
 import copy
 import logging
 import signal
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,12 +32,14 @@ from atrous.training.options import TrainingOptions
 from atrous.training.progress import ProgressLine
 from atrous.training.state import RunState
 from atrous.training.stream import Augmented, Stream, collate_step
-from atrous.types import Sample
+from atrous.types import Progress, Sample
 
 if TYPE_CHECKING:
     from atrous.training.adversary import Adversary
 
 __all__ = ["Plan", "carry_out", "find_checkpoint"]
+
+LOG = logging.getLogger(__name__)
 
 _PRECISIONS = {torch.float32: "32-true", torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed"}
 """What Lightning calls them: the weights stay float32."""
@@ -110,7 +112,7 @@ def carry_out(
     *,
     saved: dict[str, Any] | None = None,
     watch: Callable[[], None] | None = None,
-    progress: bool = True,
+    progress: bool | Progress = True,
 ) -> None:
     """Train to the end of the plan. Leaves the last weights in the model and checkpoints and log in `out`.
 
@@ -119,7 +121,7 @@ def carry_out(
         out: folder of the run.
         saved: a checkpoint to go on from.
         watch: called after each step; may raise to stop.
-        progress: whether to show the progress line.
+        progress: whether to show the progress line; or a function, called with the steps done and of all.
     """
     device, here = choose_device(plan.options.device).type, world()
     # A model that is spread over processes cannot be put together again in place: a copy is spread.
@@ -224,7 +226,7 @@ def _loaders(plan: Plan, device: str, here: World) -> tuple[Any, Any]:
 
 
 def _trainer(
-    plan: Plan, out: Path, device: str, here: World, *, watch: Callable[[], None] | None, progress: bool
+    plan: Plan, out: Path, device: str, here: World, *, watch: Callable[[], None] | None, progress: bool | Progress
 ) -> pl.Trainer:
     options = plan.options
     recorder = Recorder(
@@ -246,7 +248,9 @@ def _trainer(
         validates=plan.val is not None,
     )
     callbacks: list[pl.Callback] = [recorder, checkpoints]  # rows first, so that a checkpoint never lacks its own
-    if progress and here.leads:
+    if callable(progress) and here.leads:
+        callbacks.append(Watch(partial(_report, progress, plan.state)))
+    elif progress and here.leads:
         callbacks.append(ProgressLine(recorder.batch_size, plan.state.score))
     if watch is not None and here.leads:
         callbacks.append(Watch(watch))
@@ -269,6 +273,11 @@ def _trainer(
     )
 
 
+def _report(progress: Progress, state: RunState) -> None:
+    """Say how far a run is."""
+    progress(state.step, state.max_steps)
+
+
 def _strategy(name: str, here: World) -> Any:
     from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 
@@ -288,10 +297,11 @@ def _together(model: nn.Module, choice: bool | Literal["auto"], here: World) -> 
         return
     with synchronized(model) as left:
         if left and here.leads:
-            print(
-                f"batch normalisation sees the batch of its own process in {len(left)} layers, such as {left[0]}, "
-                "which cannot be joined; choose another encoder, or a larger data.batch_size",
-                file=sys.stderr,
+            LOG.warning(
+                "batch normalisation sees the batch of its own process in %d layers, such as %s, which cannot be "
+                "joined; choose another encoder, or a larger data.batch_size",
+                len(left),
+                left[0],
             )
         yield
 

@@ -2,30 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import nn
 
+from atrous.data.folder import Folder, FolderDataset
 from atrous.data.options import DataOptions
-from atrous.errors import RecipeError
-from atrous.optim import OPTIMIZERS, SCHEDULES
-from atrous.training.adversary import read_adversary
+from atrous.images.files import ImageFile, read_info
+from atrous.recipe import Recipe
+from atrous.tasks import Measure, Task
 from atrous.training.augment import training_transform
 from atrous.training.budget import plan_for_budget
 from atrous.training.distributed import wait_for_all, world
 from atrous.training.engine import Plan, carry_out, fill_of, find_checkpoint
 from atrous.training.files import read_checkpoint
 from atrous.training.identity import identify, must_be_same_run
-from atrous.training.options import TrainingOptions
+from atrous.training.resolved import ResolvedRecipe, resolve
 from atrous.training.state import RunState
-
-if TYPE_CHECKING:
-    from atrous.data.folder import Folder
-    from atrous.images.files import ImageFile
-    from atrous.recipe import Recipe
-    from atrous.tasks import Measure, Task
+from atrous.types import Progress
 
 __all__ = ["FitResult", "fit", "make_plan"]
 
@@ -47,7 +42,7 @@ class FitResult:
 
     out: Path
     steps: int
-    monitor: "Measure"
+    monitor: Measure
     best: float | None
     best_step: int
     stopped: bool
@@ -57,14 +52,14 @@ class FitResult:
 
 def fit(
     model: nn.Module,
-    task: "Task",
-    folder: "Folder",
+    task: Task,
+    folder: Folder,
     *,
-    recipe: "Recipe",
+    recipe: Recipe,
     out: Path,
     resume: bool = False,
     watch: Callable[[], None] | None = None,
-    progress: bool = True,
+    progress: bool | Progress = True,
 ) -> FitResult:
     """Train a model by a recipe, and leave the best weights in it.
 
@@ -76,14 +71,14 @@ def fit(
         out: folder of the run; gets `checkpoints/`, `log.csv` and `tensorboard/`.
         resume: go on from the last checkpoint, or from the start where there is none yet.
         watch: called after each step; may raise to stop the run.
-        progress: whether to show the progress line.
+        progress: whether to show the progress line; or a function, called with the steps done and of all.
 
     Raises:
         RecipeError: if a section does not fit, or a run is resumed with another recipe.
         DataError: if a file cannot be read, or a run is resumed on other data.
         AtrousError: if the loss or the weights are no longer finite.
     """
-    plan = make_plan(model, task, folder, recipe)
+    plan = make_plan(model, task, folder, resolve(recipe))
     return follow_plan(plan, out, resume=resume, watch=watch, progress=progress)
 
 
@@ -93,7 +88,7 @@ def follow_plan(
     *,
     resume: bool = False,
     watch: Callable[[], None] | None = None,
-    progress: bool = True,
+    progress: bool | Progress = True,
 ) -> FitResult:
     """Carry out a plan, as `fit` does."""
     saved = find_checkpoint(out) if resume else None
@@ -120,37 +115,29 @@ def follow_plan(
     )
 
 
-def make_plan(model: nn.Module, task: "Task", folder: "Folder", recipe: "Recipe") -> Plan:
-    """Read and check all sections of the recipe that training needs. Nothing is written.
+def make_plan(model: nn.Module, task: Task, folder: Folder, recipe: ResolvedRecipe) -> Plan:
+    """All that decides how a run goes, from a checked recipe. Nothing is written.
 
     Raises:
         RecipeError: naming the entry that does not fit.
     """
-    from atrous.data.folder import FolderDataset
-
-    training, data = recipe.options("training", TrainingOptions), recipe.options("data", DataOptions)
-    for key, least in (("batch_size", 1), ("workers", 0)):
-        value = getattr(data, key)
-        if isinstance(value, int) and value < least:
-            raise RecipeError(f"{recipe.place / 'data' / key}: got {value}, but it must be at least {least}.")
-    fill = fill_of(model)
+    training, data, fill = recipe.training, recipe.data, fill_of(model)
     train = FolderDataset(folder, "train", cache=data.cache, region=_region(data), fill=fill)
-    transform = training_transform(data, recipe, train)
+    transform = training_transform(recipe.augment, data.crop, train)
     files = {
         split: [_name(pair.image, folder.root) for pair in folder.splits.get(split, ())] for split in ("train", "val")
     }
     count, together = len(files["train"]), data.batch_size * training.accumulate * world().processes
     steps = training.steps(count, together)
-    build_optimizer, rates = recipe.named("optimizer", OPTIMIZERS, kind="optimizer", given=("model",), default="adamw")
-    build_schedule, shape = recipe.named("schedule", SCHEDULES, kind="schedule", given=("max_steps",), default="poly")
-    build_schedule(steps, **shape)  # says what is wrong with it now
+    recipe.schedule(steps)  # says what is wrong with it now
     interval = training.validation_interval(count, together, cost=_validation_cost(folder, data))
-    identity = identify(recipe.values, files, list(folder.classes.names), processes=world().processes)
+    identity = identify(recipe.recipe.values, files, list(folder.classes.names), processes=world().processes)
+    sizes = {"num_classes": task.num_classes, "in_channels": folder.channels}
     return Plan(
         model=model,
         task=task,
-        optimizer=build_optimizer(model, **rates),
-        schedule=lru_cache(maxsize=2)(partial(build_schedule, **shape)),
+        optimizer=recipe.optimizer(model),
+        schedule=lru_cache(maxsize=2)(recipe.schedule.__call__),
         train=train,
         names=files["train"],
         options=training,
@@ -162,14 +149,12 @@ def make_plan(model: nn.Module, task: "Task", folder: "Folder", recipe: "Recipe"
         workers=data.workers,
         seed=recipe.seed,
         identity=identity,
-        adversary=read_adversary(recipe, num_classes=task.num_classes, in_channels=folder.channels),
+        adversary=recipe.adversary.build(**sizes) if recipe.adversary is not None else None,
     )
 
 
-def _validation_cost(folder: "Folder", data: DataOptions) -> float:
+def _validation_cost(folder: Folder, data: DataOptions) -> float:
     """About how many training steps one validation costs: forward only, whole images instead of crops."""
-    from atrous.images.files import read_info
-
     pairs = folder.splits.get("val", ())
     if not pairs:
         return 0.0
@@ -186,5 +171,5 @@ def _region(data: DataOptions) -> tuple[int, int] | None:
     return 2 * height, 2 * width
 
 
-def _name(image: "ImageFile", root: Path) -> str:
+def _name(image: ImageFile, root: Path) -> str:
     return image.relative_to(root).as_posix() if image.is_relative_to(root) else str(image)

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from atrous.workflows.prediction import Outputs, predict
     from atrous.workflows.rate_search import RateSearch, find_lr
     from atrous.workflows.reporting import report
+    from atrous.workflows.run_options import RunOptions
+    from atrous.workflows.runs import follows
     from atrous.workflows.samples import sample
-    from atrous.workflows.single import follows
     from atrous.workflows.training import train
     from atrous.workflows.tuning import Tuning, tune_crf
 
@@ -32,6 +33,7 @@ __all__ = [
     "Part",
     "RateSearch",
     "Run",
+    "RunOptions",
     "Tuning",
     "check",
     "convert",
@@ -60,6 +62,7 @@ _PLACES = {
     "Part": "outcome",
     "RateSearch": "rate_search",
     "Run": "outcome",
+    "RunOptions": "run_options",
     "Tuning": "tuning",
     "check": "checkup",
     "convert": "conversion",
@@ -68,7 +71,7 @@ _PLACES = {
     "ensemble": "ensembles",
     "evaluate": "evaluation",
     "find_lr": "rate_search",
-    "follows": "single",
+    "follows": "runs",
     "lineage": "model_table",
     "predict": "prediction",
     "report": "reporting",

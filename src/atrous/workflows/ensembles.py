@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from atrous.bundle import Bundle, load_bundle, save_bundle
 from atrous.errors import BundleError, ModelError, UsageError
-
-if TYPE_CHECKING:
-    from atrous.bundle import Bundle
+from atrous.models import create_model
 
 __all__ = ["ensemble"]
 
@@ -33,9 +32,6 @@ def ensemble(bundles: Sequence[str | Path], out: str | Path, *, metrics: Mapping
         UsageError: if less than two bundles are given.
         BundleError: if one cannot be read, or they do not go together.
     """
-    from atrous.bundle import load_bundle, save_bundle
-    from atrous.models import create_model
-
     if len(bundles) < 2:
         raise UsageError(f"an ensemble has at least 2 members, got {len(bundles)}; name the bundles to average.")
     members = [load_bundle(place) for place in bundles]
@@ -63,7 +59,7 @@ def ensemble(bundles: Sequence[str | Path], out: str | Path, *, metrics: Mapping
     )
 
 
-def _must_be_alike(one: str, first: "Bundle", other: str, member: "Bundle") -> None:
+def _must_be_alike(one: str, first: Bundle, other: str, member: Bundle) -> None:
     """Both can be averaged, or an error that names what differs."""
     if member.task["name"] != TASK:
         raise BundleError(

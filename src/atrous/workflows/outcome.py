@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from atrous.workflows.evaluation import Evaluation
+from atrous.evaluation import Evaluation
+from atrous.workflows.runs import read_json
 
 __all__ = ["STAGES", "Part", "Run", "list_parts", "part_from", "read_parts"]
 
@@ -69,7 +69,7 @@ class Run:
     stopped: bool
     seconds: float
     trained: bool
-    evaluation: "Evaluation | None" = None
+    evaluation: Evaluation | None = None
     stages: tuple[Part, ...] = ()
     folds: tuple[Part, ...] = ()
     monitor: str = "mean IoU"
@@ -103,6 +103,4 @@ def list_parts(parts: Sequence[Part]) -> list[dict[str, Any]]:
 
 def read_parts(run: Path) -> list[Part]:
     """The stages of a run, none where it has only one."""
-    from atrous.workflows.runs import read_json
-
     return [Part(**values) for values in read_json(run / STAGES) or []]

@@ -4,13 +4,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from atrous.disk import write_bytes
 from atrous.errors import UsageError
-
-if TYPE_CHECKING:
-    from atrous.training.range_test import RatePoint
+from atrous.recipe import load_recipe
+from atrous.training.inputs import open_inputs
+from atrous.training.preparation import prepare
+from atrous.training.range_test import RatePoint, range_test
+from atrous.training.resolved import resolve_run
 
 __all__ = ["RateSearch", "find_lr", "steepest"]
 
@@ -31,7 +33,7 @@ class RateSearch:
         written: the rate that the recipe has.
     """
 
-    points: "tuple[RatePoint, ...]"
+    points: tuple[RatePoint, ...]
     suggestion: float | None
     written: float
 
@@ -77,20 +79,14 @@ def find_lr(
         RecipeError: if the recipe does not fit.
         DataError: if the data has an error.
     """
-    from atrous.recipe import load_recipe
-    from atrous.training.range_test import range_test
-    from atrous.workflows.preparation import check_sections, open_inputs, prepare
-    from atrous.workflows.stages import split_stages
-
     target = None if out is None else Path(out)
     if target is not None and target.suffix.lower() not in PICTURES:
         raise UsageError(f"{target}: a picture ends in {' or '.join(PICTURES)}; give -o {target.stem or 'curve'}.png.")
     if steps < 20:
         raise UsageError(f"--steps {steps}: a curve needs at least 20 steps; 100 is usual.")
-    chosen = split_stages(load_recipe(recipe or DEFAULT, overrides))[0].recipe
-    check_sections(chosen)
+    run = resolve_run(load_recipe(recipe or DEFAULT, overrides))
     nowhere = Path("find-lr")  # nothing is written there: no check runs, and there is no checkpoint
-    plan = prepare(chosen, open_inputs(data, chosen, nowhere, classes), nowhere, None).plan
+    plan = prepare(run.stages[0].recipe, open_inputs(data, run, nowhere, classes), nowhere, None).plan
     points = range_test(plan, steps=steps, progress=progress)
     found = RateSearch(tuple(points), steepest(points), float(plan.optimizer.defaults["lr"]))
     if target is not None:
@@ -102,7 +98,7 @@ def find_lr(
     return found
 
 
-def steepest(points: "Sequence[RatePoint]") -> float | None:
+def steepest(points: Sequence[RatePoint]) -> float | None:
     r"""The rate at which the smoothed loss falls fastest, over the logarithm of the rate.
 
     The slope at a step is half the difference of its two neighbours, :math:`(s_{t+1} - s_{t-1}) / 2`; rates are evenly

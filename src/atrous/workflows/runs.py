@@ -5,16 +5,24 @@ import json
 import os
 import platform
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+
+from atrous._version import __version__
+from atrous.bundle import Bundle, load_bundle
 from atrous.errors import UsageError
+from atrous.inference import Predictor
+from atrous.postprocess import Refiner, read_refine
+from atrous.tables import Place
+from atrous.training.distributed import world
 
-if TYPE_CHECKING:
-    from atrous.bundle import Bundle
-    from atrous.inference import Predictor
-    from atrous.postprocess.refine import Refiner
+__all__ = ["check_refine", "check_tile", "describe_machine", "follows", "load_predictor", "read_json", "read_log"]
 
-__all__ = ["check_refine", "check_tile", "describe_machine", "load_predictor", "read_json", "read_log"]
+
+def follows() -> bool:
+    """Whether this process trains with another one that leads."""
+    return not world().leads
 
 
 def check_tile(tile: int | None, margin: int | str = "exact") -> None:
@@ -32,8 +40,8 @@ def check_tile(tile: int | None, margin: int | str = "exact") -> None:
 
 
 def load_predictor(
-    place: "str | Path | Bundle", *, device: str = "auto", precision: str = "auto", refine: Any = None
-) -> "tuple[Bundle, Predictor]":
+    place: str | Path | Bundle, *, device: str = "auto", precision: str = "auto", refine: Any = None
+) -> tuple[Bundle, Predictor]:
     """A bundle and the predictor that runs it. The weights are read once, or not at all where they are loaded already.
 
     Args:
@@ -42,26 +50,18 @@ def load_predictor(
         precision: what it computes in.
         refine: refines in another way than the bundle says.
     """
-    from atrous.bundle import Bundle, load_bundle
-    from atrous.inference import Predictor
-
     check_refine(refine)
     bundle = place if isinstance(place, Bundle) else load_bundle(place)
     return bundle, Predictor.from_bundle(bundle, device=device, precision=precision, refine=refine)
 
 
-def check_refine(refine: Any) -> "Refiner | None":
+def check_refine(refine: Any) -> Refiner | None:
     """What `--refine` says, before anything is loaded.
 
     Raises:
         UsageError: if it names something unknown.
     """
-    if refine is None:
-        return None
-    from atrous.postprocess.refine import read_refine
-    from atrous.tables import Place
-
-    return read_refine(refine, place=Place("--refine"))
+    return None if refine is None else read_refine(refine, place=Place("--refine"))
 
 
 def read_json(path: Path) -> Any:
@@ -88,10 +88,6 @@ def read_log(path: Path) -> list[dict[str, str]]:
 
 def describe_machine() -> dict[str, str]:
     """Processor, accelerator, system and versions, for people."""
-    import torch
-
-    from atrous._version import __version__
-
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     return {
         "Processor": f"{_processor()}, {os.cpu_count()} cores",

@@ -1,4 +1,4 @@
-"""A recipe of several stages: what each of them is in full, and that all of them can be, before the first one trains.
+"""A recipe of several stages: what each of them is in full.
 
 A stage is a part of a recipe. It is laid over the rest of the recipe, section by section and key by key:
 
@@ -11,21 +11,18 @@ pretrained ones unless it says so itself.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from atrous.errors import BundleError, RecipeError, did_you_mean
-from atrous.recipe import SECTIONS, Recipe
+from atrous.errors import RecipeError, did_you_mean
+from atrous.recipe.base import SECTIONS, Recipe
+from atrous.recipe.pretrained import without_pretrained
 from atrous.recipes.overlay import lay_over
-from atrous.tables import Place, describe_value
+from atrous.tables import KeyPath, Place, describe_value
 
-if TYPE_CHECKING:
-    from atrous.workflows.preparation import Inputs
+__all__ = ["Stage", "split_stages"]
 
-__all__ = ["Stage", "check_stages", "split_stages"]
-
-KeyPath = tuple[str | int, ...]
 STAGED = tuple(section for section in SECTIONS if section not in ("stages", "seed", "input"))
 """Sections that a stage may change."""
 NAMES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -99,26 +96,6 @@ def split_stages(recipe: Recipe) -> list[Stage]:
     ]
 
 
-def check_stages(stages: Sequence[Stage], inputs: "Inputs") -> None:
-    """Check all that each stage says, without building anything that has weights, and that they follow on each other.
-
-    Raises:
-        RecipeError: naming the line of the first thing that does not fit.
-    """
-    from atrous.training.finetune import load_matching
-    from atrous.workflows.preparation import blank_plan
-
-    before: Any = None
-    for stage in stages:
-        model = blank_plan(stage.recipe, inputs).model
-        if before is not None:
-            try:
-                load_matching(model, before.state_dict(), source="the stage before")
-            except BundleError as error:
-                raise RecipeError(f"{stage.recipe.place / 'model'}: {error}") from None
-        before = model
-
-
 def _name(given: Any, place: Place) -> str:
     """The name of a stage that is one."""
     if not isinstance(given, Mapping):
@@ -150,22 +127,8 @@ def _merged(base: Mapping[str, Any], given: Mapping[str, Any], place: Place, num
         if key != "name":
             values[key] = lay_over(values.get(key), value, (key,), ("stages", number, key), origins)
     if number and isinstance(values.get("model"), Mapping):
-        values["model"] = _untrained(values["model"], ("model",), origins)
+        values["model"] = without_pretrained(values["model"], ("model",), unless=lambda path: _written(path, origins))
     return Recipe(values, StagePlace(place.source, lines=place.lines, origins=origins, number=number))
-
-
-def _untrained(value: Any, path: KeyPath, origins: Mapping[KeyPath, KeyPath]) -> Any:
-    """Without the wish for pretrained weights that a stage has from the base."""
-    if isinstance(value, list):
-        return [_untrained(inner, (*path, index), origins) for index, inner in enumerate(value)]
-    if not isinstance(value, Mapping):
-        return value
-    return {
-        key: False
-        if key == "pretrained" and not _written((*path, key), origins)
-        else _untrained(inner, (*path, key), origins)
-        for key, inner in value.items()
-    }
 
 
 def _written(path: KeyPath, origins: Mapping[KeyPath, KeyPath]) -> bool:

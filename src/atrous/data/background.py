@@ -1,18 +1,18 @@
 """The check of a data folder beside the training: it reads everything while the first steps are being taken."""
 
 import json
-import sys
+import logging
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from atrous.data.contents import Folder
+from atrous.data.doctor import check_folder
 from atrous.disk import write_text
-
-if TYPE_CHECKING:
-    from atrous.data import Folder
-    from atrous.findings import CheckReport
+from atrous.findings import CheckReport
 
 __all__ = ["BackgroundCheck"]
+
+LOG = logging.getLogger(__name__)
 
 
 class BackgroundCheck:
@@ -28,7 +28,7 @@ class BackgroundCheck:
         file: where the report goes.
     """
 
-    def __init__(self, folder: "Folder", file: Path) -> None:
+    def __init__(self, folder: Folder, file: Path) -> None:
         self.folder, self.file = folder, file
         self._report: CheckReport | None = None
         self._failure: BaseException | None = None
@@ -36,7 +36,7 @@ class BackgroundCheck:
         self._stop, self._done = threading.Event(), threading.Event()
         self._told = False
 
-    def take(self, report: "CheckReport") -> None:
+    def take(self, report: CheckReport) -> None:
         """Use the report of a check that has been made already."""
         self._report = report
 
@@ -52,7 +52,7 @@ class BackgroundCheck:
         if self._done.is_set() and not self._told:
             self._tell()
 
-    def finish(self) -> "CheckReport":
+    def finish(self) -> CheckReport:
         """Wait for the check, and raise what it found.
 
         Raises:
@@ -60,7 +60,7 @@ class BackgroundCheck:
         """
         self.watch()
         if not self._done.is_set():
-            print("waiting for the check of all images to end", file=sys.stderr)
+            LOG.info("waiting for the check of all images to end")
         self._done.wait()
         if not self._told:
             self._tell()
@@ -74,8 +74,6 @@ class BackgroundCheck:
             self._thread.join()
 
     def _run(self) -> None:
-        from atrous.data import check_folder
-
         try:
             if self._report is None:
                 self._report = check_folder(self.folder, stop=self._stop)
@@ -92,4 +90,4 @@ class BackgroundCheck:
         self._report.raise_errors()
         if count := len(self._report.warnings):
             many = "warnings" if count > 1 else "warning"
-            print(f"the check of all images has {count} {many}; see {self.file} or the report", file=sys.stderr)
+            LOG.warning("the check of all images has %d %s; see %s or the report", count, many, self.file)

@@ -1,0 +1,109 @@
+"""Which network: the candidates are tried on this machine, until one is too slow for the time."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from atrous.analysis import activation_memory
+from atrous.configure.facts import Facts
+from atrous.configure.machine import Machine
+from atrous.configure.network import (
+    PIXELS_WANTED,
+    Candidate,
+    batch_for,
+    candidates,
+    crop_for,
+    downscaled,
+    factor_for,
+    pick,
+)
+from atrous.data import Folder
+from atrous.errors import RecipeError
+from atrous.models import create_model
+
+__all__ = ["Pace", "PickedNetwork", "pick_network"]
+
+Pace = Callable[[Candidate, tuple[int, int], int], float]
+"""Seconds of a training step of a network, at (height, width) of the crops and so many of them."""
+
+
+@dataclass(frozen=True)
+class PickedNetwork:
+    """The network that was picked, and what it needs."""
+
+    model: Mapping[str, Any]
+    why: str
+    crop: tuple[int, int]
+    batch: int
+    pace: float
+
+
+def pick_network(
+    folder: Folder, facts: Facts, machine: Machine, given: Mapping[str, Any], *, seconds: float, pace_of: Pace
+) -> PickedNetwork:
+    """Try the candidates, the cheapest first, until one is too slow for the time.
+
+    Args:
+        folder: the data.
+        facts: of the data.
+        machine: that trains.
+        given: sections of a recipe that are given; what they say is not chosen.
+        seconds: that the training may take.
+        pace_of: measures a candidate.
+
+    Raises:
+        RecipeError: if the crop that is given is none.
+    """
+    data, wanted = given.get("data") or {}, given.get("model")
+    factor = 1 if wanted else factor_for(facts)
+    seen = downscaled(facts, factor)
+    height, width = _sides(data.get("crop")) or tuple(factor * side for side in crop_for(seen, machine))
+    inner = (-(-height // factor), -(-width // factor))  # what the network sees of a crop
+    options = [Candidate(wanted, "as the command line says")] if wanted else candidates(seen)
+    tried: list[tuple[Candidate, float, int]] = []
+    for option in options:
+        candidate = _behind(factor, option)
+        memory = _activations(folder, candidate, (height, width))
+        batch = data.get("batch_size") or batch_for(seen, machine, inner, memory)
+        pace = pace_of(candidate, (height, width), batch)
+        tried.append((candidate, pace, batch))
+        if seconds / pace * batch * inner[0] * inner[1] < PIXELS_WANTED:
+            break
+    measured = [(candidate, pace, batch * inner[0] * inner[1]) for candidate, pace, batch in tried]
+    at, words = pick(measured, seconds=seconds)
+    candidate, pace, batch = tried[at]
+    why, thin = f"{candidate.words}: {words}", facts.thinnest
+    if not wanted and facts.apart:
+        why += "; the borders between objects are a pixel wide, and would be lost on coarser maps"
+    elif not wanted and options[at].model["name"] != "unet":
+        why += f"; {thin.name}, {thin.width:.0f} pixels wide, would be lost on coarser maps"
+    if factor > 1:
+        why += f"; {thin.name}, {thin.width:.0f} pixels wide, is still seen in images {factor} times smaller"
+    return PickedNetwork(candidate.model, why, (height, width), batch, pace)
+
+
+def _behind(factor: int, candidate: Candidate) -> Candidate:
+    """A candidate for which so many pixels of the image, across and down, become one."""
+    if factor == 1:
+        return candidate
+    model = {"name": "downscaled", "factor": factor, "network": candidate.model}
+    return replace(candidate, model=model)
+
+
+def _activations(folder: Folder, candidate: Candidate, crop: tuple[int, int]) -> int:
+    """Bytes that one crop keeps for the way back."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        model = create_model(num_classes=len(folder.classes.names), in_channels=folder.channels, **candidate.model)
+        return activation_memory(model, crop, in_channels=folder.channels)
+
+
+def _sides(crop: Any) -> tuple[int, int] | None:
+    if crop is None:
+        return None
+    if isinstance(crop, int) and crop > 0:
+        return crop, crop
+    if isinstance(crop, list | tuple) and len(crop) == 2 and all(isinstance(side, int) and side > 0 for side in crop):
+        return crop[0], crop[1]
+    raise RecipeError(f"command line, data.crop: got {crop!r}, but a crop is a side in pixels, or [height, width].")

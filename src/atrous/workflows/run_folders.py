@@ -1,0 +1,84 @@
+"""The folder of a run: begun, complete, or removed again where an error came before the first checkpoint."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from atrous.disk import write_text
+from atrous.errors import AtrousError, UsageError
+from atrous.evaluation import Evaluation
+from atrous.recipe import Recipe
+from atrous.workflows.runs import describe_machine, follows, read_json
+
+__all__ = ["begin", "is_complete", "leaving_nothing", "read_begun", "stored_evaluation"]
+
+
+def read_begun(out: Path, resume: bool) -> dict[str, Any]:
+    """What an interrupted run says about itself, {} for a new one.
+
+    Raises:
+        UsageError: if the folder is in use.
+    """
+    if follows():  # the leading process refuses for all
+        return (read_json(out / "run.json") or {}) if resume else {}
+    told: dict[str, Any] | None = read_json(out / "run.json") if out.is_dir() else None
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: is a file; name a new folder with -o.")
+    if told is not None and not resume:
+        raise UsageError(f"{out}: holds a run already; go on with it by --resume, or name a new folder with -o.")
+    if told is None and out.is_dir() and any(not entry.name.endswith(".part") for entry in out.iterdir()):
+        missing = "is no run to go on with: it has no run.json" if resume else "the folder is not empty"
+        raise UsageError(f"{out}: {missing}; name a new folder with -o.")
+    return told or {}
+
+
+def begin(out: Path, recipe: Recipe, told: Mapping[str, Any]) -> None:
+    """What the folder says about the run before there is a checkpoint. An older run's words stay as they are."""
+    if follows():
+        return
+    texts = {
+        "run.json": json.dumps({key: value and str(value) for key, value in told.items()}),
+        "recipe.yaml": recipe.text or recipe.to_yaml(),
+        "environment.json": json.dumps(describe_machine()),
+    }
+    for name, text in texts.items():
+        if not (out / name).is_file():
+            write_text(out / name, text)
+
+
+def is_complete(out: Path, evaluate: bool) -> bool:
+    """Whether the run was not only trained: the report is what is written last."""
+    return (out / "bundle").is_dir() and ((out / "report.html").is_file() or not evaluate)
+
+
+def stored_evaluation(out: Path) -> Evaluation | None:
+    """The evaluation that a run has written, or None."""
+    file = out / "evaluation.json"
+    return Evaluation.from_json(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+@contextmanager
+def leaving_nothing(out: Path) -> Iterator[None]:
+    """Remove a folder made here if an error ends the run before its first checkpoint."""
+    if follows():
+        yield
+        return
+    made: list[Path] = []
+    for path in (out, *out.parents):
+        if path.exists():
+            break
+        made.append(path)
+    had_run = (out / "run.json").exists()
+    try:
+        yield
+    except AtrousError:
+        if not had_run and next(out.rglob("last.ckpt"), None) is None:
+            for entry in list(out.iterdir()) if out.is_dir() else []:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            for path in made:
+                if path.is_dir() and not any(path.iterdir()):
+                    path.rmdir()
+        raise
