@@ -155,7 +155,7 @@ def carry_out(
 def fill_of(model: nn.Module) -> list[float] | None:
     """What pixels without data hold, one value per channel: the mean that the model takes off, as in prediction."""
     mean = getattr(model, "mean", None)
-    return mean.tolist() if isinstance(mean, Tensor) else None
+    return mean.tolist() if isinstance(mean, Tensor) and not mean.is_meta else None  # a blank model is only checked
 
 
 def _restore(plan: Plan, module: TrainingModule, saved: dict[str, Any]) -> None:
