@@ -67,17 +67,19 @@ def choose(
     parts = [
         Choice("model", dict(model), model_why),
         Choice(
-            "data.crop", side, f"{'whole images' if whole else 'parts'} of {height} x {width} pixels; {_widths(facts)}"
+            "data.crop",
+            side,
+            f"{'whole images' if whole else 'crops from images'} of {height} x {width} pixels; {_widths(facts)}",
         ),
-        Choice("data.batch_size", batch, f"{batch * crop[0] * crop[1] / 1e6:.1f} megapixels a step fit the memory"),
+        Choice("data.batch_size", batch, f"{batch * crop[0] * crop[1] / 1e6:.1f} megapixels per step fit in memory"),
         _augment(facts, crop),
         Choice("task", task.section, task.why),
         Choice("optimizer", {"name": "adamw", "lr": _rate(model), "weight_decay": 0.01}, "from random weights"),
-        Choice("schedule", {"name": "one_cycle"}, "up and down once, whatever the length of the run turns out to be"),
+        Choice("schedule", {"name": "one_cycle"}, "the rate rises and falls once, however long the run is"),
         Choice(
             "training.budget", budget, f"about {steps} steps, {_passes(facts, crop, batch, steps)} on {machine.name}"
         ),
-        Choice("training.clip", 5.0, "no single batch may throw the weights off"),
+        Choice("training.clip", 5.0, "limits the effect of a single bad batch"),
         Choice(
             "training.ema",
             0.998 if steps >= LONG else 0.99,
@@ -87,7 +89,7 @@ def choose(
     if facts.val and TASKS[task.section["name"]].exclusive:
         parts.append(_tune(facts))
     if facts.train * facts.size[0] * facts.size[1] * facts.channels < machine.memory // 20:
-        parts.insert(3, Choice("data.cache", "memory", "the images are small enough to be decoded once"))
+        parts.insert(3, Choice("data.cache", "memory", "the images are small enough to stay in memory, decoded"))
     return tuple(parts)
 
 
@@ -111,18 +113,19 @@ def _augment(facts: Facts, crop: tuple[int, int]) -> Choice:
         why.append(f"top and bottom differ by {facts.vertical_asymmetry:.2f}: kept upright, scaled for near and far")
     else:
         steps.append({"name": "random_scale", "low": 0.7 if few else 0.8, "high": 1.4 if few else 1.25})
-        why.append(f"top and bottom are alike (they differ by {facts.vertical_asymmetry:.2f}): turned and mirrored")
+        why.append(f"top and bottom are alike (they differ by {facts.vertical_asymmetry:.2f}): rotated and mirrored")
     if few:
-        why.append(f"{facts.train} images are soon known by heart, so they are changed much")
+        why.append(f"{facts.train} images are few and easily memorised: strong augmentation")
     if not up and facts.channels == 1:
         steps.append({"name": "elastic", "sigma": 10})
-        why.append("tissue bends")
+        why.append("tissue deforms")
     if _seldom(facts, crop):
         name = facts.rarest.name
         background = max(range(len(facts.classes)), key=lambda k: facts.classes[k].share)
         side: Any = crop[0] if crop[0] == crop[1] else list(crop)
         steps.append({"name": "foreground_crop", "size": side, "p": 0.5, "background": background})
-        why.append(f"half of the crops are drawn so that they show an object: {name} is {facts.rarest.share:.1%}")
+        rare = f"{name} is {facts.rarest.share:.1%} of the pixels"
+        why.append(f"half of the crops are drawn so that they show an object: {rare}")
     if not up:
         steps += [{"name": "rotate90"}] if crop[0] == crop[1] else [{"name": "vertical_flip"}]
     steps.append({"name": "horizontal_flip"})
@@ -136,8 +139,8 @@ def _augment(facts: Facts, crop: tuple[int, int]) -> Choice:
 def _tune(facts: Facts) -> Choice:
     """What is chosen by the validation images after the training."""
     if facts.upright and facts.channels == 3:
-        return Choice("tune", ["crf", "min_size"], "photographs: edges of colours are often edges of things")
-    return Choice("tune", ["min_size"], "how small a part may be is seen in the validation images")
+        return Choice("tune", ["crf", "min_size"], "photographs: colour edges are often object edges")
+    return Choice("tune", ["min_size"], "the validation images decide how small a region may be")
 
 
 def _seldom(facts: Facts, crop: tuple[int, int]) -> bool:
@@ -160,4 +163,4 @@ def _widths(facts: Facts) -> str:
 def _passes(facts: Facts, crop: tuple[int, int], batch: int, steps: int) -> str:
     area: Sequence[int] = facts.size
     passes = steps * batch * crop[0] * crop[1] / max(facts.train * area[0] * area[1], 1)
-    return f"{passes:.0f} times over all training pixels"
+    return f"{passes:.0f} passes over all training pixels"

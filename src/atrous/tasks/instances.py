@@ -148,7 +148,7 @@ class Instances(MapTask):
         """Where objects are numbered and many of them touch."""
         if not facts.apart:
             return None
-        why = f"objects are numbered, and {facts.touching:.0%} of them touch another: the border between them is learnt"
+        why = f"objects are numbered, and {facts.touching:.0%} of them touch another: their borders become a class"
         return Proposal({"name": "instances", "loss": [{"name": "cross_entropy"}, {"name": "dice"}]}, why)
 
 

@@ -91,7 +91,7 @@ class Segmentation(MapTask):
         if len(facts.rare(RARE)) >= MANY_RARE:
             cross["weights"] = "enet"
             rarest, times = facts.rarest, facts.imbalance
-            why += f"; many are rare ({rarest.name} {times:.0f} times rarer than the commonest), so they are weighed"
+            why += f"; many are rare ({rarest.name} {times:.0f} times rarer than the most common): class weights"
         return Proposal({"name": "segmentation", "loss": [cross, {"name": "dice"}]}, why)
 
 
