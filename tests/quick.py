@@ -20,19 +20,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = "src/atrous"
-# Rooms without Python of their own, and who tests them.
+# Rooms without Python of their own, and the files or folders of tests that read them.
 ELSEWHERE = {
     "src/atrous/recipes": ("tests/test_recipe.py", "tests/workflows/test_recipes_run.py"),
-    "docs": (
-        "tests/docs/test_references.py",
-        "tests/docs/test_completeness.py",
-        "tests/docs/test_model_pages.py",
-        "tests/docs/test_notebook.py",
-        "tests/docs/test_prediction.py",
-        "tests/docs/test_recipe_keys.py",
-        "tests/docs/test_training_step.py",
-        "tests/models/test_adding_a_model.py",
-    ),
+    "docs": ("tests/docs", "tests/models/test_adding_a_model.py"),
 }
 
 
@@ -86,7 +77,7 @@ def select(changed: Iterable[str]) -> list[str]:
         chosen += [file for path in sources for file in closeness(path)]
     for folder, files in ELSEWHERE.items():
         if any(path.startswith(f"{folder}/") and not path.endswith(".py") for path in changed):
-            chosen += files
+            chosen += [file for path in files for file in (_tests_below(Path(path)) or [path])]
     return list(dict.fromkeys(chosen))
 
 
@@ -115,9 +106,11 @@ def _named_after(source: str) -> Iterator[str]:
 
 
 def _of_the_room(source: str) -> Iterator[str]:
-    relative = Path(source).relative_to(SOURCE)
-    if relative.parent != Path():
-        yield from _tests_below(Path("tests") / relative.parts[0])
+    """The folder of the room, or the file of tests of a room that has only one."""
+    room = Path(source).relative_to(SOURCE).parts[0]
+    yield from _tests_below(Path("tests") / room)
+    if (ROOT / f"tests/test_{room}.py").is_file():
+        yield f"tests/test_{room}.py"
 
 
 def _importing(source: str) -> Iterator[str]:

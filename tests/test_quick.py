@@ -20,6 +20,7 @@ def test_a_source_file_brings_its_doctests_its_own_tests_its_room_and_who_import
     assert not any(file.startswith("tests/models") for file in chosen)
     assert len(chosen) == len(set(chosen))
     assert "tests/test_cli.py" in quick.select(["src/atrous/errors.py"])
+    assert "tests/test_recipe.py" in quick.select(["src/atrous/recipe/stages.py"])
 
 
 def test_changed_tests_come_first_and_a_conftest_brings_its_folder():
@@ -35,7 +36,7 @@ def test_recipes_and_pages_bring_the_tests_that_read_them():
     assert "tests/workflows/test_recipes_run.py" in quick.select(["src/atrous/recipes/unet.yaml"])
     assert "tests/docs/test_model_pages.py" in quick.select(["docs/models/unet.md"])
     for files in quick.ELSEWHERE.values():
-        assert all((quick.ROOT / file).is_file() for file in files)
+        assert all((quick.ROOT / file).exists() for file in files)
 
 
 @pytest.mark.parametrize(
