@@ -45,12 +45,13 @@ def in_small(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", list_recipes())
-def test_a_recipe_takes_a_step(name: str, scenes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+def test_a_recipe_takes_a_step(name: str, scenes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO", logger="atrous")
     run = train(scenes, recipe=name, out=tmp_path / "run", overrides=[*SMALL, *in_small(name)], evaluate=False)
     stages = load_recipe(name).section("stages", [])
     assert [part.name for part in run.stages] == [f"{n}-{stage['name']}" for n, stage in enumerate(stages, start=1)]
     assert [part.steps for part in run.stages] == [1] * len(stages)
-    assert capfd.readouterr().err.count("took over") == max(0, len(stages) - 1)
+    assert caplog.text.count("took over") == max(0, len(stages) - 1)
     assert run.steps == max(1, len(stages))
     assert (tmp_path / "run" / "log.csv").read_text().splitlines()[-1].startswith("1,")
     bundle = load_bundle(run.bundle)
