@@ -35,7 +35,12 @@ MOST_PIXELS = 300_000
 """Pixels of a measured step: one image of 500x500, or four of 256x256."""
 MEMORY = 8 * 2**30
 """Bytes that a measurement may take; what needs more fails."""
-SECONDS = 900
+MARGINS = {"dilation": 186, "unet2015": 92}
+"""Pixels by which networks of unpadded convolutions enlarge an image on every side."""
+FLOAT32 = ("dilation",)
+"""Networks that are measured in float32. In bfloat16 torch 2.15 leaves weight gradients of dilated convolutions of 24
+channels partly unwritten on this processor, and the context module that widens six classes has one."""
+SECONDS = 1200
 """Longest that one measurement may take."""
 
 
@@ -62,7 +67,7 @@ def untrained(value: Any) -> Any:
     return [untrained(inner) for inner in value] if isinstance(value, list) else value
 
 
-def reduced(data: dict[str, Any]) -> tuple[list[int], int, float]:
+def reduced(data: dict[str, Any], margin: int) -> tuple[list[int], int, float]:
     """Crop and images of a measured step, and by what its seconds are multiplied to be those of a whole batch."""
     crop = data.get("crop", 256)
     resize = next((entry for entry in data.get("augment", []) if entry.get("name") == "resize"), None)
@@ -70,20 +75,33 @@ def reduced(data: dict[str, Any]) -> tuple[list[int], int, float]:
         crop = [resize["height"], resize["width"]] if resize else 256
     sides = [crop, crop] if isinstance(crop, int) else list(crop)
     batch = data.get("batch_size", 8)
-    images = min(batch, max(MOST_PIXELS // (sides[0] * sides[1]), 1))
+    images = min(batch, max(MOST_PIXELS // ((sides[0] + 2 * margin) * (sides[1] + 2 * margin)), 1))
     factor = batch / images
     while sides[0] * sides[1] > MOST_PIXELS:
         sides, factor = [side // 2 for side in sides], factor * 4
     return sides, images, factor
 
 
+def playing(adversary: dict[str, Any]) -> dict[str, Any]:
+    """An adversary that plays from the first step on; where it takes long turns, two steps each."""
+    turns = min(adversary.get("alternate", 1), 2)
+    optimizer = {**adversary.get("optimizer", {"name": "adam"}), "lr": 1e-12}
+    return {**adversary, "start": 0, "alternate": turns, "optimizer": optimizer}
+
+
 def measure(values: dict[str, Any], place: Path) -> dict[str, Any]:
     """Train a few steps of one stage in a process of its own; its seconds a step are scaled to the recipe's own."""
     data, training = values["data"], values.get("training", {})
-    sides, images, factor = reduced(data)
+    name = values["model"]["name"]
+    sides, images, factor = reduced(data, MARGINS.get(name, 0))
     factor *= training.get("accumulate", 1)
-    steps = 2 if max(sides) > 300 else 4 if max(sides) > 128 else 15
+    size = max(sides) + 2 * MARGINS.get(name, 0)
+    steps = 2 if size > 300 else 4 if size > 128 else 15
+    if "adversary" in values:
+        steps = 5  # the first is not counted: of turns of two steps, two of each are
     short = {"max_steps": steps + 1, "log_every": 1, "clip": training.get("clip")}
+    if name in FLOAT32:
+        short["precision"] = "float32"
     cut = {"batch_size": images, "workers": 0, **({} if data.get("crop", 256) is None else {"crop": sides})}
     made = {
         **values,
@@ -92,6 +110,8 @@ def measure(values: dict[str, Any], place: Path) -> dict[str, Any]:
         "optimizer": {**values["optimizer"], "lr": 1e-12},  # untrained weights do not bear the rates of trained ones
         "training": short,
     }
+    if "adversary" in values:
+        made["adversary"] = playing(values["adversary"])
     context = multiprocessing.get_context("fork")  # what was imported once serves every measurement
     ours, theirs = context.Pipe()
     child = context.Process(target=_train, args=(made, scenes(max(sides)), place, steps, theirs))

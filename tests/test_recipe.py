@@ -14,6 +14,7 @@ from atrous.optim import OPTIMIZERS, SCHEDULES
 from atrous.recipe import Recipe, list_recipes, load_recipe, read_yaml, write_yaml
 from atrous.recipes import RECIPES, TABLE, take_entry
 from atrous.tasks import TASKS
+from atrous.workflows.demonstration import RECIPE as DEMO
 
 TEXT = """\
 # a comment
@@ -291,10 +292,14 @@ def check_figures(time, score):
 
 
 @pytest.mark.parametrize("name", [name for name in list_recipes() if name not in TWINS])
-def test_a_recipe_opens_with_its_command(name):
-    head = file_of(name).read_text().splitlines()[:3]
-    commands = (f"atrous train .*--recipe {name} ", f"atrous {name.split('_')[0]} ")  # the demo's recipe has its own
-    assert any(re.search("|".join(commands), line) for line in head)
+def test_a_recipe_opens_with_command_time_and_score(name):
+    title, *lines = file_of(name).read_text().splitlines()[:4]
+    assert title.startswith(f"# recipes/{name}.yaml: ")
+    head = opening(lines)
+    command = r"atrous demo \S+" if name == DEMO else rf"atrous train \S+ --recipe {name}( --from \S+)? -o \S+"
+    assert re.fullmatch(command, head["command"])
+    assert re.search("core|machine", head["time"]), "whose time?"
+    check_figures(head["time"], head["score"])
 
 
 def test_the_table_opens_with_its_command_and_every_entry_with_time_and_score():
