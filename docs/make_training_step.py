@@ -35,8 +35,10 @@ class Step(NamedTuple):
 
 BEFORE = [
     Step("workflows/training.py", "train", "", "Reads the recipe, or has one written; chooses the folder of the run."),
+    Step("training/resolved.py", "resolve_run", "", "Checks every section, with the line of what does not fit."),
     Step("workflows/single.py", "train_into", "", "Takes the stages of the recipe one after the other."),
-    Step("workflows/preparation.py", "prepare", "", "Builds the model and the task, and sets the input normalisation."),
+    Step("training/inputs.py", "open_inputs", "", "Opens the data folder with the splits of the recipe."),
+    Step("training/preparation.py", "prepare", "", "Builds the model and the task, and sets the input normalisation."),
     Step("training/fitting.py", "make_plan", "", "Builds data set, transforms, optimizer and schedule into a `Plan`."),
     Step("training/engine.py", "carry_out", "", "Builds the loaders and Lightning's trainer, and starts it."),
 ]

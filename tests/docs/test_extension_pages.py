@@ -74,3 +74,12 @@ def test_the_task_of_the_page_trains_and_predicts(tmp_path, monkeypatch):
     predict(run.bundle, image, tmp_path / "out", device="cpu", precision="float32")
     written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")}
     assert written == {f"{image.stem}.png", f"first/{image.stem}.png"}
+
+
+def test_the_table_of_the_page_names_every_member_of_the_contract():
+    from atrous.tasks import Task
+
+    page = (DOCS / "adding-a-task.md").read_text(encoding="utf-8")
+    named = {name for cell in re.findall(r"^\| (`.*?) \|", page, flags=re.M) for name in re.findall(r"`(\w+)", cell)}
+    public = {name for name in {*vars(Task), *Task.__annotations__} if not name.startswith("_")}
+    assert public - {"num_classes", "ignore_index"} <= named

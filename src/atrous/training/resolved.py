@@ -165,7 +165,7 @@ def resolve(recipe: Recipe) -> ResolvedRecipe:
     refine = read_refine(recipe.section("refine"), place=place / "refine", error=RecipeError)
     clean = read_clean(recipe.section("clean"), place=place / "clean", error=RecipeError)
     tune = tuple(read_tune(recipe))
-    data = _data(recipe)
+    data = recipe.options("data", DataOptions)
     return ResolvedRecipe(
         recipe=recipe,
         model=model,
@@ -180,15 +180,6 @@ def resolve(recipe: Recipe) -> ResolvedRecipe:
         clean=clean,
         tune=tune,
     )
-
-
-def _data(recipe: Recipe) -> DataOptions:
-    data = recipe.options("data", DataOptions)
-    for key, least in (("batch_size", 1), ("workers", 0)):
-        value = getattr(data, key)
-        if isinstance(value, int) and value < least:
-            raise RecipeError(f"{recipe.place / 'data' / key}: got {value}, but it must be at least {least}.")
-    return data
 
 
 def _with_fold(recipe: Recipe, number: int, count: int) -> Recipe:
