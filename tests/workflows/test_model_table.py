@@ -23,9 +23,9 @@ def test_figures_are_kept_for_networks_that_exist() -> None:
 @pytest.mark.parametrize("key", KNOWN)
 def test_the_stored_parameters_are_those_of_today(key: str) -> None:
     from atrous.analysis import parameters
-    from atrous.workflows.model_table import _blank
+    from atrous.reports.model_figures import blank_model
 
-    model = _blank(key)
+    model = blank_model(key)
     assert (KNOWN[key].num_classes, KNOWN[key].parameters) == (model.num_classes, parameters(model)), REFRESH
 
 
@@ -66,8 +66,8 @@ def test_a_network_without_stored_figures_is_worked_out(monkeypatch: pytest.Monk
     kept = {"enet": KNOWN["enet"]}
     file = tmp_path / "figures.json"
     file.write_text(json.dumps({key: vars(figures) for key, figures in kept.items()}))
-    monkeypatch.setattr(module, "_figures_file", lambda: file)
-    monkeypatch.setattr("atrous.models.MODELS", {key: MODELS[key] for key in ("enet", "segnet_basic")})
+    monkeypatch.setattr("atrous.reports.model_figures._figures_file", lambda: file)
+    monkeypatch.setattr(module, "MODELS", {key: MODELS[key] for key in ("enet", "segnet_basic")})
     worked_out = {entry.key: entry.figures for entry in module.lineage().entries}
     assert worked_out == {"enet": KNOWN["enet"], "segnet_basic": KNOWN["segnet_basic"]}
 
@@ -91,7 +91,9 @@ def test_a_count_that_differs_says_by_how_much(monkeypatch: pytest.MonkeyPatch) 
 
     told = paper("segnet_basic")
     assert told is not None
-    monkeypatch.setattr("atrous.models.paper", lambda name: replace(told, num_classes=11, parameters=1_416_000))
+    other = replace(told, num_classes=11, parameters=1_416_000)
+    monkeypatch.setattr("atrous.workflows.model_table.paper", lambda name: other)
+    monkeypatch.setattr("atrous.reports.model_figures.paper", lambda name: other)
     assert "1,416,000 (+587 here)" in str(workflows.describe("segnet_basic", size=(64, 64)))
 
 

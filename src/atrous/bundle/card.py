@@ -60,11 +60,16 @@ Images of {channels}, `{images["kind"]}`, in their own numbers ({ranges}). The m
 
 {_class_table(classes, metrics.get("iou"))}
 """
+    return text + _measured(metrics)
+
+
+def _measured(metrics: Mapping[str, Any]) -> str:
+    """The section of the plain figures; nothing where there are none."""
     figures = [(key, value) for key, value in metrics.items() if isinstance(value, int | float | str)]
-    if figures:
-        rows = "\n".join(f"| {_cell(key)} | {_number(value)} |" for key, value in figures)
-        text += f"\n## Measured\n\n| | |\n|---|---|\n{rows}\n"
-    return text
+    if not figures:
+        return ""
+    rows = "\n".join(f"| {_cell(key)} | {_number(value)} |" for key, value in figures)
+    return f"\n## Measured\n\n| | |\n|---|---|\n{rows}\n"
 
 
 def _class_table(classes: Sequence[Mapping[str, Any]], iou: Any) -> str:

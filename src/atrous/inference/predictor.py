@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from atrous.bundle import Bundle, load_bundle
 from atrous.errors import BundleError, ModelError, UsageError, did_you_mean
+from atrous.images.colors import default_colors
 from atrous.images.source import Source, open_source
+from atrous.inference.agreement import must_fit
 from atrous.inference.canvas import Canvas
 from atrous.inference.refining import Part, Refining
 from atrous.inference.sampling import Sampled
@@ -71,7 +73,6 @@ class Predictor:
         colors: one per class, 0..255; a palette where none are given.
         kind: what the numbers of the images are: "uint8", "uint16" or "float32".
         refine: what scores are refined by where a call says nothing else: see `__call__`.
-        clean: what is cleaned away from decided classes, such as {"min_size": 50}, see `Cleaning`; None is nothing.
 
     Raises:
         UsageError: if the arguments do not go together, or the machine has no such device.
@@ -81,7 +82,7 @@ class Predictor:
         colors: one per class, 0..255.
         kind: what the numbers of the images are.
         refiner: what scores are refined by where a call says nothing else, or None.
-        cleaning: what is cleaned away from decided classes, or None.
+        cleaning: what is cleaned away from decided classes, or None; a bundle says it.
     """
 
     def __init__(
@@ -95,10 +96,7 @@ class Predictor:
         colors: Sequence[tuple[int, int, int]] | None = None,
         kind: str = "uint8",
         refine: Any = None,
-        clean: Cleaning | dict[str, Any] | None = None,
     ) -> None:
-        from atrous.images.colors import default_colors
-
         count = getattr(model, "num_classes", None)
         if not isinstance(count, int):
             raise ModelError(f"{type(model).__name__} has no num_classes: give a DenseModel, see atrous.create_model")
@@ -117,7 +115,7 @@ class Predictor:
         self.colors = tuple(colors) if colors is not None else tuple(default_colors(class_names))
         self.kind = kind
         self.refiner = read_refine(refine)
-        self.cleaning = read_clean(clean)
+        self.cleaning: Cleaning | None = None
         self.scorer: PixelScorer = (
             ModelScorer(model, task, device=device, precision=precision) if isinstance(model, nn.Module) else model
         )
@@ -144,7 +142,7 @@ class Predictor:
             refine = read_refine(bundle.recipe.get("refine"), place=place / "refine", error=BundleError)
         arguments = {key: value for key, value in bundle.task.items() if key not in ("name", "loss", "aux_weight")}
         task = TASKS[bundle.task["name"]](bundle.model.num_classes, **arguments)  # type: ignore[call-arg]
-        return cls(
+        predictor = cls(
             bundle.model,
             task=task,
             class_names=bundle.class_names,
@@ -153,8 +151,9 @@ class Predictor:
             colors=bundle.colors or None,
             kind=bundle.kind,
             refine=refine,
-            clean=read_clean(bundle.recipe.get("clean"), place=place / "clean", error=BundleError),
         )
+        predictor.cleaning = read_clean(bundle.recipe.get("clean"), place=place / "clean", error=BundleError)
+        return predictor
 
     @property
     def device(self) -> str:
@@ -256,20 +255,7 @@ class Predictor:
         Raises:
             BundleError: naming both.
         """
-        channels, wanted = source.shape[2], self.scorer.in_channels
-        if (source.kind, channels) == (self.kind, wanted):
-            return
-        if channels != wanted:
-            cure = "convert the image, or use a model of this number of channels"
-            if source.shape[0] == wanted and channels > 1:
-                cure = "its first axis has them: turn it to (H, W, C) with numpy.moveaxis(image, 0, -1)"
-        else:
-            cure = _cure(self.kind)
-        read = source.kind if source.stored in (source.kind, "bool") else f"{source.kind} (read from {source.stored})"
-        raise BundleError(
-            f"{source.name} is {read} with {_channels(channels)}, but the model was made for {self.kind} with "
-            f"{_channels(wanted)}: {cure}"
-        )
+        must_fit(source, self.kind, self.scorer.in_channels)
 
     def _plan(
         self, size: tuple[int, int], tile: int | None, margin: Margin, views: bool, refiner: Refiner | None
@@ -388,16 +374,3 @@ def _context(reach: tuple[int, int] | None, margin: Margin) -> tuple[int, int]:
         return reach
     near = min(-(-max(reach) // 2), LARGEST_AUTO_MARGIN)
     return near, near
-
-
-def _cure(kind: str) -> str:
-    """What makes an image one of another data type, without numbers that silently become others."""
-    cure = f"convert the image to {kind}, in the range of the training images"
-    if kind == "float32":
-        return f"{cure}, for example with image.astype('float32')"
-    most = np.iinfo(kind).max
-    return f"{cure}; image.astype('{kind}') does so only where its numbers lie in 0 to {most}: {most + 1} becomes 0"
-
-
-def _channels(count: int) -> str:
-    return f"{count} channel{'' if count == 1 else 's'}"

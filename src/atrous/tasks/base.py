@@ -14,7 +14,7 @@ predictions of whole images, one by one; it gives every figure there is.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from atrous.drawing import Color
 from atrous.errors import DataError
+from atrous.tasks.outputs import Output, confidence, mask, uncertainty
 from atrous.types import IGNORE_INDEX, Outputs, Prediction, Sample
 
 __all__ = [
@@ -124,22 +125,6 @@ class Evaluator(Protocol):
     @property
     def matrix(self) -> list[Any]:
         """Counts that others can add up and summarise anew, see `atrous.metrics.summarize`; [] where there are none."""
-
-
-class Output(NamedTuple):
-    """An array that `predict` stores for every image.
-
-    Attributes:
-        folder: under the folder of the masks, with "/" between levels; "" for the masks themselves.
-        make: from a prediction, and whether the file holds any number (TIFF) or 8 and 16 bits (PNG), to the array.
-        option: the option that asks for it, "confidence" or "uncertainty"; "" where it is always written.
-        palette: colours of its values, or None.
-    """
-
-    folder: str
-    make: Callable[[Prediction, bool], np.ndarray]
-    option: str = ""
-    palette: Sequence[Color] | None = None
 
 
 class Proposal(NamedTuple):
@@ -246,8 +231,6 @@ class Task(Protocol):
             class_names: one per class.
             colors: one per class.
         """
-        from atrous.tasks.outputs import confidence, mask, uncertainty
-
         return [mask(class_names, colors), confidence(), uncertainty(len(class_names))]
 
     def draw(self, prediction: Prediction, image: np.ndarray, colors: Sequence[Color]) -> np.ndarray:

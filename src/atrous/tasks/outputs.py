@@ -1,17 +1,33 @@
 """The arrays that `predict` stores, each from a prediction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from atrous.drawing import Color
 from atrous.errors import DataError
-from atrous.tasks.base import Output
 from atrous.types import Prediction
 
-__all__ = ["confidence", "instances", "mask", "plane", "uncertainty"]
+__all__ = ["Output", "confidence", "instances", "mask", "plane", "uncertainty"]
 
 LARGEST_PALETTE = 256
+
+
+class Output(NamedTuple):
+    """An array that `predict` stores for every image.
+
+    Attributes:
+        folder: under the folder of the masks, with "/" between levels; "" for the masks themselves.
+        make: from a prediction, and whether the file holds any number (TIFF) or 8 and 16 bits (PNG), to the array.
+        option: the option that asks for it, "confidence" or "uncertainty"; "" where it is always written.
+        palette: colours of its values, or None.
+    """
+
+    folder: str
+    make: Callable[[Prediction, bool], np.ndarray]
+    option: str = ""
+    palette: Sequence[Color] | None = None
 
 
 def mask(class_names: Sequence[str], colors: Sequence[Color]) -> Output:

@@ -30,29 +30,35 @@ def demo(out: str | Path = "demo", *, say: Callable[[str], None] = print) -> Pat
     Raises:
         UsageError: if the folder holds anything else.
     """
-    from atrous import workflows
-
     folder = Path(out)
     begin = time.perf_counter()
     _clear(folder)
     cells, run = folder / "cells", folder / "run"
     say(f"1/6  Making {COUNT} images of cells in {cells}")
-    workflows.sample("cells", cells, count=COUNT, size=SIZE)
+    # Here, and not at the top: the reader sees the first line while torch is being loaded.
+    from atrous.workflows.checkup import check
+    from atrous.workflows.evaluation import evaluate
+    from atrous.workflows.prediction import Outputs, predict
+    from atrous.workflows.reporting import report
+    from atrous.workflows.samples import sample
+    from atrous.workflows.training import train
+
+    sample("cells", cells, count=COUNT, size=SIZE)
     say("2/6  Checking them\n")
-    checked = workflows.check(cells)
+    checked = check(cells)
     say(f"{checked}\n")
     checked.raise_errors()
     say(f"3/6  Training by the recipe {RECIPE} into {run}")
-    workflows.train(cells, recipe=RECIPE, out=run)
+    train(cells, recipe=RECIPE, out=run)
     say("4/6  Evaluating on the test images, which the training has not seen\n")
-    tested = workflows.evaluate(run, cells, split="test")
+    tested = evaluate(run, cells, split="test")
     tested.write(folder / "test.json")
     say(f"{tested}\n")
     say(f"5/6  Segmenting an image of {LARGE[0]} x {LARGE[1]} pixels by tiles")
     large = _large_image(folder / "large")
-    workflows.predict(run, large, folder / "masks", outputs=workflows.Outputs(overlay=True), tile=512)
+    predict(run, large, folder / "masks", outputs=Outputs(overlay=True), tile=512)
     say("6/6  Writing the report")
-    page = workflows.report(run, evaluation=tested)
+    page = report(run, evaluation=tested)
     say(_closing(folder, page, time.perf_counter() - begin))
     return page
 

@@ -1,0 +1,48 @@
+"""Whether an image is one of those that a model was made for, and what to do where it is not."""
+
+import numpy as np
+
+from atrous.errors import BundleError
+from atrous.images.source import Source
+
+__all__ = ["must_fit"]
+
+
+def must_fit(source: Source, kind: str, channels: int) -> None:
+    """Refuse an image of another data type or number of channels than the model was made for.
+
+    Args:
+        source: of the image.
+        kind: data type of the model's images.
+        channels: of the model's images.
+
+    Raises:
+        BundleError: naming both.
+    """
+    came = source.shape[2]
+    if (source.kind, came) == (kind, channels):
+        return
+    if came != channels:
+        cure = "convert the image, or use a model of this number of channels"
+        if source.shape[0] == channels and came > 1:
+            cure = "its first axis has them: turn it to (H, W, C) with numpy.moveaxis(image, 0, -1)"
+    else:
+        cure = _cure(kind)
+    read = source.kind if source.stored in (source.kind, "bool") else f"{source.kind} (read from {source.stored})"
+    raise BundleError(
+        f"{source.name} is {read} with {_channels(came)}, but the model was made for {kind} with "
+        f"{_channels(channels)}: {cure}"
+    )
+
+
+def _cure(kind: str) -> str:
+    """What makes an image one of another data type, without numbers that silently become others."""
+    cure = f"convert the image to {kind}, in the range of the training images"
+    if kind == "float32":
+        return f"{cure}, for example with image.astype('float32')"
+    most = np.iinfo(kind).max
+    return f"{cure}; image.astype('{kind}') does so only where its numbers lie in 0 to {most}: {most + 1} becomes 0"
+
+
+def _channels(count: int) -> str:
+    return f"{count} channel{'' if count == 1 else 's'}"
