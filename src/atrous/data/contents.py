@@ -38,6 +38,14 @@ class Folder:
         """All pairs, split after split."""
         return tuple(chain.from_iterable(self.splits.values()))
 
+    def labelled(self, split: str) -> tuple[Pair, ...]:
+        """The pairs of a split with something to compare with.
+
+        Objects stand for the foreground where a folder has no masks at all; elsewhere only masks tell the classes.
+        """
+        masks = any(pair.mask for pair in self.pairs)
+        return tuple(pair for pair in self.splits[split] if pair.mask or (pair.instances and not masks))
+
     @property
     def multilabel(self) -> bool:
         """Classes may overlap: masks are (K, H, W) planes."""

@@ -19,7 +19,7 @@ from atrous.images.files import (
 from atrous.images.raster import Raster
 from atrous.types import IGNORE_INDEX
 
-__all__ = ["read_labels", "read_pair", "read_pair_window", "wrong_kind"]
+__all__ = ["read_labels", "read_pair", "read_pair_window", "read_truth", "wrong_kind"]
 
 
 def read_pair(pair: Pair, folder: Folder) -> tuple[Raster, np.ndarray | None, np.ndarray | None]:
@@ -36,6 +36,17 @@ def read_pair(pair: Pair, folder: Folder) -> tuple[Raster, np.ndarray | None, np
     _check_kind(pair, raster, folder)
     mask, instances = read_labels(pair, folder.classes, _size(raster))
     return raster, _without_invalid(mask, raster), instances
+
+
+def read_truth(pair: Pair, folder: Folder) -> tuple[Raster, dict[str, np.ndarray]]:
+    """Read an image, and all that is known of it as arrays under the keys of a sample; what is not known is not there.
+
+    Raises:
+        DataError: as `read_pair`.
+    """
+    raster, mask, instances = read_pair(pair, folder)
+    known = {"mask": mask, "instances": instances}
+    return raster, {key: array for key, array in known.items() if array is not None}
 
 
 def read_pair_window(

@@ -27,9 +27,7 @@ def labelled_pairs(folder: "Folder", split: str) -> list["Pair"]:
     """
     if split not in folder.splits:
         raise UsageError(f"{folder.root}: has no split {split!r}. {did_you_mean(split, folder.splits)}")
-    # Objects stand for the foreground where a folder has no masks at all; elsewhere only masks tell the classes.
-    masks = any(pair.mask for pair in folder.pairs)
-    pairs = [pair for pair in folder.splits[split] if pair.mask or (pair.instances and not masks)]
+    pairs = list(folder.labelled(split))
     if not pairs:
         raise DataError(f"{folder.root}: no image of the split {split!r} has a mask to compare with; choose another.")
     return pairs

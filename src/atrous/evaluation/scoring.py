@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from atrous.data.folder import read_pair
+from atrous.data.reading import read_truth
 from atrous.evaluation.results import Evaluation, ImageResult
 
 if TYPE_CHECKING:
@@ -83,11 +83,11 @@ def _score_images(
     for done, pair in enumerate(pairs):
         if progress is not None:
             progress(done, len(pairs))
-        raster, mask, instances = read_pair(pair, folder)
+        raster, truth = read_truth(pair, folder)
         start = clock()
         prediction = predictor(raster, scores=False, **how)
         seconds = clock() - start
-        figures = evaluator.update(prediction, {"mask": mask, "instances": instances})
+        figures = evaluator.update(prediction, truth)
         images.append(ImageResult.of(pair.name, seconds, figures))
         notes.append(predictor.last_note)
     if progress is not None:
