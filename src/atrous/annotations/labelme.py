@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from atrous.annotations.base import Annotated, Annotations, Format, ellipse, locate
 from atrous.annotations.drawn import Drawn
 from atrous.annotations.parsing import need, need_points, read_json, refuse
 from atrous.annotations.polygons import Patch
+from atrous.errors import DataError
 from atrous.findings import FindingError
+from atrous.images.files import read_image
 
 __all__ = ["LABELME"]
 
@@ -91,11 +92,12 @@ def _shape(shape: Any, where: str, notes: dict[str, int]) -> Drawn | None:
     if kind != "mask":
         wanted = "Use polygons, rectangles, circles or masks."
         refuse(f"{where}, shape_type", f"is {kind!r}, which is not read", wanted)
-    data = np.frombuffer(_decode(need(shape, "mask", str, where), f"{where}, mask"), np.uint8)
-    pixels = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
-    if pixels is None:
+    data = _decode(need(shape, "mask", str, where), f"{where}, mask")
+    try:
+        pixels = read_image(data).array
+    except DataError:
         refuse(f"{where}, mask", "is no image", "Export it again.")
-    return Drawn(label, patch=Patch(round(y0), round(x0), pixels > 0), group=group)
+    return Drawn(label, patch=Patch(round(y0), round(x0), (pixels > 0).any(axis=2)), group=group)
 
 
 def _decode(text: str, where: str) -> bytes:

@@ -1,7 +1,9 @@
 """From a file to what its pixels are read from: the content decides, not the suffix."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +15,7 @@ from atrous.images.arrays import NUMPY, is_zarr, numpy_pixels, zarr_pixels
 from atrous.images.derived import DerivedImage
 from atrous.images.formats import PNG, decode_other, decode_png, other_header, png_header
 from atrous.images.pages import VolumePixels
-from atrous.images.stored import File, Header, Pixels, Stored, stream
+from atrous.images.stored import File, Header, Pixels, Stored, beginning
 from atrous.images.tiff import TIFF, TiffPixels
 
 __all__ = ["FORMATS", "FileFormat", "open_pixels", "reading"]
@@ -32,6 +34,41 @@ class _Picture(Pixels):
     def decode(self) -> Stored:
         """All its pixels."""
         return self._decode()
+
+
+class _Masked(Pixels):
+    """An image with a file beside it that says which pixels are valid, as GDAL writes them: `image.tif.msk`."""
+
+    def __init__(self, pixels: Pixels, mask: TiffPixels, place: Path) -> None:
+        self._pixels, self._mask, self._place = pixels, mask, place
+
+    def header(self) -> Header:
+        """That of the image."""
+        return self._pixels.header()
+
+    def decode(self) -> Stored:
+        """All its pixels."""
+        return self._with(self._pixels.decode(), self._mask.decode())
+
+    def window(self, rows: slice, columns: slice) -> Stored | None:
+        """Some rows and columns, where image and mask are read by windows."""
+        stored = self._pixels.window(rows, columns)
+        mask = None if stored is None else self._mask.window(rows, columns)
+        return None if stored is None or mask is None else self._with(stored, mask)
+
+    def close(self) -> None:
+        """Let go of both files."""
+        self._pixels.close()
+        self._mask.close()
+
+    def _with(self, stored: Stored, mask: Stored) -> Stored:
+        valid = (mask.array != 0).all(axis=2)  # one plane for all channels, or one for each
+        if valid.shape != stored.array.shape[:2]:
+            came, needed = (f"{shape[0]} x {shape[1]}" for shape in (valid.shape, stored.array.shape))
+            message = f"is the mask of an image and has {came} pixels (height x width), and that has {needed}"
+            fix = "Write it again, or take it away if it is no mask of GDAL's."
+            raise FindingError(error("size_mismatch", self._place, message, fix))
+        return replace(stored, valid=valid if stored.valid is None else stored.valid & valid)
 
 
 class FileFormat(NamedTuple):
@@ -86,8 +123,15 @@ def open_pixels(file: File | DerivedImage, name: object, *, indices: bool = Fals
             message = "cannot be read as Zarr: it has neither zarr.json nor .zarray nor .zgroup"
             raise FindingError(error("unreadable", file, message, "Is it complete? Copy or export it again."))
         return zarr_pixels(file)
-    with stream(file) as opened:
-        start = opened.read(HEAD)
+    pixels = _by_content(file, beginning(file, HEAD), name, indices=indices)
+    if indices or isinstance(file, bytes) or not os.path.isfile(f"{file}.msk"):  # noqa: PTH113  (with every image)
+        return pixels
+    beside = file.with_name(f"{file.name}.msk")
+    return _Masked(pixels, TiffPixels(beside, beside, indices=True), beside)
+
+
+def _by_content(file: File, start: bytes, name: object, *, indices: bool) -> Pixels:
+    """By the first bytes of a file."""
     for known in FORMATS.values():
         if known.fits(start, file):
             return known.open(file, name, indices)

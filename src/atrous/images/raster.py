@@ -18,7 +18,8 @@ channels that is asked for includes it; one that varies is a channel.
 
 Invalid pixels. "Nodata" is one value for all channels of a file (GDAL's tag). In floating point a pixel is invalid
 where any channel has it, or is not finite; in integers, where it is often 0 and an honest number too, where all
-channels have it. A mask inside the file is followed too. `Raster.array` holds 0 in all channels of an invalid pixel. A
+channels have it. A mask inside a TIFF is followed too, and one beside any file (`image.tif.msk`, as GDAL writes it,
+0 where invalid). `Raster.array` holds 0 in all channels of an invalid pixel. A
 network is given the mean of its training images there (`Raster.as_floats`), in training as in prediction, whatever
 part of the image is read; statistics leave these pixels out.
 """

@@ -203,7 +203,7 @@ def open_source(
         channels: how many channels are needed: decides whether a constant alpha channel is kept.
         page: of a stack in TIFF or a volume in NIfTI, from 0.
         whole_below: bytes of pixels up to which a file is read at once although it could be read by windows; None is
-            256 MiB. By windows are read TIFF that is not turned, has no mask inside and no palette; NumPy files; Zarr.
+            256 MiB. By windows are read TIFF that is not turned, NumPy files and Zarr.
 
     Raises:
         DataError: if it is not there, is damaged, or is not an image.

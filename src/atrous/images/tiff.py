@@ -15,7 +15,7 @@ import numpy as np
 from atrous.findings import FindingError, error
 from atrous.images.stored import File, Header, Pixels, Stored
 
-__all__ = ["TIFF", "TiffPixels", "count_pages", "decode_page", "page_header"]
+__all__ = ["TIFF", "TiffPixels", "count_pages", "decode_page", "decode_series", "page_header", "series_shape"]
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """How a TIFF begins."""
@@ -59,8 +59,7 @@ class TiffPixels(Pixels):
     def window(self, rows: slice, columns: slice) -> Stored | None:
         """The pixels of the tiles that a window touches, cut to it; threads may ask at once.
 
-        None where the file is turned, has a mask or a palette of colours, or holds one bit per pixel, so that it must
-        be read as a whole.
+        None where the file is turned or is one of a set, so that it must be read as a whole.
 
         Raises:
             FindingError: if it is a stack of images.
@@ -102,14 +101,26 @@ def _decode(tif: Any, name: object, *, indices: bool) -> Stored:
     else:
         everything = slice(0, shape["Y"]), slice(0, shape["X"])
         array = np.concatenate([_read_segments(part, *everything, missing) for part in pages], axis=2)
-    mask = next((p for p in tif.pages[1:] if p.keyframe.is_mask and not p.keyframe.is_reduced), None)
+    mask = _mask_page(tif)
     valid = None if mask is None else np.squeeze(mask.asarray()).astype(bool)
-    palette = page.colormap if page.photometric == _PALETTE and not indices else None
-    # What a mask stores are labels, not shades: tifffile writes booleans as "0 is white" and does not turn them.
-    inverted, orientation = page.photometric == _MINISWHITE and not indices, _tag(page, _ORIENTATION, 1)
-    alpha = _alpha(page, shape.get("S", 1))
-    array, step = _plain(array, palette, inverted)
+    alpha, orientation = _alpha(page, shape.get("S", 1)), _tag(page, _ORIENTATION, 1)
+    array, step = _plain(array, *_shades(page, indices=indices))
     return Stored(array, alpha=alpha, orientation=orientation, nodata=missing, valid=valid, step=step)
+
+
+def _mask_page(tif: Any) -> Any:
+    """The page that says which pixels are valid, or None."""
+    return next((p for p in tif.pages[1:] if p.keyframe.is_mask and not p.keyframe.is_reduced), None)
+
+
+def _shades(page: Any, *, indices: bool) -> tuple[Any, bool]:
+    """The palette of an image, if it has one, and whether 0 is white in it.
+
+    What a mask stores are labels, not shades: tifffile writes booleans as "0 is white" and does not turn them.
+    """
+    if indices:
+        return None, False
+    return (page.colormap if page.photometric == _PALETTE else None), page.photometric == _MINISWHITE
 
 
 def _pages(image: Any, tif: Any) -> list[Any]:
@@ -132,15 +143,13 @@ class _Windows:
     def __init__(self, tif: Any, name: object, *, indices: bool) -> None:
         image, axes = _image(tif, name)
         page = tif.pages[0]
-        palette, white = page.photometric == _PALETTE, page.photometric == _MINISWHITE
-        turned = _tag(page, _ORIENTATION, 1) != 1
-        masked = any(other.keyframe.is_mask for other in tif.pages[1:])
-        whole = turned or masked or np.dtype(image.dtype) == bool or ((palette or white) and not indices)
         self.tif = tif
-        self._pages = _pages(image, tif)
+        self._pages, self._mask = _pages(image, tif), _mask_page(tif)
+        self._palette, self._inverted = _shades(page, indices=indices)
         # ImageJ writes one header for many pages; and a set of files is read as one.
         one = axes != "CYX" or len(self._pages) == image.shape[0]
-        self._readable = not whole and one and all(part.parent is tif for part in self._pages)
+        upright = _tag(page, _ORIENTATION, 1) == 1
+        self._readable = upright and one and all(part.parent is tif for part in self._pages)
         self._nodata = _number(_tag(page, _NODATA, None))
         self._alpha = _alpha(page, dict(zip(axes, image.shape, strict=True)).get("S", 1))
 
@@ -149,7 +158,23 @@ class _Windows:
         if not self._readable:
             return None
         parts = [_read_segments(part, rows, columns, self._nodata) for part in self._pages]
-        return Stored(np.concatenate(parts, axis=2), alpha=self._alpha, nodata=self._nodata)
+        array, step = _plain(np.concatenate(parts, axis=2), self._palette, self._inverted)
+        valid = None if self._mask is None else _read_segments(self._mask, rows, columns, None)[..., 0].astype(bool)
+        return Stored(array, alpha=self._alpha, nodata=self._nodata, valid=valid, step=step)
+
+
+def series_shape(file: File) -> tuple[int, ...]:
+    """The shape of the first series of pages; of one with colours, only height and width."""
+    with _open(file) as tif:
+        series = tif.series[0]
+        return tuple(series.shape[: 2 if series.axes.endswith("S") else None])
+
+
+def decode_series(file: File) -> np.ndarray:
+    """The first series of pages as one array."""
+    with _open(file) as tif:
+        array: np.ndarray = tif.series[0].asarray()
+        return array
 
 
 def count_pages(file: File) -> int:
@@ -181,10 +206,8 @@ def decode_page(file: File, page: int, *, indices: bool) -> Stored:
         else:  # ImageJ writes one header for a stack of more than 4 GB
             array = tif.series[0].asarray().reshape(-1, *first.shape)[page]
             alpha = False
-        palette = first.colormap if first.photometric == _PALETTE and not indices else None
-        inverted, axes = first.photometric == _MINISWHITE and not indices, first.axes
-        nodata = _number(_tag(first, _NODATA, None))
-    array, step = _plain(_channels_last(array, axes), palette, inverted)
+        axes, shades, nodata = first.axes, _shades(first, indices=indices), _number(_tag(first, _NODATA, None))
+    array, step = _plain(_channels_last(array, axes), *shades)
     return Stored(array, alpha=alpha and axes == "YXS", nodata=nodata, step=step)
 
 

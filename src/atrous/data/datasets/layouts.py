@@ -37,10 +37,10 @@ from atrous.data.datasets.base import (
 )
 from atrous.data.splits import IMAGE_FOLDERS, INSTANCE_FOLDERS, MASK_FOLDERS, SPLIT_NAMES, Pair
 from atrous.findings import Finding, FindingError, error
-from atrous.images.arrays import open_array
 from atrous.images.colors import default_colors
 from atrous.images.derived import DerivedPlanes
 from atrous.images.files import SUFFIXES, MaskFile, read_mask
+from atrous.images.planes import planes_shape, read_planes
 from atrous.images.tiff import count_pages
 from atrous.types import IGNORE_INDEX
 
@@ -241,21 +241,11 @@ class PlaneFile(DerivedPlanes):
 
     def shape(self) -> tuple[int, ...]:
         """Of the array, without reading it; of a TIFF with colours, only height and width."""
-        if self.file.suffix.lower() in _TIFF:
-            import tifffile
-
-            with tifffile.TiffFile(self.file) as tif:
-                return tuple(tif.series[0].shape[: 2 if tif.series[0].axes.endswith("S") else None])
-        return tuple(open_array(self.file).shape)
+        return planes_shape(self.file)
 
     def read(self) -> np.ndarray:
         """(K, H, W): 1, 0, or 255."""
-        if self.file.suffix.lower() in _TIFF:
-            import tifffile
-
-            raw = tifffile.imread(self.file, series=0)
-        else:
-            raw = np.asarray(open_array(self.file))
+        raw = read_planes(self.file)
         if raw.ndim != 3:
             message = f"has {raw.ndim} dimensions, and (classes, height, width) are needed"
             raise FindingError(error("mask_type", self.file, message, "Write one plane per class."))
