@@ -94,10 +94,10 @@ def _shape(shape: Any, where: str, notes: dict[str, int]) -> Drawn | None:
         refuse(f"{where}, shape_type", f"is {kind!r}, which is not read", wanted)
     data = _decode(need(shape, "mask", str, where), f"{where}, mask")
     try:
-        pixels = read_image(data).array
+        there: np.ndarray = (read_image(data).array > 0).any(axis=2)
     except DataError:
         refuse(f"{where}, mask", "is no image", "Export it again.")
-    return Drawn(label, patch=Patch(round(y0), round(x0), (pixels > 0).any(axis=2)), group=group)
+    return Drawn(label, patch=Patch(round(y0), round(x0), there), group=group)
 
 
 def _decode(text: str, where: str) -> bytes:

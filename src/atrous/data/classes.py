@@ -84,8 +84,13 @@ class Classes:
             DataError: if a value or colour is not in the table.
         """
         if raw.ndim == 2:
-            by_color = None if palette is None else self.palette_classes(palette, np.unique(raw).tolist())
-            return self._by_value(raw, file) if by_color is None else by_color[raw]
+            colored = palette is not None and self.color_coded and raw.dtype == np.uint8 and raw.size
+            # Where colours and values agree, as in masks of ours, the colours tell nothing more.
+            if colored and not _agrees_with_values(self, tuple(palette or ())):
+                classes = cv2.LUT(raw, _palette_table(self, tuple(palette or ())))
+                if classes.min():
+                    return classes.astype(np.uint8) - np.uint8(1)
+            return self._by_value(raw, file)
         grey = bool((raw[..., 0] == raw[..., 1]).all() and (raw[..., 0] == raw[..., 2]).all())
         if self.color_coded:
             codes = _color_codes(raw)
@@ -111,13 +116,8 @@ class Classes:
         """
         if not self.color_coded or any(index >= len(palette) for index in used):
             return None
-        table = _color_table(self)
-        codes = np.array([red << 16 | green << 8 | blue for red, green, blue in palette[:256]], np.int64)
-        if not table[codes[list(used)]].all():
-            return None
-        classes = np.full(256, IGNORE_INDEX, np.uint8)
-        classes[: len(codes)] = table[codes].astype(np.uint8) - np.uint8(1)
-        return classes
+        table = _palette_table(self, tuple(palette))
+        return table.astype(np.uint8) - np.uint8(1) if table[list(used)].all() else None
 
     def _by_value(self, raw: np.ndarray, file: str | Path) -> np.ndarray:
         if raw.dtype not in (np.uint8, np.uint16):
@@ -242,6 +242,22 @@ def _value_table(classes: Classes) -> np.ndarray:
         table[list(values)] = number + 1
     table[list(classes.ignore)] = IGNORE_INDEX + 1
     return table
+
+
+@lru_cache(maxsize=64)
+def _palette_table(classes: Classes, palette: tuple[Color, ...]) -> np.ndarray:
+    """Class + 1 of every index of a palette; 0 marks those whose colour is not in the table."""
+    codes = np.array([red << 16 | green << 8 | blue for red, green, blue in palette[:256]], np.int64)
+    table = np.zeros(256, np.uint16)
+    table[: len(codes)] = _color_table(classes)[codes]
+    return table
+
+
+@lru_cache(maxsize=64)
+def _agrees_with_values(classes: Classes, palette: tuple[Color, ...]) -> bool:
+    """Whether each index of a palette whose colour is in the table is there as a value too, of the same class."""
+    by_color, by_value = _palette_table(classes, palette), _value_table(classes)[:256]
+    return bool(((by_color == 0) | (by_color == by_value)).all())
 
 
 @lru_cache(maxsize=4)

@@ -109,11 +109,17 @@ def png_palette(file: File) -> list[tuple[int, int, int]] | None:
     with stream(file) as opened:
         if opened.read(len(PNG)) != PNG:
             return None
-    with stream(file) as opened, Image.open(opened) as image:
-        palette = image.getpalette("RGB") if image.mode == "P" else None
-    if palette is None:
-        return None
-    return [(palette[i], palette[i + 1], palette[i + 2]) for i in range(0, len(palette) - 2, 3)]
+        while True:  # no decoder is asked: this is read with every mask of a table that has colours
+            start = opened.read(8)
+            if len(start) < 8:
+                raise ValueError("it is cut off before its end")
+            length, kind = struct.unpack(">I4s", start)
+            body = opened.read(length + 4) if kind in (b"IHDR", b"PLTE") else b""
+            if kind == b"IDAT" or (kind == b"IHDR" and body[9:10] != b"\3"):  # colour type 3 is the palette
+                return None
+            if kind == b"PLTE":
+                return [(body[i], body[i + 1], body[i + 2]) for i in range(0, length - 2, 3)]
+            opened.seek(0 if body else length + 4, 1)
 
 
 def _jpeg_head(data: bytes) -> tuple[int, bytes]:
