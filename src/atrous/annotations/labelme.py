@@ -94,7 +94,7 @@ def _shape(shape: Any, where: str, notes: dict[str, int]) -> Drawn | None:
         refuse(f"{where}, shape_type", f"is {kind!r}, which is not read", wanted)
     data = _decode(need(shape, "mask", str, where), f"{where}, mask")
     try:
-        there: np.ndarray = (read_image(data).array > 0).any(axis=2)
+        there = np.asarray((read_image(data).array > 0).any(axis=2))
     except DataError:
         refuse(f"{where}, mask", "is no image", "Export it again.")
     return Drawn(label, patch=Patch(round(y0), round(x0), there), group=group)
