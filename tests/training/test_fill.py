@@ -13,7 +13,8 @@ from atrous.recipe import load_recipe
 from atrous.tasks import TASKS
 from atrous.training.engine import carry_out, find_checkpoint
 from atrous.training.fitting import make_plan
-from atrous.workflows.preparation import _normalize
+from atrous.training.resolved import resolve
+from atrous.training.start import initialize
 
 RECIPE = """\
 model: {name: unet2015, width: 2}
@@ -41,13 +42,13 @@ def folder(tmp_path):
 @pytest.fixture
 def plan_for(folder, tmp_path):
     (tmp_path / "recipe.yaml").write_text(RECIPE)
-    recipe = load_recipe(tmp_path / "recipe.yaml")
+    recipe = resolve(load_recipe(tmp_path / "recipe.yaml"))
 
     def make(*, mean: float | None = None):
         torch.manual_seed(0)
         model = create_model("unet2015", num_classes=2, in_channels=1, width=2)
         if mean is None:
-            _normalize(model, folder)
+            initialize(model, folder, None)
         else:
             model.set_normalization([mean], [20.0])
         return make_plan(model, TASKS["segmentation"](2), folder, recipe)
