@@ -10,6 +10,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from atrous.errors import DataError
+from atrous.images import open_source
 from atrous.images.files import read_image, read_info, read_mask, read_palette, write_image
 
 
@@ -62,6 +63,9 @@ def test_the_cameras_orientation_is_applied(tmp_path, picture, orientation, suff
     np.testing.assert_array_equal(read_image(path).array, expected)
     assert read_info(path)[:2] == expected.shape[:2]
     assert expected.shape[0] == (24 if orientation >= 5 else 16)
+    with open_source(path) as source:
+        assert source.shape == expected.shape
+        np.testing.assert_array_equal(source.read(slice(3, 9), slice(2, 15)).array, expected[3:9, 2:15])
 
 
 @pytest.mark.parametrize(("mode", "kept"), [("RGBA", 3), ("LA", 1)])
