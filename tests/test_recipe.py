@@ -397,3 +397,11 @@ def test_an_override_of_one_entry_leaves_the_table_alone():
 
 def test_other_readers_understand_what_we_write(file):
     assert yaml.safe_load(load_recipe(file).to_yaml()) == load_recipe(file).values
+
+
+def test_values_that_no_file_holds_may_be_names_alone():
+    from atrous.recipe import make_recipe
+
+    recipe = make_recipe({"model": "unet"}, source="a notebook")
+    assert recipe.section("model") == {"name": "unet"}
+    assert str(recipe.place / "model" / "name") == "a notebook, model.name"

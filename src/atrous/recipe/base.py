@@ -150,7 +150,8 @@ def _complete(values: dict[str, Any], place: Place, overrides: Sequence[str]) ->
     for key in _NAMED:
         if isinstance(values.get(key), str):
             values[key] = {"name": values[key]}
-            lines[key, "name"] = lines[key,]
+            if (key,) in lines:
+                lines[key, "name"] = lines[key,]
     place = replace(place, lines=lines)
     seed = values.get("seed")
     if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
