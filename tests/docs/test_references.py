@@ -9,6 +9,8 @@ import pytest
 import typer
 
 from atrous.cli import app
+from atrous.data import DATASETS
+from atrous.losses import LOSSES
 from atrous.models import MODELS
 from atrous.recipe import list_recipes
 
@@ -105,3 +107,11 @@ def test_commands_options_and_recipes_exist(page: Path) -> None:
             assert recipe in list_recipes(), f"{page.name}: {recipe}"
     for model in re.findall(r"create_model\(\"(\w+)\"", text):
         assert model in {*MODELS, EXAMPLE}, f"{page.name}: {model}"
+
+
+def test_the_counts_of_the_readme_hold() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    errors = (ROOT / "tests" / "test_errors.py").read_text(encoding="utf-8").count("\n@case")
+    counted = {"Twenty other layouts": len(DATASETS), "seventeen losses": len(LOSSES), "Seventy-three of them": errors}
+    assert counted == {"Twenty other layouts": 20, "seventeen losses": 17, "Seventy-three of them": 73}
+    assert all(words in readme for words in counted)
