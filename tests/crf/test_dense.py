@@ -186,7 +186,7 @@ def test_torch_mean_field_equals_the_compiled_one(compatibility):
 def test_saving_memory_changes_nothing(monkeypatch, compatibility):
     probabilities, image = made_scene(30, 40, 7)
     plain = dense_crf(probabilities, image, gaussian=(3, compatibility))
-    monkeypatch.setattr(engine, "ROOM", 0)
+    monkeypatch.setattr(engine, "MEMORY_LIMIT", 0)
     assert np.abs(dense_crf(probabilities, image, gaussian=(3, compatibility)) - plain).max() < 1e-5
 
 

@@ -126,10 +126,10 @@ def test_sharing_out_the_sheets_changes_not_a_bit(monkeypatch, d, spread):
     alone = Lattice(points, strips=1)
     assert len(alone.sheets.parts) == 1 or d == 5
     monkeypatch.setattr(permutohedral, "STRIP", 8)
-    for hands in (2, 3, 4):
-        monkeypatch.setattr(sheets, "workers", lambda hands=hands: hands)
+    for threads in (2, 3, 4):
+        monkeypatch.setattr(sheets, "workers", lambda threads=threads: threads)
         shared = Lattice(points, strips=1)
-        assert len(shared.sheets.parts) == hands
+        assert len(shared.sheets.parts) == threads
         assert np.array_equal(shared.filter(values), alone.filter(values))
         assert np.array_equal(shared.transpose(values), alone.transpose(values))
 

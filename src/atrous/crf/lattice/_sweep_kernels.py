@@ -25,17 +25,17 @@ def sweep(
     """Blur by a list of steps (see `_sweep`), each on one sheet and along one axis.
 
     Args:
-        values: of the lattice, with rooms behind its rows.
+        values: of the lattice, with buffers behind its rows.
         width: numbers in a row.
         rows: the row at each place, by sheets.
         following: places of neighbours in the next sheet, flat.
         preceding: places of neighbours in the sheet before, flat.
         order: chains of places, flat.
-        steps: (steps, 8) kind, first and last place, and what leads from a place to a row in a room:
-            GATHER first last shift: into a room;
-            ENTER first last table before own after target: along the first axis, from three rooms into a fourth;
-            ALONG first last shift: along an axis inside a room; these are entries of `order`;
-            LEAVE first last table before own after: along the last axis, from three rooms back to the rows.
+        steps: (steps, 8) kind, first and last place, and what leads from a place to a row in a buffer:
+            GATHER first last shift: into a buffer;
+            ENTER first last table before own after target: along the first axis, from three buffers into a fourth;
+            ALONG first last shift: along an axis inside a buffer; these are entries of `order`;
+            LEAVE first last table before own after: along the last axis, from three buffers back to the rows.
         lanes: as many entries as a vector has.
     """
     L = len(lanes)
@@ -55,7 +55,7 @@ def sweep(
 
 @kernel
 def _gather(values: Any, width: Any, c: Any, wide: Any, rows: Any, span: Any, shift: Any, lanes: Any) -> None:
-    """Copy the rows at some places into a room."""
+    """Copy the rows at some places into a buffer."""
     L, line = len(lanes), 64 // values.itemsize
     for place in range(span[0], span[1]):
         soon = np.int64(at(rows, min(place + AHEAD, span[1] - 1))) * width

@@ -15,7 +15,7 @@ __all__ = ["FLOOR", "MeanField", "PairwiseTerm", "check_probabilities"]
 FLOOR = np.float32(1e-5)
 """Smallest probability: below it, a class would be ruled out for good."""
 
-ROOM = 512 * 2**20
+MEMORY_LIMIT = 512 * 2**20
 """Bytes of an image's values, or of its lattices', above which memory is saved at the cost of time."""
 
 NARROW = 4
@@ -53,9 +53,9 @@ class MeanField:
         self.planes, self.terms = planes, terms
         self.lanes, self.width = lanes_for(self.K)
         lattices = [term.kernel.lattice for term in terms]
-        self.frugal = 4 * self.width * 2 * self.N > ROOM
+        self.frugal = 4 * self.width * 2 * self.N > MEMORY_LIMIT
         self.step, self.step_lanes = self.width, self.lanes
-        if 4 * self.width * sum(lattice.rows for lattice in lattices) > ROOM:
+        if 4 * self.width * sum(lattice.rows for lattice in lattices) > MEMORY_LIMIT:
             self.step, self.step_lanes = NARROW, (0,) * NARROW
         self.held = tuple(lattice.empty_values(self.step) for lattice in lattices)
         self.mixed = any(term.matrix is not None for term in terms)

@@ -202,7 +202,7 @@ class Lattice:
 
     def empty_values(self, width: int, dtype: Any = np.float32) -> Float[np.ndarray, " size"]:
         """Room for `width` numbers in every row, and for what a blur keeps."""
-        return np.empty((self.rows + self.sheets.room) * width, dtype)
+        return np.empty((self.rows + self.sheets.buffer_rows) * width, dtype)
 
     def spread(
         self, source: Float[np.ndarray, " size"], stride: int, channel: int, values: Float[np.ndarray, " held"],

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int32, Int64, UInt64
 
 from atrous.crf.lattice.keys import KeyLayout
-from atrous.crf.lattice.sweep import ROOMS, Steps, Sweep, shares
+from atrous.crf.lattice.sweep import BUFFERS, Steps, Sweep, shares
 from atrous.crf.lattice.threads import Interval, run, workers
 
 __all__ = ["Sheets"]
@@ -73,9 +73,9 @@ class Sheets:
         return cls(starts, rows, following, preceding, order, ends, copies, parts)
 
     @property
-    def room(self) -> int:
+    def buffer_rows(self) -> int:
         """How many rows of values a blur needs beside the lattice's own."""
-        return ROOMS * len(self.parts) * int(np.diff(self.starts).max())
+        return BUFFERS * len(self.parts) * int(np.diff(self.starts).max())
 
     def phases(self, *, reverse: bool) -> list[list[Steps]]:
         """The steps of a blur: see `Sweep`."""

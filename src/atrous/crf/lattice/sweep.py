@@ -5,8 +5,8 @@ first or the last axis leads from a sheet (see `_sheet_kernels`) into the one be
 inside. So, with the axes in order or in reversed order, sheet `t` can be blurred along all axes but the last as soon as
 sheet `t + 1` is there, and sheet `t - 1` along the last axis then: the lattice travels once.
 
-The rows of a sheet, scattered in memory, are first gathered into a room of their own, blurred from room to room, and
-put back by the last axis. Where the sheets are shared out between threads, the last axis of the two sheets at each
+The rows of a sheet, scattered in memory, are first gathered into a buffer of their own, blurred from buffer to buffer,
+and put back by the last axis. Where the sheets are shared out between threads, the last axis of the two sheets at each
 border has to wait until both threads are done; so each finds the other's first or last sheet as it was.
 """
 
@@ -19,13 +19,13 @@ from jaxtyping import Int64
 
 from atrous.crf.lattice.threads import Interval
 
-__all__ = ["ALONG", "ENTER", "GATHER", "LEAVE", "ROOMS", "Steps", "Sweep", "shares"]
+__all__ = ["ALONG", "BUFFERS", "ENTER", "GATHER", "LEAVE", "Steps", "Sweep", "shares"]
 
 GATHER, ENTER, ALONG, LEAVE = range(4)
 """Kinds of steps: see `_sweep_kernels.sweep`."""
 
-ROOMS = 8
-"""Rooms of a thread: see `_Hand`."""
+BUFFERS = 8
+"""Buffers of a thread: see `_ThreadPart`."""
 
 LEAST = 4
 """Fewest sheets of a thread: one at each border waits, and others lie between them."""
@@ -68,24 +68,24 @@ class Sweep:
 
     def phases(self) -> list[list[Steps]]:
         """Steps for each thread, and those at the borders, which begin when all threads are done."""
-        hands = [_Hand(self, number, *part) for number, part in enumerate(self.parts)]
-        phases = [[hand.main() for hand in hands]]
-        if len(hands) > 1:
-            phases.append([low.border(high) for low, high in pairwise(hands)])
+        threads = [_ThreadPart(self, number, *part) for number, part in enumerate(self.parts)]
+        phases = [[thread.main() for thread in threads]]
+        if len(threads) > 1:
+            phases.append([low.border(high) for low, high in pairwise(threads)])
         return phases
 
 
-class _Hand:
-    """The part of one thread, and its rooms.
+class _ThreadPart:
+    """The part of one thread, and its buffers.
 
-    Three rooms in turn are for sheets as they were splatted, three for sheets that are blurred along all axes but the
+    Three buffers in turn are for sheets as they were splatted, three for sheets that are blurred along all axes but the
     last, and two keep such sheets until the end: the first two after a border. Methods take the numbers of many sheets.
     """
 
     def __init__(self, sweep: Sweep, number: int, first: int, stop: int) -> None:
         self.sweep, self.first, self.stop = sweep, first, stop
         self.sheets, self.rows = len(sweep.starts) - 1, int(sweep.starts[-1])
-        self.rooms = self.rows + (ROOMS * number + np.arange(ROOMS)) * int(np.diff(sweep.starts).max())
+        self.buffers = self.rows + (BUFFERS * number + np.arange(BUFFERS)) * int(np.diff(sweep.starts).max())
 
     def main(self) -> Steps:
         """All axes of all sheets, but for the last axis at the borders."""
@@ -104,7 +104,7 @@ class _Hand:
         end = self._leave(np.arange(self.stop - 1, self.stop if self.stop == self.sheets else self.stop - 1))
         return np.concatenate([begin, steps.reshape(-1, 8), end])
 
-    def border(self, other: "_Hand") -> Steps:
+    def border(self, other: "_ThreadPart") -> Steps:
         """The last axis of the last sheet, and of the first of the thread that follows."""
         steps = self._leave(np.array([self.stop - 1, self.stop]))
         last, first = self.stop - 1, self.stop
@@ -113,13 +113,13 @@ class _Hand:
         return steps
 
     def _raw(self, sheets: Sheet) -> Sheet:
-        """What leads from a place in a sheet to its row in the room of the sheet as it was splatted."""
-        return self.rooms[sheets % 3] - self._start(sheets)
+        """What leads from a place in a sheet to its row in the buffer of the sheet as it was splatted."""
+        return self.buffers[sheets % 3] - self._start(sheets)
 
     def _blurred(self, sheets: Sheet) -> Sheet:
         """The same for the sheet blurred along all axes but the last."""
         kept = (self.first > 0) & (sheets >= self.first) & (sheets < self.first + 2)
-        return self.rooms[np.where(kept, 6 + sheets - self.first, 3 + sheets % 3)] - self._start(sheets)
+        return self.buffers[np.where(kept, 6 + sheets - self.first, 3 + sheets % 3)] - self._start(sheets)
 
     def _start(self, sheets: Sheet) -> Sheet:
         return self.sweep.starts[np.clip(sheets, 0, self.sheets)]
