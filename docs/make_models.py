@@ -11,7 +11,8 @@ import re
 import sys
 from pathlib import Path
 
-from atrous.workflows.model_table import SIZE, Figures, describe, figures_of, known_figures
+from atrous.reports.model_figures import SIZE, Figures, figures_of, known_figures
+from atrous.workflows.model_table import describe
 
 PAGES = Path(__file__).parent / "models"
 IMAGES = Path(__file__).parent / "images" / "models"

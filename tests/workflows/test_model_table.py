@@ -72,6 +72,24 @@ def test_a_network_without_stored_figures_is_worked_out(monkeypatch: pytest.Monk
     assert worked_out == {"enet": KNOWN["enet"], "segnet_basic": KNOWN["segnet_basic"]}
 
 
+def test_figures_of_some_networks_are_written_anew_and_the_others_stay(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from dataclasses import asdict, replace
+
+    from atrous.reports.model_figures import known_figures, write_figures
+
+    file = tmp_path / "figures.json"
+    old = replace(KNOWN["enet"], parameters=1)
+    file.write_text(json.dumps({"gone": asdict(old), "fcn8s": asdict(KNOWN["fcn8s"]), "enet": asdict(old)}))
+    monkeypatch.setattr("atrous.reports.model_figures._figures_file", lambda: file)
+    assert write_figures(["enet"]) == file
+    assert known_figures() == {key: KNOWN[key] for key in ("fcn8s", "enet")}
+    with pytest.raises(ModelError, match="there is no model 'ennet'"):
+        write_figures(["ennet"])
+    assert list(known_figures()) == [key for key in MODELS if key in ("fcn8s", "enet")]
+
+
 # ---------- one network
 
 

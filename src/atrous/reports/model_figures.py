@@ -6,6 +6,7 @@ in the file is worked out when it is asked for.
 
 import json
 import logging
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -110,10 +111,19 @@ def blank_model(key: str) -> DenseModel:
         return create_model(key, num_classes=told.num_classes if told else CLASSES)
 
 
-def write_figures() -> Path:
-    """Work out the figures of all networks and write the file; takes minutes."""
-    lines = []
-    for key in MODELS:
+def write_figures(keys: Collection[str] = ()) -> Path:
+    """Work out the figures of some networks anew and write the file, in the order of `MODELS`.
+
+    Args:
+        keys: of the networks; () for all, which takes minutes.
+
+    Raises:
+        ModelError: if there is no such network.
+    """
+    known, anew = known_figures(), {}
+    for key in keys or MODELS:
         LOG.info("%s", key)
-        lines.append(f"{json.dumps(key)}: {json.dumps(asdict(figures_of(key)))}")
+        anew[key] = figures_of(key)
+    every = known | anew
+    lines = [f"{json.dumps(key)}: {json.dumps(asdict(every[key]))}" for key in MODELS if key in every]
     return write_text(_figures_file(), "{\n" + ",\n".join(lines) + "\n}\n")

@@ -2,12 +2,14 @@
 
 After a change of a network
 
-    python -m atrous.workflows.model_table
+    python -m atrous.workflows.model_table          # all of them
+    python -m atrous.workflows.model_table unet     # these alone
 
-works out the figures of all of them and writes `models/figures.json` again, see `atrous.reports.model_figures`.
+works out its figures and writes them into `models/figures.json`, see `atrous.reports.model_figures`.
 """
 
 import logging
+import sys
 from pathlib import Path
 
 from atrous import analysis
@@ -73,4 +75,4 @@ def describe(key: str, *, size: tuple[int, int] = SIZE, out: str | Path | None =
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    print(write_figures())
+    print(write_figures(sys.argv[1:]))
