@@ -28,7 +28,8 @@ from typing import NamedTuple
 
 from atrous.errors import DataError, did_you_mean
 from atrous.findings import Finding, FindingError, error, warning
-from atrous.images.files import SUFFIXES, ImageFile, MaskFile
+from atrous.images.arrays import is_zarr
+from atrous.images.files import ARRAY_SUFFIXES, SUFFIXES, ImageFile, MaskFile
 
 __all__ = ["Pair", "find_pairs", "fold_bounds", "list_images", "set_aside", "take_fold"]
 
@@ -59,16 +60,21 @@ class Pair(NamedTuple):
 def list_images(path: str | Path) -> list[Path]:
     """The images of a folder and its folders, in the order of their names; of a data folder, those in `images/`.
 
+    NumPy files and Zarr arrays count where the folder itself holds them and no image file lies in it or below.
+
     Raises:
         DataError: if there is no such folder, or no image in it.
     """
     path = Path(path)
-    if path.is_file():
+    if path.is_file() or (path.is_dir() and is_zarr(path)):
         return [path]
     folder = _first(path, IMAGE_FOLDERS) or path
     files = [file for group in _files(folder).values() for file in group]
+    if not files and folder.is_dir():
+        arrays = (file for file in folder.iterdir() if file.suffix.lower() in ARRAY_SUFFIXES)
+        files = sorted(file for file in arrays if not file.name.startswith("."))
     if not files:
-        fix = f"Name a folder with files that end in {', '.join(SUFFIXES)}."
+        fix = f"Name a folder with files that end in {', '.join((*SUFFIXES, *ARRAY_SUFFIXES))}."
         message = "holds no image" if path.is_dir() else "there is no such file or folder"
         raise FindingError(error("empty_folder", path, message, fix))
     return files

@@ -22,6 +22,7 @@ from atrous.images.stored import Stored
 from atrous.images.writing import write_image
 
 __all__ = [
+    "ARRAY_SUFFIXES",
     "SUFFIXES",
     "ImageFile",
     "ImageInfo",
@@ -42,6 +43,9 @@ ImageFile = Path | DerivedImage
 
 MaskFile = Path | DerivedMask
 """Where a mask is."""
+
+ARRAY_SUFFIXES = (".npy", ".zarr")
+"""Files and folders that are taken for images where they are named, or the layout is one of arrays."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 """Files that are taken for images."""

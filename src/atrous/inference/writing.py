@@ -10,7 +10,7 @@ from atrous.data import list_images
 from atrous.disk import write_errors, writing
 from atrous.errors import DataError, UsageError
 from atrous.images import read_image, write_image
-from atrous.images.files import SUFFIXES
+from atrous.images.files import ARRAY_SUFFIXES, SUFFIXES
 from atrous.tasks import Output
 
 if TYPE_CHECKING:
@@ -140,7 +140,9 @@ def _expand(item: str) -> Iterator[Path]:
     if not glob.has_magic(item):
         raise UsageError(f"{item}: there is no such file or folder; check the name, or quote a pattern: 'scans/*.tif'.")
     matches = sorted(Path(p) for p in glob.glob(item, recursive=True))  # noqa: PTH207  (patterns may be absolute)
-    found = [p for p in matches if p.is_file() and p.suffix.lower() in SUFFIXES]
+    arrays = [p for p in matches if p.suffix.lower() in ARRAY_SUFFIXES]  # those of Zarr are folders
+    found = sorted([*arrays, *(p for p in matches if p.is_file() and p.suffix.lower() in SUFFIXES)])
     if not found:
-        raise UsageError(f"{item}: no image matches this pattern; atrous reads {', '.join(SUFFIXES)}.")
+        suffixes = ", ".join((*SUFFIXES, *ARRAY_SUFFIXES))
+        raise UsageError(f"{item}: no image matches this pattern; atrous reads {suffixes}.")
     yield from found

@@ -39,6 +39,7 @@ from atrous.data.splits import IMAGE_FOLDERS, INSTANCE_FOLDERS, MASK_FOLDERS, SP
 from atrous.findings import Finding, FindingError, error
 from atrous.images.colors import default_colors
 from atrous.images.derived import DerivedPlanes
+from atrous.images.files import ARRAY_SUFFIXES as _ARRAYS
 from atrous.images.files import SUFFIXES, MaskFile, read_mask
 from atrous.images.planes import planes_shape, read_planes
 from atrous.images.tiff import count_pages
@@ -47,7 +48,6 @@ from atrous.types import IGNORE_INDEX
 __all__ = ["ARRAYS", "CLASS_FOLDERS", "MMSEG", "STACKS", "ClassFiles", "PlaneFile"]
 
 _TIFF = (".tif", ".tiff")
-_ARRAYS = (".npy", ".zarr")
 _MMSEG_ENDINGS = (("_leftImg8bit", "_gtFine_labelTrainIds"), ("", "_labelTrainIds"), ("", "_manual1"), ("", "_sem"))
 _LOOKS = 8
 
