@@ -77,6 +77,12 @@ def test_a_wrong_override_is_an_error_before_anything_is_measured(data):
             configure(data, overrides=[wrong], budget=10.0)
 
 
+def test_an_argument_of_a_network_needs_the_network(data):
+    words = r"command line, model\.encoder: without a recipe the data decides .* model=unet, or give --recipe unet"
+    with pytest.raises(RecipeError, match=words):
+        configure(data, overrides=["model.encoder=resnet34"])
+
+
 def test_tune_names_what_can_be_tuned():
     assert read_tune(make_recipe({"tune": ["crf"]}, source="x")) == ["crf"]
     assert read_tune(make_recipe({}, source="x")) == []

@@ -16,7 +16,7 @@ from atrous.configure.trial import pick_network
 from atrous.configure.write import header, keys_of, recipe_with_reasons
 from atrous.data import Folder, open_folder
 from atrous.data.folder import examine_folder
-from atrous.errors import AtrousError
+from atrous.errors import AtrousError, RecipeError
 from atrous.models import create_model
 from atrous.recipe import Recipe, make_recipe
 from atrous.tasks import build_task, propose
@@ -73,7 +73,7 @@ def configure(
     begin = time.perf_counter()
     counted = {"training.max_steps", "training.max_epochs"} & set(keys_of(overrides))
     if budget is None and counted:
-        overrides = [*overrides, "training.budget=null"]  # who counts steps does not count minutes
+        overrides = [*overrides, "training.budget=null"]  # a length in steps takes the place of a time
     given = _given(overrides)
     options = {key: value for key, value in (given.get("data") or {}).items() if key in ("val_fraction", "layout")}
     seed = int(given.get("seed") or 0)
@@ -96,7 +96,7 @@ def configure(
     )
     recipe = recipe_with_reasons(choices, header(folder, facts, budget, seconds), overrides, seed)
     count = None
-    if not counted:  # who says how many steps means those of one network
+    if not counted:  # a number of steps is meant for one network
         count = folds(facts, steps=int(usable / network.pace), own_split=_own_split(data, classes, options))
     spent = time.perf_counter() - begin
     LOG.info("no recipe was named; this one was made from the data in %.0f s:\n\n%s", spent, recipe.text)
@@ -116,8 +116,20 @@ def _pace(folder: Folder, facts: Facts, candidate: Candidate, crop: tuple[int, i
 
 
 def _given(overrides: Sequence[str]) -> dict[str, Any]:
-    """What the command line says, as sections of a recipe."""
-    return make_recipe({}, source="command line", overrides=overrides).values
+    """What the command line says, as sections of a recipe.
+
+    Raises:
+        RecipeError: if it sets an argument of a network and does not name the network.
+    """
+    recipe = make_recipe({}, source="command line", overrides=overrides)
+    model = recipe.section("model")
+    if isinstance(model, Mapping) and "name" not in model:
+        key = next(iter(model), "name")
+        raise RecipeError(
+            f"{recipe.place / 'model' / key}: without a recipe the data decides which network is trained, so its "
+            "arguments are not known; name the network too, such as model=unet, or give --recipe unet."
+        )
+    return recipe.values
 
 
 def _own_split(data: str | Path, classes: str | Path | None, options: Mapping[str, Any]) -> bool:
