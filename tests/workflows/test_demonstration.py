@@ -26,7 +26,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         overrides = ["model={name: unet2015, width: 2}", "data.crop=32", "data.workers=0", "training={max_steps: 2}"]
         return train(data, recipe="unet2015", out=out, overrides=overrides)
 
-    monkeypatch.setattr(workflows, "train", short)
+    monkeypatch.setattr("atrous.workflows.training.train", short)
 
 
 def test_twice_gives_the_same_and_spares_what_is_not_its_own(small: None, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from atrous.bundle.card import model_card
 from atrous.bundle.read import find_bundle, read_text
 from atrous.disk import restore, writing, writing_folder
 from atrous.errors import BundleError
+from atrous.images.colors import default_colors
 from atrous.models import DenseModel
 from atrous.recipe import SECTIONS, Recipe, write_yaml
 from atrous.tables import Place, read_section
@@ -75,7 +76,7 @@ def save_bundle(
     if spec is None:
         raise BundleError(f"{path}: the {type(model).__name__} was not made by create_model, so no bundle can name it.")
     names = tuple(class_names)
-    colors = tuple(read_color(color, path) for color in colors) if colors is not None else _default_colors(names)
+    colors = tuple(read_color(color, path) for color in colors) if colors is not None else tuple(default_colors(names))
     place = Place(str(path))
     if kind not in KINDS:
         raise BundleError(f"{path}: kind is {kind!r}, but images are one of {', '.join(KINDS)}.")
@@ -141,12 +142,6 @@ def _texts(
         }
     except (YAMLError, TypeError) as failed:
         raise BundleError(f"{path}: recipe and metrics are text, numbers, lists and mappings ({failed}).") from None
-
-
-def _default_colors(names: Sequence[str]) -> tuple[Color, ...]:
-    from atrous.images.colors import default_colors
-
-    return tuple(default_colors(names))
 
 
 def _tensors(model: DenseModel) -> dict[str, Tensor]:

@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from atrous.data.contents import Folder
+from atrous.data.folder import read_pair, spread
 from atrous.types import IGNORE_INDEX
-
-if TYPE_CHECKING:
-    from atrous.data.contents import Folder
 
 __all__ = ["ClassFacts", "Facts", "look", "object_width", "vertical_asymmetry"]
 
@@ -105,7 +103,7 @@ class Facts:
         return tuple(each for each in self.classes if 0 < each.share < most / times)
 
 
-def look(folder: "Folder", *, count: int = SAMPLED) -> Facts:
+def look(folder: Folder, *, count: int = SAMPLED) -> Facts:
     """Look at some training images of an open folder.
 
     Args:
@@ -115,8 +113,6 @@ def look(folder: "Folder", *, count: int = SAMPLED) -> Facts:
     Raises:
         DataError: if one of them cannot be read.
     """
-    from atrous.data.folder import read_pair, spread
-
     train = folder.splits["train"]
     known = [pair for pair in train if pair.mask is not None or pair.instances is not None]
     tally = _Tally(len(folder.classes.names))
@@ -207,7 +203,7 @@ class _Tally:
         if thin.ndim == 2:
             self.masks.append(thin)
 
-    def facts(self, folder: "Folder") -> Facts:
+    def facts(self, folder: Folder) -> Facts:
         """What was seen."""
         total = max(self.pixels.sum(), 1.0)
         if folder.multilabel:

@@ -4,6 +4,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from atrous.inference.devices import choose_device
+
 __all__ = ["Machine", "describe"]
 
 
@@ -26,10 +30,6 @@ class Machine:
 
 def describe(device: str = "auto") -> Machine:
     """This machine, as a training with that device finds it."""
-    import torch
-
-    from atrous.inference.devices import choose_device
-
     chosen = choose_device(device)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if chosen.type == "cuda":

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,12 +24,10 @@ from atrous.adversarial.inputs import InputForm, one_hot, soft_maps
 from atrous.errors import RecipeError, did_you_mean
 from atrous.layers import resize, shrink
 from atrous.optim import OPTIMIZERS, SCHEDULES
+from atrous.recipe import Recipe
 from atrous.tables import NamedSection, Place, check_arguments, lookup, read_section
 from atrous.tasks import TASKS
 from atrous.types import IGNORE_INDEX, Outputs
-
-if TYPE_CHECKING:
-    from atrous.recipe import Recipe
 
 __all__ = ["Adversary", "AdversaryOptions", "ResolvedAdversary", "read_adversary"]
 
@@ -283,7 +281,7 @@ class ResolvedAdversary:
         )
 
 
-def read_adversary(recipe: "Recipe") -> ResolvedAdversary | None:
+def read_adversary(recipe: Recipe) -> ResolvedAdversary | None:
     """The adversary of a recipe, or None where it has no section `adversary`.
 
     The section is a name in `DISCRIMINATORS`, or a mapping of its name, its arguments and `AdversaryOptions`.
@@ -358,7 +356,7 @@ def _read_schedule(section: Section, place: Place) -> Callable[[int], Callable[[
     return schedule
 
 
-def _ignored(recipe: "Recipe") -> int:
+def _ignored(recipe: Recipe) -> int:
     """What the task ignores. The maps are those of classes that exclude each other."""
     task = recipe.section("task", "segmentation")
     name = task.get("name") if isinstance(task, Mapping) else task

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 from atrous.errors import AtrousError
 from atrous.inference.devices import choose_device, choose_precision
 from atrous.layers.sync import synchronized
+from atrous.training.adversary import Adversary
 from atrous.training.averaging import WeightAverage
 from atrous.training.callbacks import Checkpoints, Recorder, Watch
 from atrous.training.distributed import World, full_state, shard, world
@@ -33,9 +34,6 @@ from atrous.training.progress import ProgressLine
 from atrous.training.state import RunState
 from atrous.training.stream import Augmented, Stream, collate_step
 from atrous.types import Progress, Sample
-
-if TYPE_CHECKING:
-    from atrous.training.adversary import Adversary
 
 __all__ = ["Plan", "carry_out", "find_checkpoint"]
 
@@ -86,7 +84,7 @@ class Plan:
     workers: int | Literal["auto"] = "auto"
     seed: int = 0
     identity: dict[str, Any] = field(default_factory=dict)
-    adversary: "Adversary | None" = None
+    adversary: Adversary | None = None
 
     def stream(self, here: World = World()) -> Stream:  # noqa: B008 (a plain tuple)
         """What is drawn at each step, by one of the processes that train together."""

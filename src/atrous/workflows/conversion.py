@@ -5,6 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from atrous.data import open_folder
+from atrous.data.class_table import load_classes
+from atrous.data.convert import TARGETS, choose_format, write_folder
 from atrous.disk import writing_folder
 from atrous.errors import UsageError, did_you_mean
 
@@ -64,9 +67,6 @@ def convert(
         DataError: if something in the source is wrong; the text names the file and the key. Nothing is left behind.
         UsageError: if `out` holds something, or there is no such folder of images.
     """
-    from atrous.data.class_table import load_classes
-    from atrous.data.convert import choose_format, write_folder
-
     if images is not None and not Path(images).is_dir():
         raise UsageError(f"{images}: there is no such folder of images.")
     source, out = Path(source), Path(out)
@@ -105,9 +105,6 @@ def write_annotations(
         DataError: if the data folder is wrong, or its classes overlap.
         UsageError: if `out` holds something, or there is no such format.
     """
-    from atrous.data import open_folder
-    from atrous.data.convert import TARGETS
-
     if to not in TARGETS:
         raise UsageError(f"there is no format {to!r} to write. {did_you_mean(to, (*TARGETS, 'folder'))}")
     if not 0 <= tolerance <= 100:

@@ -82,6 +82,7 @@ def _clear(folder: Path) -> None:
 
 def _large_image(folder: Path) -> Path:
     """One large image of cells that are in no other image."""
+    # Here for the same reason.
     import numpy as np
 
     from atrous.images import write_image

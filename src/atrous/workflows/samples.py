@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from atrous.errors import UsageError, did_you_mean
+from atrous.made import make_cells, make_scenes
 
 __all__ = ["KINDS", "sample"]
 
@@ -33,7 +34,5 @@ def sample(
         raise UsageError(f"there is no made data {kind!r}. {did_you_mean(kind, KINDS)}")
     if seed < 0:
         raise UsageError(f"seed {seed}: give a whole number from 0.")
-    from atrous import made
-
-    make = made.make_cells if kind == "cells" else made.make_scenes
+    make = make_cells if kind == "cells" else make_scenes
     return make(out, count=count, size=size, seed=seed)
