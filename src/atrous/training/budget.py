@@ -8,6 +8,7 @@ import torch
 from atrous.errors import AtrousError
 from atrous.inference.devices import choose_device, choose_precision
 from atrous.training.engine import Plan
+from atrous.training.memory import channels_last
 from atrous.training.stream import Augmented, collate
 
 __all__ = ["measure_pace", "plan_for_budget"]
@@ -44,7 +45,7 @@ def measure_pace(plan: Plan) -> tuple[float, float]:
     device = choose_device(plan.options.device)
     precision = choose_precision(plan.options.precision, device)
     model = copy.deepcopy(plan.model).to(device).train()
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    channels_last(model)
     samples, stream = Augmented(plan.train, plan.transform, plan.seed), plan.stream()
     times = []
     with torch.random.fork_rng(devices=[]), torch.autocast(device.type, precision, enabled=precision != torch.float32):

@@ -28,6 +28,7 @@ from atrous.training.callbacks import Checkpoints, Recorder, Watch
 from atrous.training.distributed import World, full_state, shard, world
 from atrous.training.files import columns_of, read_checkpoint
 from atrous.training.loaders import choose_workers, train_loader, val_loader
+from atrous.training.memory import channels_last, keep_order
 from atrous.training.module import Schedules, TrainingModule
 from atrous.training.options import TrainingOptions
 from atrous.training.progress import ProgressLine
@@ -133,9 +134,10 @@ def carry_out(
     if plan.state.finished:
         return
     if spread:  # and in torch's usual layout, the only one that can be cut
+        keep_order(model)
         module.spread = lambda mesh: shard(model, groups, plan.optimizer, mesh)
     else:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        channels_last(model)
     loader, val = _loaders(plan, device, here)
     with _quiet(), _own_randomness(), _together(model, plan.options.sync_batchnorm, here):
         trainer = _trainer(plan, out, device, here, watch=watch, progress=progress)
