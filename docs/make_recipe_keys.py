@@ -210,7 +210,7 @@ HEAD = """<!-- Written by `python docs/make_recipe_keys.py`; edit the code or th
 
 A recipe is one YAML file. This page lists every entry that it may have. The types, ranges and defaults are those that
 the code checks a recipe against, so an entry that is not listed here is refused. The command line can set each of them:
-`atrous train DATA model.encoder=resnet34 training.max_steps=500`. [Training](training.md) explains what they are for.
+`atrous train DATA --recipe unet model.encoder=resnet34`. [Training](training.md) explains what they are for.
 
 - A **section** is a mapping with a `name` and that builder's arguments: `{name: unet, encoder: resnet34}`. A name alone
   stands for a section without arguments: `model: unet`.
