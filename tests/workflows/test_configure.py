@@ -83,6 +83,29 @@ def test_an_argument_of_a_network_needs_the_network(data):
         configure(data, overrides=["model.encoder=resnet34"])
 
 
+def test_a_task_that_is_named_is_measured_and_keeps_nothing_of_another_one(data, monkeypatch):
+    from atrous.workflows import configuration
+
+    built = []
+    plain = configuration.build_task
+    monkeypatch.setattr(configuration, "build_task", lambda section, *rest, **more: built.append(section) or plain(
+        section, *rest, **more))  # fmt: skip
+    overrides = [*SMALL, "task.name=instances", "task.border=2"]
+    section = configure(data, overrides=overrides, budget=10.0).recipe.section("task")
+    assert section["name"] == "instances"
+    assert section["border"] == 2
+    assert {each["name"] for each in built} == {"instances"}
+    assert "weights" not in str(section)  # which the proposal for classes may have
+
+
+def test_a_misspelt_task_is_refused_before_the_data_is_looked_at(tmp_path):
+    for wrong in ("task=instancs", "task.name=instancs"):
+        with pytest.raises(RecipeError, match="Did you mean 'instances'"):
+            configure(tmp_path / "nowhere", overrides=[wrong])
+    with pytest.raises(RecipeError, match=r"task\.bordr"):
+        configure(tmp_path / "nowhere", overrides=["task={name: instances, bordr: 2}"])
+
+
 def test_tune_names_what_can_be_tuned():
     assert read_tune(make_recipe({"tune": ["crf"]}, source="x")) == ["crf"]
     assert read_tune(make_recipe({}, source="x")) == []

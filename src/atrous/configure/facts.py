@@ -1,7 +1,8 @@
 """What a data folder shows that a recipe depends on, measured on some of its training images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -57,6 +58,7 @@ class Facts:
         vertical_asymmetry: how different the upper and the lower third of images are made up, 0 to 1: see the function
             of this name.
         looked: images that were looked at.
+        task: the section of a recipe that names the task, where somebody has chosen it; else None.
     """
 
     train: int
@@ -71,6 +73,7 @@ class Facts:
     touching: float
     vertical_asymmetry: float
     looked: int
+    task: Mapping[str, Any] | None = None
 
     @property
     def thinnest(self) -> ClassFacts:

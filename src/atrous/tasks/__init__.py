@@ -45,11 +45,15 @@ def extra_maps(section: str | Mapping[str, Any]) -> int:
 
 
 def propose(facts: Facts) -> Proposal:
-    """What the tasks suggest for some data.
+    """What the tasks suggest for some data; of a task that somebody has chosen, what it suggests for itself.
 
     Args:
         facts: of the data.
     """
+    if facts.task is not None:
+        own = TASKS[facts.task["name"]].propose(facts)
+        section = own.section if own is not None and own.section["name"] == facts.task["name"] else {}
+        return Proposal({**section, **facts.task}, "as the command line says")
     proposals = (task.propose(facts) for task in reversed(TASKS.values()))
     return next(proposal for proposal in proposals if proposal is not None)
 

@@ -156,6 +156,8 @@ class Facts(Protocol):
     """What a task may base a proposal on; see `atrous.configure.Facts` for the meanings."""
 
     @property
+    def task(self) -> Mapping[str, Any] | None: ...  # noqa: D102
+    @property
     def overlapping(self) -> bool: ...  # noqa: D102
     @property
     def apart(self) -> bool: ...  # noqa: D102

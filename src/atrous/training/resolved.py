@@ -20,7 +20,7 @@ from atrous.training.adversary import ResolvedAdversary, read_adversary
 from atrous.training.augment import read_augment
 from atrous.training.options import TrainingOptions
 
-__all__ = ["ResolvedRecipe", "ResolvedRun", "ResolvedStage", "resolve", "resolve_run"]
+__all__ = ["FROM_MASKS", "ResolvedRecipe", "ResolvedRun", "ResolvedStage", "resolve", "resolve_run"]
 
 FROM_DATA = ("num_classes", "in_channels")
 """Arguments of a model that the data decides."""

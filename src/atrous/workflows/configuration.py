@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from atrous.data.folder import examine_folder
 from atrous.errors import AtrousError, RecipeError
 from atrous.models import create_model
 from atrous.recipe import Recipe, make_recipe
-from atrous.tasks import build_task, propose
+from atrous.tasks import TASKS, build_task, propose
 from atrous.training.budget import measure_pace
 from atrous.training.fitting import make_plan
-from atrous.training.resolved import resolve
+from atrous.training.resolved import FROM_MASKS, resolve
 
 __all__ = ["DEFAULT_BUDGET", "Configured", "configure"]
 
@@ -79,7 +79,7 @@ def configure(
     seed = int(given.get("seed") or 0)
     folder = open_folder(data, classes=classes, seed=seed, **options)
     device = (given.get("training") or {}).get("device", "auto")
-    machine, facts = describe(device), look(folder)
+    machine, facts = describe(device), replace(look(folder), task=_task(given))
     seconds = budget or DEFAULT_BUDGET[machine.device]
     pace_of = partial(_pace, folder, facts)
     network = pick_network(folder, facts, machine, given, seconds=seconds, pace_of=pace_of)
@@ -119,7 +119,7 @@ def _given(overrides: Sequence[str]) -> dict[str, Any]:
     """What the command line says, as sections of a recipe.
 
     Raises:
-        RecipeError: if it sets an argument of a network and does not name the network.
+        RecipeError: if it sets an argument of a network and does not name the network, or a task that there is not.
     """
     recipe = make_recipe({}, source="command line", overrides=overrides)
     model = recipe.section("model")
@@ -129,7 +129,16 @@ def _given(overrides: Sequence[str]) -> dict[str, Any]:
             f"{recipe.place / 'model' / key}: without a recipe the data decides which network is trained, so its "
             "arguments are not known; name the network too, such as model=unet, or give --recipe unet."
         )
+    if _task(recipe.values) is not None:
+        recipe.named("task", TASKS, kind="task", given=FROM_MASKS)
     return recipe.values
+
+
+def _task(given: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The section of the task, if it names one; arguments alone belong to the task that the data asks for."""
+    section = given.get("task")
+    section = {"name": section} if isinstance(section, str) else section
+    return dict(section) if isinstance(section, Mapping) and "name" in section else None
 
 
 def _own_split(data: str | Path, classes: str | Path | None, options: Mapping[str, Any]) -> bool:
