@@ -48,6 +48,23 @@ def test_missing_files_of_objects_are_made_again(objects_run, data, tmp_path):
     assert numbers.read_bytes() == before
 
 
+def test_where_the_mask_is_all_files_are(objects_run, data, tmp_path, monkeypatch):
+    from atrous.errors import DataError
+    from atrous.inference import writing
+
+    def write(path, *arguments, **more):
+        if path.parent.name == "instances":
+            raise DataError(f"{path}: the disk is full")
+        return real(path, *arguments, **more)
+
+    real = writing.write_image
+    monkeypatch.setattr(writing, "write_image", write)
+    image = sorted((data / "images").iterdir())[0]
+    with pytest.raises(DataError, match="the disk is full"):
+        predict(objects_run.bundle, image, tmp_path / "out")
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
 def test_more_objects_than_a_png_numbers_are_refused_with_their_file(tmp_path):
     from atrous.errors import DataError
     from atrous.inference.writing import FileWriter, Outputs
