@@ -45,6 +45,8 @@ def test_objects_of_one_class_are_drawn_apart():
     drawn, plain = found.overlay(image), replace(found, instances=None).overlay(image)
     assert (drawn != plain).any(-1)[0].tolist() == [False, False, True, False, False, False]
     assert apart(found.classes, numbers)[0].tolist() == [1, 1, 0, 1, 1, 0]
+    beside = apart(np.array([[2, 1, 1, 2]]), np.array([[0, 3, 3, 0]]))  # a class without objects keeps all its pixels
+    assert beside.tolist() == [[2, 1, 1, 2]]
 
 
 def test_a_notebook_shows_a_picture_with_the_names():

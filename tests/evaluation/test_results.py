@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from atrous.evaluation import Evaluation, ImageResult, join
 from atrous.metrics import summarize
 from atrous.metrics.objects import score_objects, summarize_objects
+from atrous.tasks import Measure
 from atrous.types import Prediction
 
 NAMES = ("background", "cell")
@@ -20,7 +22,9 @@ def measured(seed, images):
     rng = np.random.default_rng(seed)
     counts, objects, results = torch.zeros(2, 2, dtype=torch.int64), [], []
     for number in range(images):
-        true, found = (np.kron(rng.integers(0, 4, (4, 5)), np.ones((3, 3), np.int64)) for _ in range(2))
+        true, found = (
+            np.kron(rng.integers(0, 2 + (3 + seed) * number, (4, 5)), np.ones((3, 3), np.int64)) for _ in range(2)
+        )
         found[rng.random(found.shape) < 0.5] = true[0, 0]
         one = Prediction((found > 0).astype(np.uint8), np.ones(found.shape, np.float16), instances=found)
         objects.append(score_objects(one, true, (true > 0).astype(np.uint8)))
@@ -81,3 +85,13 @@ def test_the_file_of_a_segmentation_has_the_keys_that_it_always_had():
     assert set(values["images"][0]) == {
         "name", "mean_iou", "pixel_accuracy", "seconds", "boundary_f1", "seg", "objects", "found",
     }  # fmt: skip
+
+
+def test_images_are_ranked_from_the_worst_to_the_best():
+    told = measured(0, 1)[0]
+    values = {"a": 0.5, "b": math.nan, "c": 0.25, "d": 0.75}
+    ious = tuple(ImageResult(name, mean_iou=value) for name, value in values.items())
+    assert [image.name for image in replace(told, images=ious).ranked()] == ["c", "a", "d"]
+    errors = tuple(ImageResult(name, others={"error": value}) for name, value in values.items())
+    by_error = replace(told, images=errors, rank=Measure("error", higher_is_better=False))
+    assert [image.name for image in by_error.ranked()] == ["d", "a", "c"]

@@ -197,3 +197,14 @@ def test_validation_prefers_objects_told_apart():
     assert tuple(measured(apart)) == tuple(measure.name for measure in task.measures)
     del batch["instances"]  # then the parts of the mask are the objects, and these two touch
     assert measured(joined)["average_precision"] == 1
+
+
+def test_objects_on_ignored_pixels_count_for_nothing():
+    mask = np.where(TWO == 2, 255, TWO > 0)  # nobody knows what the second one is
+    validator = Instances(3).validator()
+    batch = {"mask": torch.from_numpy(mask.astype(np.int64))[None], "instances": torch.from_numpy(TWO)[None]}
+    validator.update(ideal(discs((32, 22, 11)))[None], batch)  # and it is not found
+    assert validator.compute()["average_precision"] > 0.9
+    validator.reset()
+    validator.update(ideal(discs((32, 22, 11), (32, 45, 8)))[None], batch)  # nor is finding it an error
+    assert validator.compute()["average_precision"] > 0.9
