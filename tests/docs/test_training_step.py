@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 from types import CodeType, FrameType
+from xml.etree import ElementTree
 
 import pytest
 
@@ -69,3 +70,13 @@ def test_page_and_drawing_are_up_to_date() -> None:
     page = (DOCS / "training-step.md").read_text(encoding="utf-8")
     assert tool.filled(page) == page, "run python docs/make_training_step.py"
     assert tool.DRAWING.read_text(encoding="utf-8") == tool.drawing(), "run python docs/make_training_step.py"
+
+
+def test_the_drawing_shows_every_function_and_its_words_fit_their_boxes() -> None:
+    drawn = ElementTree.fromstring(tool.drawing())
+    texts = [element for element in drawn.iter() if element.tag.endswith("text")]
+    words = [element.text for element in texts]
+    for step in [*tool.LOADER, *tool.MAIN]:
+        assert {step.file, step.function, f"→ {step.gives}"} <= set(words)
+    # A monospaced letter is six tenths of its size wide, and text begins 12 pixels inside its box.
+    assert all(0.6 * int(each.attrib["font-size"]) * len(each.text or "") < tool.WIDTH - 24 for each in texts)
