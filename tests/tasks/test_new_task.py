@@ -163,13 +163,14 @@ def test_it_is_measured_by_its_own_figures(finished, cells):
     assert len(both.images) == 2 * len(errors)
 
 
-def test_it_writes_and_draws_what_it_likes(finished, cells, tmp_path):
+def test_it_writes_and_draws_what_it_likes(finished, cells, tmp_path, caplog):
     image = sorted((cells / "images").iterdir())[0]
     predictor = Predictor.load(finished.bundle, device="cpu", precision="float32")
     (written,) = predict(
         finished.bundle, image, tmp_path, outputs=Outputs(overlay=True, confidence=True), device="cpu",
         precision="float32",
     )  # fmt: skip
+    assert "has no confidence, so none is written" in caplog.text
     files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {written.name, f"heat/{image.stem}.png", f"overlay/{image.stem}.jpg"}
     prediction, array = predictor(image), read_image(image).array

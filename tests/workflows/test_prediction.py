@@ -105,7 +105,7 @@ def test_when_all_fail_nothing_is_left(run: Path, tmp_path: Path) -> None:
 def test_many_failures_make_a_short_text(run: Path, tmp_path: Path) -> None:
     for i in range(8):
         (tmp_path / f"x{i}.png").write_text("no image")
-    with pytest.raises(DataError, match=r"8 of 8 images .* and 5 more\.$"):
+    with pytest.raises(DataError, match=r"8 of 8 images could not be segmented: .* and 5 more\.$"):
         predict(run, str(tmp_path / "x*.png"), tmp_path / "out")
 
 

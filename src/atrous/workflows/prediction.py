@@ -1,5 +1,6 @@
 """Masks for new images: files, folders and patterns in, one mask per image out."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from atrous.workflows.runs import check_refine, check_tile
 
 __all__ = ["Outputs", "find_images", "predict"]
 
+LOG = logging.getLogger(__name__)
 NAMED = 3
 """Failed images that the closing error names."""
 
@@ -59,7 +61,10 @@ def predict(
     folder, found = Path(out), find_images(images)
     FileWriter(folder, outputs, [mask((), ())]).plan(found)  # refuses before anything is loaded
     predictor = Predictor.load(bundle, **making)
-    writer = FileWriter(folder, outputs, predictor.task.files(predictor.class_names, predictor.colors))
+    files = predictor.task.files(predictor.class_names, predictor.colors)
+    if outputs.confidence and not any(file.option == "confidence" for file in files):
+        LOG.warning("%s: its task, %s, has no confidence, so none is written", bundle, type(predictor.task).__name__)
+    writer = FileWriter(folder, outputs, files)
     todo = writer.plan(found)
     predictor.check_views(calling["views"])
     written, failed = [], []
@@ -88,4 +93,5 @@ def _complaint(failed: list[AtrousError], count: int) -> str:
         return str(failed[0])
     reasons = "; ".join(str(error).rstrip(".") for error in failed[:NAMED])
     more = f"; and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
-    return f"{len(failed)} of {count} images could not be segmented, the others are done: {reasons}{more}."
+    rest = ", the others are done" if len(failed) < count else ""
+    return f"{len(failed)} of {count} images could not be segmented{rest}: {reasons}{more}."
