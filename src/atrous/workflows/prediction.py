@@ -41,15 +41,13 @@ def predict(
         out: the folder for the masks; it is made if it is not there.
         outputs: what to write.
         progress: called with the number of images done and of all.
-        how: `device`, `precision`, `refine`, `tile`, `margin`, `views`; see `atrous.inference.Running`. The view "mc:N"
-            has the uncertainty written too.
+        how: see `atrous.inference.Running`; the view "mc:N" has the uncertainty written too.
 
     Returns:
         The written masks.
 
     Raises:
-        UsageError: before anything is done, if no image is found, two would give the same file, or a mask would fall on
-            an image.
+        UsageError: before anything is done, if no image is found, or a file would fall on another or on an image.
         DataError: after all images, if some could not be segmented.
     """
     if outputs.format not in ("png", "tif"):
