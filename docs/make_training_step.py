@@ -50,7 +50,7 @@ LOADER = [
          "Gives each draw its own random generator, seeded by the number of the draw."),
     Step("data/dataset.py", "FolderDataset.draw", "image (C, H, W), mask (H, W)",
          "Reads the image and its mask, or a region of a very large image."),
-    Step("data/reading.py", "read_pair", "arrays (H, W, C) and (H, W)",
+    Step("data/reading.py", "read_pair", "image (H, W, C), mask (H, W), objects (H, W)",
          "Opens the files, maps mask values to classes, and marks pixels without data as ignored."),
     Step("augment/chain.py", "Compose.__call__", "image (C, h, w), mask (h, w)",
          "Applies the transforms of `data.augment` to image, mask and objects together; h x w is the crop."),
