@@ -1,5 +1,6 @@
 """What every test shares: shape annotations checked at run time, and the real data where it is."""
 
+import importlib
 import time
 from pathlib import Path
 
@@ -27,6 +28,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("quick")
     group.addoption("--seconds", type=int, help="skip the tests that would begin later than this after the start")
     group.addoption("--models", metavar="FILE,...", help="try the contract on the models of these files alone")
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Import the files whose doctests are asked for as everybody does: else pytest makes second copies of them."""
+    root = session.config.rootpath / "src"
+    for path in [Path(argument).absolute() for argument in session.config.args if argument.endswith(".py")]:
+        if path.is_relative_to(root) and path.name != "__main__.py":
+            importlib.import_module(".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

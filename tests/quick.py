@@ -3,9 +3,10 @@
 Changed is what differs from the commit where this branch left main, with all that is not committed yet; on main itself,
 from what was pushed; where nothing differs, from the commit before. A changed file under src/atrous asks for, in order:
 
-1. its own doctests and the tests named after it (src/atrous/losses/rmi.py: tests/losses/test_rmi.py);
+1. the tests named after it (src/atrous/losses/rmi.py: tests/losses/test_rmi.py);
 2. the other tests of its room (tests/losses);
-3. the tests of other rooms that import it by name.
+3. the tests of other rooms that import it by name; where there are none at all, those of the public names;
+4. its own doctests.
 
 Changed tests come first of all. The contract of the models is tried on the changed models alone. Tests marked `slow`
 and those that would begin after the time is up are left out, and counted. What stands further away is for `make test`.
@@ -21,6 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = "src/atrous"
 NOTHING_COLLECTED = 5  # pytest's exit status where, say, all tests of a changed file are marked `slow`
+PUBLIC_NAMES = "tests/workflows/test_surface.py"
 # Rooms without Python of their own, and the files or folders of tests that read them.
 ELSEWHERE = {
     "src/atrous/recipes": ("tests/test_recipe.py", "tests/workflows/test_recipes_run.py"),
@@ -74,13 +76,15 @@ def select(changed: Iterable[str]) -> list[str]:
     changed = list(changed)
     sources = [path for path in changed if path.startswith(f"{SOURCE}/") and path.endswith(".py")]
     tests = [path for path in changed if path.startswith("tests/") and path.endswith(".py")]
-    chosen = [file for path in tests for file in _expanded(path)] + sources
+    chosen = [file for path in tests for file in _expanded(path)]
     for closeness in (_named_after, _of_the_room, _importing):
         chosen += [file for path in sources for file in closeness(path)]
     for folder, files in ELSEWHERE.items():
         if any(path.startswith(f"{folder}/") and not path.endswith(".py") for path in changed):
             chosen += [file for path in files for file in (_tests_below(Path(path)) or [path])]
-    return list(dict.fromkeys(chosen))
+    if sources and not chosen:
+        chosen = [PUBLIC_NAMES]
+    return list(dict.fromkeys(chosen + sources))
 
 
 def changed_models(changed: Iterable[str]) -> list[str]:

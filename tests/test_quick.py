@@ -15,12 +15,14 @@ SPEC.loader.exec_module(quick)
 
 def test_a_source_file_brings_its_doctests_its_own_tests_its_room_and_who_imports_it():
     chosen = quick.select(["src/atrous/losses/rmi.py"])
-    assert chosen[:2] == ["src/atrous/losses/rmi.py", "tests/losses/test_rmi.py"]
+    assert (chosen[0], chosen[-1]) == ("tests/losses/test_rmi.py", "src/atrous/losses/rmi.py")
     assert "tests/losses/test_lovasz.py" in chosen
     assert not any(file.startswith("tests/models") for file in chosen)
     assert len(chosen) == len(set(chosen))
     assert "tests/test_cli.py" in quick.select(["src/atrous/errors.py"])
     assert "tests/test_recipe.py" in quick.select(["src/atrous/recipe/stages.py"])
+    assert quick.select(["src/atrous/__init__.py"]) == [quick.PUBLIC_NAMES, "src/atrous/__init__.py"]
+    assert (quick.ROOT / quick.PUBLIC_NAMES).is_file()
 
 
 def test_changed_tests_come_first_and_a_conftest_brings_its_folder():
