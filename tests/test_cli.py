@@ -114,7 +114,7 @@ def test_predict_hands_on_everything(given: str, margin: Any, handed: dict[str, 
     line += " --views hflip,vflip --refine crf:iterations=3 --device cpu --precision float32 --margin"
     assert cli.main([*line.split(), given]) == 0
     assert handed["args"] == ("run", ["a.png", "more/*.tif"], Path("out"))
-    assert handed["outputs"] == workflows.Outputs("tif", overlay=True, confidence=True, skip_existing=True)
+    assert handed["outputs"] == workflows.PredictionFiles("tif", overlay=True, confidence=True, skip_existing=True)
     assert (handed["tile"], handed["margin"], handed["views"]) == (64, margin, ["hflip", "vflip"])
     assert (handed["device"], handed["precision"]) == ("cpu", "float32")
     assert handed["refine"] == "crf:iterations=3"

@@ -456,7 +456,7 @@ def refinement_of_nothing(world: World) -> list[str]:
     return world.evaluate("--refine", "crf:iterations=0")
 
 
-@case(r"command line, bilateral_rbg: Grid takes no argument 'bilateral_rbg'\. Did you mean 'bilateral_rgb'\?")
+@case(r"command line, bilateral_rbg: CrfGrid takes no argument 'bilateral_rbg'\. Did you mean 'bilateral_rgb'\?")
 def tuning_entry_unknown(world: World) -> list[str]:
     return ["tune-crf", str(world.bundle), str(world.data), "bilateral_rbg=3"]
 

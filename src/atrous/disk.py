@@ -264,12 +264,12 @@ def _short(name: str) -> str:
 @cache
 def _host() -> str:
     """Eight digits for this machine and its space of process numbers: a container numbers its own processes."""
-    told = [os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")]
+    names = [os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")]
     with suppress(OSError):
-        told.append(Path("/etc/machine-id").read_text(encoding="ascii", errors="replace"))
+        names.append(Path("/etc/machine-id").read_text(encoding="ascii", errors="replace"))
     with suppress(OSError):
-        told.append(os.readlink("/proc/self/ns/pid"))  # noqa: PTH115 (it points to no path)
-    return f"{zlib.crc32(chr(10).join(told).encode()):08x}"
+        names.append(os.readlink("/proc/self/ns/pid"))  # noqa: PTH115 (it points to no path)
+    return f"{zlib.crc32(chr(10).join(names).encode()):08x}"
 
 
 def _is_dead(host: str, process: int) -> bool:
@@ -300,8 +300,8 @@ def _refusal(problem: Exception) -> OSError | None:
     """The system's own error in an exception, where it holds one."""
     if isinstance(problem, OSError):
         return problem
-    told = _IN_RUST.search(str(problem))  # safetensors hands on the text alone
-    return OSError(int(told[1]), os.strerror(int(told[1]))) if told else None
+    found = _IN_RUST.search(str(problem))  # safetensors hands on the text alone
+    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else None
 
 
 def _explain(problem: OSError, path: Path, instead: str) -> str:

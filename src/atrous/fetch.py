@@ -22,7 +22,7 @@ CHUNK = 1 << 18  # bytes between two words about the progress
 ATTEMPTS = 5  # connections that may break off in a row without a byte more
 TIMEOUT = 30.0  # seconds without an answer
 
-Progress = Callable[[int, int | None], None]
+ByteProgress = Callable[[int, int | None], None]
 
 
 def cache_folder() -> Path:
@@ -39,7 +39,7 @@ def fetch(
     *,
     folder: str | Path | None = None,
     digest: str | None = None,
-    progress: Progress | None = None,
+    progress: ByteProgress | None = None,
     error: type[AtrousError] = ModelError,
     instead: str = "set ATROUS_CACHE to another folder",
 ) -> Path:
@@ -91,7 +91,7 @@ def _hash_in(name: str) -> str | None:
     return found[1] if found else None
 
 
-def _fetch(address: str, target: Path, wanted: str, progress: Progress | None, error: type[AtrousError]) -> None:
+def _fetch(address: str, target: Path, wanted: str, progress: ByteProgress | None, error: type[AtrousError]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = _take_up(target, resumable=bool(wanted))
     try:
@@ -142,7 +142,7 @@ def _check(path: Path, wanted: str, address: str, error: type[AtrousError]) -> N
         )
 
 
-def _fill(address: str, part: Path, progress: Progress | None) -> None:
+def _fill(address: str, part: Path, progress: ByteProgress | None) -> None:
     """Fill a file from an address, in as many connections as it takes as long as each brings something.
 
     What the network raises is left to the caller.
@@ -165,7 +165,7 @@ def _fill(address: str, part: Path, progress: Progress | None) -> None:
             raise reason
 
 
-def _receive(address: str, part: Path, start: int, progress: Progress | None) -> bool:
+def _receive(address: str, part: Path, start: int, progress: ByteProgress | None) -> bool:
     """One connection; True when the file is complete."""
     headers = {"User-Agent": "atrous", "Accept-Encoding": "identity"}
     if start:

@@ -12,7 +12,7 @@ from torch import Tensor
 from atrous import drawing
 from atrous.errors import UsageError
 
-__all__ = ["IGNORE_INDEX", "KINDS", "Level", "Outputs", "Prediction", "Progress", "Sample"]
+__all__ = ["DTYPES", "IGNORE_INDEX", "Level", "Outputs", "Prediction", "Progress", "Sample"]
 
 IGNORE_INDEX = 255
 """Class of pixels that count for nothing: unlabelled, nodata, NaN."""
@@ -20,7 +20,7 @@ IGNORE_INDEX = 255
 PICTURE = 480
 """Longest side of the picture of a prediction in a notebook, in pixels."""
 
-KINDS = ("uint8", "uint16", "float32")
+DTYPES = ("uint8", "uint16", "float32")
 """What an image's numbers may be. Models receive them unscaled, as float32."""
 
 Outputs = dict[str, Tensor]

@@ -49,7 +49,7 @@ def test_everything_comes_back(tmp_path):
         "matrix": [[1, 2], [3, 4]],
     }
     path = save_bundle(
-        tmp_path / "a" / "cells.bundle", model, class_names=NAMES, colors=[(0, 0, 0), (255, 128, 1)], kind="uint16",
+        tmp_path / "a" / "cells.bundle", model, class_names=NAMES, colors=[(0, 0, 0), (255, 128, 1)], dtype="uint16",
         recipe=recipe, metrics=metrics,
     )  # fmt: skip
     assert entries(path) == sorted(FILES)
@@ -60,7 +60,7 @@ def test_everything_comes_back(tmp_path):
     assert bundle.model.spec == model.spec
     assert bundle.class_names == tuple(NAMES)
     assert bundle.colors == ((0, 0, 0), (255, 128, 1))
-    assert (bundle.kind, bundle.channels) == ("uint16", 1)
+    assert (bundle.dtype, bundle.channels) == ("uint16", 1)
     assert bundle.task == {"name": "segmentation", "loss": {"name": "cross_entropy", "weights": "enet"}}
     assert bundle.recipe["seed"] == 5
     assert bundle.recipe["optimizer"] == recipe.values["optimizer"]
@@ -227,7 +227,7 @@ def test_a_save_killed_before_the_old_one_is_gone_loses_nothing(folder):
         ({"colors": [(0, 0, 0)]}, "x: 1 colours for 2 classes; give one per class, or none."),
         ({"colors": [(0, 0, 0), (0, 0, 256)]}, "x: got (0, 0, 256) (tuple) as a colour, but a colour is three numbers "
                                                "from 0 to 255."),
-        ({"kind": "int8"}, "x: kind is 'int8', but images are one of uint8, uint16, float32."),
+        ({"dtype": "int8"}, "x: dtype is 'int8', but images are one of uint8, uint16, float32."),
         ({"task": "segmentaton"}, "x, task.name: there is no task 'segmentaton'. Did you mean 'segmentation'?"),
         ({"task": {"name": "segmentation", "los": 1}}, "x, task.los: Segmentation takes no argument 'los'. "
                                                        "Did you mean 'loss'?"),

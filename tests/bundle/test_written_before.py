@@ -19,7 +19,7 @@ def test_it_says_what_it_said() -> None:
     assert bundle.model.spec.arguments["width"] == 1
     assert bundle.task == {"name": "segmentation", "loss": ["cross_entropy", "dice"]}
     assert bundle.class_names == ("background", "cell")
-    assert (bundle.kind, bundle.channels) == ("uint8", 1)
+    assert (bundle.dtype, bundle.channels) == ("uint8", 1)
     assert bundle.recipe["clean"] == {"min_size": 3}
     assert bundle.recipe["training"] == {"max_steps": 12}
     assert bundle.metrics["val_mean_iou"] == 0.5

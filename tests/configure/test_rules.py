@@ -10,7 +10,7 @@ from atrous.configure.rules import folds
 
 CPU = Machine("cpu", 2, 8 << 30, "2 processor cores")
 CELLS = Facts(
-    train=20, val=4, size=(512, 512), sizes=1, channels=1, kind="uint8",
+    train=20, val=4, size=(512, 512), sizes=1, channels=1, dtype="uint8",
     classes=(ClassFacts("membrane", 0.23, 5.6), ClassFacts("cell", 0.77, 18.5)),
     overlapping=False, instances=False, touching=0, vertical_asymmetry=0.02, looked=20,
 )  # fmt: skip
@@ -39,7 +39,7 @@ def test_pictures_without_an_up_are_turned():
 def test_colours_are_changed_in_colour_images_alone():
     assert "intensity" in names(chosen(CELLS))
     assert "color_jitter" in names(chosen(STREET))
-    assert "intensity" in names(chosen(replace(STREET, kind="uint16")))
+    assert "intensity" in names(chosen(replace(STREET, dtype="uint16")))
 
 
 def test_many_rare_classes_are_weighed():

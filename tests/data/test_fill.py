@@ -76,5 +76,5 @@ def test_a_cache_serves_any_fill(folder, cache, monkeypatch):
 
 def test_8_bits_stay_bytes_until_the_crop_is_cut(folder):
     drawn = FolderDataset(folder, SPLIT, fill=FILL).draw(1, np.random.default_rng(0))
-    assert drawn["image"].dtype == (torch.uint8 if folder.kind == "uint8" else torch.float32)
+    assert drawn["image"].dtype == (torch.uint8 if folder.dtype == "uint8" else torch.float32)
     assert drawn["mask"].dtype == torch.uint8

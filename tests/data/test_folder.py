@@ -39,7 +39,7 @@ def test_a_flat_folder_is_divided_by_the_seed(make_folder):
     assert set(folder.splits) == {"train", "val"}
     assert open_folder(root) == folder
     assert len({tuple(names(open_folder(root, seed=seed), "val")) for seed in range(5)}) > 1
-    assert (folder.channels, folder.kind, folder.classes.names) == (3, "uint8", ("class 0", "class 1", "class 2"))
+    assert (folder.channels, folder.dtype, folder.classes.names) == (3, "uint8", ("class 0", "class 1", "class 2"))
 
 
 def test_adding_images_hardly_changes_the_division(make_folder):
@@ -266,7 +266,7 @@ def test_invalid_pixels_are_ignored_in_the_mask(make_folder):
         path.unlink()
     folder = open_folder(root)
     sample = FolderDataset(folder, "train")[0]
-    assert folder.kind == "float32"
+    assert folder.dtype == "float32"
     assert sample["mask"][0, 31] == 255
     assert (sample["mask"] == 255).sum() == 1
     assert torch.isfinite(sample["image"]).all()
@@ -373,7 +373,7 @@ def test_real_camvid(shared):
 def test_real_folders(shared, name, train, val, classes, channels):
     folder = open_folder(shared / name)
     assert (len(folder.splits["train"]), len(folder.splits["val"])) == (train, val)
-    assert (len(folder.classes), folder.channels, folder.kind) == (classes, channels, "uint8")
+    assert (len(folder.classes), folder.channels, folder.dtype) == (classes, channels, "uint8")
     sample = FolderDataset(folder, "val")[0]
     assert sample["image"].shape[1:] == sample["mask"].shape
     assert ("instances" in sample) == (name == "dsb2018_nuclei")

@@ -100,7 +100,7 @@ def test_arrays(tmp_path):
     zarr.save(tmp_path / "a.zarr", array)
     for name in ("a.npy", "a.zarr"):
         info = read_info(tmp_path / name)
-        assert (info.height, info.width, info.channels, info.kind) == (120, 140, 2, "uint16")
+        assert (info.height, info.width, info.channels, info.dtype) == (120, 140, 2, "uint16")
         assert (read_image(tmp_path / name).array == array).all()
         assert (read_window(tmp_path / name, ROWS, COLUMNS).array == array[ROWS, COLUMNS]).all()
         assert open_array(tmp_path / name).shape == array.shape

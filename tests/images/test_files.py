@@ -99,7 +99,7 @@ def test_other_numbers_become_float32(tmp_path, dtype):
     tifffile.imwrite(tmp_path / "a.tif", array)
     raster = read_image(tmp_path / "a.tif")
     assert raster.array.dtype == np.float32
-    assert read_info(tmp_path / "a.tif").kind == "float32"
+    assert read_info(tmp_path / "a.tif").dtype == "float32"
     np.testing.assert_array_equal(raster.array[..., 0], array)
 
 
@@ -335,7 +335,7 @@ def test_real_geotiffs(shared):
         raster, info = read_image(path), read_info(path)
         assert np.isfinite(raster.array).all()
         assert raster.array.shape == (info.height, info.width, info.channels)
-        kinds[path.stem] = (info.channels, info.kind)
+        kinds[path.stem] = (info.channels, info.dtype)
     assert kinds["2020"] == (4, "uint8")
     assert kinds["atlanta_buildings_pan"] == (1, "uint16")
     assert kinds["cog"] == (4, "float32")  # float64 in the file

@@ -160,7 +160,7 @@ def test_windows_are_windows_of_the_whole(case):
     """Read whole and read by windows, opened once or anew for each."""
     everything = WINDOWS["everything"]
     with open_source(case.image) as source:
-        assert (source.shape, source.kind) == (case.numbers.shape, case.kind)
+        assert (source.shape, source.dtype) == (case.numbers.shape, case.kind)
         for window in WINDOWS.values():
             same(source.read(*window), case, window)
     if isinstance(case.image, Path):
@@ -198,7 +198,7 @@ def folder_of(case: Case, tmp_path: Path) -> Folder:
 
 
 def predictor_for(model, case: Case) -> Predictor:
-    predictor = Predictor(model, class_names=["a", "b", "c"], precision="float32", device="cpu", kind=case.kind)
+    predictor = Predictor(model, class_names=["a", "b", "c"], precision="float32", device="cpu", dtype=case.kind)
     predictor.scorer = Witness(predictor.scorer)
     return predictor
 
@@ -259,7 +259,7 @@ def test_bytes_are_read_as_their_file(form, dtype, tmp_path):
         pytest.skip(reason)
     case = make(tmp_path, form, dtype, dtype == "float32", 1)
     with open_source(case.image.read_bytes()) as source:
-        assert (source.shape, source.kind) == (case.numbers.shape, case.kind)
+        assert (source.shape, source.dtype) == (case.numbers.shape, case.kind)
         for window in WINDOWS.values():
             same(source.read(*window), case, window)
 
@@ -278,7 +278,7 @@ def test_pixels_without_data_do_not_change_how_a_tiff_is_decided_whole_or_by_win
 ):
     """Valid pixels beside nodata are decided alike: once the fill was the image's mean, once the network's."""
     path = stripe(tmp_path)
-    predict = Predictor(small_model, class_names=["a", "b", "c"], precision="float32", device="cpu", kind="float32")
+    predict = Predictor(small_model, class_names=["a", "b", "c"], precision="float32", device="cpu", dtype="float32")
     valid = read_image(path).valid
     whole = predict(path).classes
     monkeypatch.setattr(sources, "_WHOLE_FILE", 100)
@@ -300,7 +300,7 @@ def test_signed_16_bits_are_predicted_as_they_are_trained_on(form, tmp_path, sma
     """They are read as float32 by both."""
     monkeypatch.setattr(sources, "_WHOLE_FILE", 100)
     case = make(tmp_path, form, "int16", False, 1)
-    predict = Predictor(small_model, class_names=["a", "b", "c"], precision="float32", device="cpu", kind="float32")
+    predict = Predictor(small_model, class_names=["a", "b", "c"], precision="float32", device="cpu", dtype="float32")
     np.testing.assert_array_equal(predict(case.image).classes, predict(case.numbers).classes)
 
 

@@ -48,7 +48,7 @@ def numbers(dtype: str, shape=(45, 61)) -> np.ndarray:
 @pytest.fixture
 def predict(small_model):
     def make(kind: str) -> Predictor:
-        return Predictor(small_model, class_names=["a", "b", "c"], precision="float32", device="cpu", kind=kind)
+        return Predictor(small_model, class_names=["a", "b", "c"], precision="float32", device="cpu", dtype=kind)
 
     return make
 
@@ -67,12 +67,12 @@ def test_a_data_type_is_read_alike_whatever_holds_it(dtype, holder, tmp_path, pr
     image = given if holder == "array" else path
     wanted = given.astype(np.float32) * (255 if dtype == "bool" else 1)
     with open_source(image) as source:
-        assert source.kind == READ_AS[dtype]
+        assert source.dtype == READ_AS[dtype]
         for raster in (source.whole(), source.read(*EVERYTHING)):
             assert raster.array.dtype == READ_AS[dtype]
             np.testing.assert_array_equal(raster.array[..., 0], wanted)
     if holder != "array":
-        assert read_info(path).kind == READ_AS[dtype]
+        assert read_info(path).dtype == READ_AS[dtype]
         np.testing.assert_array_equal(read_image(path).array[..., 0], wanted)
         np.testing.assert_array_equal(read_window(path, ROWS, COLUMNS).array[..., 0], wanted[ROWS, COLUMNS])
     assert predict(READ_AS[dtype])(image).classes.shape == (45, 61)

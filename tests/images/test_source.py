@@ -24,7 +24,7 @@ def image():
 def check(source, image):
     """The source has the image's shape, and its windows are the image's."""
     assert source.shape == image.shape
-    assert source.kind == image.dtype.name
+    assert source.dtype == image.dtype.name
     for window in (FULL, PART):
         found = source.read(*window)
         assert found.array.dtype == image.dtype
@@ -169,7 +169,7 @@ def test_a_small_file_knows_its_invalid_pixels(tmp_path):
 def test_floats_of_any_length_are_float32(image):
     for dtype in (np.float16, np.float64):
         source = open_source(image.astype(dtype))
-        assert source.kind == "float32"
+        assert source.dtype == "float32"
         assert (source.read(*PART).array == image[PART].astype(dtype)).all()
 
 

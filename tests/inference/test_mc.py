@@ -17,7 +17,7 @@ from atrous.inference.views import VIEWS, average_passes, read_views
 from atrous.layers.dropout import placed_dropout, placed_mask
 from atrous.models import create_model
 from atrous.models.base import DenseModel
-from atrous.workflows import Outputs
+from atrous.workflows import PredictionFiles
 from atrous.workflows import predict as predict_files
 from tests.networks import experienced, made_image
 
@@ -105,7 +105,7 @@ def test_one_dropout_used_on_two_maps_has_two_grids():
 def test_passes_are_averaged_and_their_variance_is_the_uncertainty():
     model = Doubling(nn.Dropout(0.5))
     image = np.full((9, 11), 2.0, np.float32)
-    predict = Predictor(model, class_names=["a", "b"], precision="float32", device="cpu", kind="float32")
+    predict = Predictor(model, class_names=["a", "b"], precision="float32", device="cpu", dtype="float32")
     prediction = predict(image, views=["mc:50:3"])
     # Each pass says softmax(4, 0) or softmax(0, 0); the share of the first is the mean's.
     high = 1 / (1 + np.exp(-4))
@@ -127,7 +127,7 @@ def test_mean_and_variance_are_those_of_numpy():
 
 def test_dropout_of_whole_maps_draws_per_channel():
     model = Doubling(nn.Dropout2d(0.5))
-    predict = Predictor(model, class_names=["a", "b"], precision="float32", device="cpu", kind="float32")
+    predict = Predictor(model, class_names=["a", "b"], precision="float32", device="cpu", dtype="float32")
     prediction = predict(np.full((9, 11), 2.0, np.float32), views=["mc:20"])
     assert np.ptp(prediction.scores[0]) == 0
     assert prediction.uncertainty.min() > 0
@@ -283,10 +283,10 @@ def test_the_command_writes_the_uncertainty_beside_the_masks(bundle, images, tmp
 
 def test_finished_images_are_those_with_their_uncertainty(bundle, images, tmp_path):
     out = tmp_path / "out"
-    assert len(predict_files(bundle, images, out, outputs=Outputs(skip_existing=True))) == 2
+    assert len(predict_files(bundle, images, out, outputs=PredictionFiles(skip_existing=True))) == 2
     assert not (out / "uncertainty").exists()
-    assert len(predict_files(bundle, images, out, outputs=Outputs(skip_existing=True), views=["mc:2"])) == 2
-    assert predict_files(bundle, images, out, outputs=Outputs(skip_existing=True), views=["mc:2"]) == []
+    assert len(predict_files(bundle, images, out, outputs=PredictionFiles(skip_existing=True), views=["mc:2"])) == 2
+    assert predict_files(bundle, images, out, outputs=PredictionFiles(skip_existing=True), views=["mc:2"]) == []
 
 
 def test_the_command_refuses_a_network_without_dropout_once(images, tmp_path, capsys):

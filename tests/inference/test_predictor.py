@@ -108,7 +108,7 @@ def test_pixels_without_data_have_no_confidence():
     torch.manual_seed(0)
     model = create_model("unet2015", num_classes=2, in_channels=2, width=2)
     model.set_normalization([0.5, 0.5], [0.2, 0.2])
-    predict = Predictor(model, class_names=["a", "b"], kind="float32", precision="float32", device="cpu")
+    predict = Predictor(model, class_names=["a", "b"], dtype="float32", precision="float32", device="cpu")
     image = np.random.default_rng(0).random((40, 300, 2))
     image[5:9, 120:140, 1] = np.nan
     image[30, 10, 0] = np.inf
@@ -319,7 +319,7 @@ def test_arguments_of_a_call_are_checked(predict, keywords, text):
         ({"class_names": ["a"]}, "decides between 3 classes, but 1 class names came"),
         ({"colors": [(0, 0, 0)]}, "3 class names and 1 colors came"),
         ({"task": "segmentatoin"}, "Did you mean 'segmentation'"),
-        ({"kind": "int8"}, "unknown kind of image 'int8'. Did you mean 'uint8'"),
+        ({"dtype": "int8"}, "unknown kind of image 'int8'. Did you mean 'uint8'"),
         ({"device": "cudda"}, "unknown device 'cudda'. Did you mean 'cuda'"),
         ({"precision": "bf16"}, "unknown precision 'bf16'"),
         ({"precision": "float16", "device": "cpu"}, "a CPU has float32 and bfloat16"),
@@ -379,14 +379,14 @@ def test_load_from_a_bundle(small_model, tmp_path):
 
     model = create_model("unet2015", num_classes=2, in_channels=1, width=2)
     save_bundle(
-        tmp_path / "cells", model, class_names=["background", "cell"], colors=[(0, 0, 0), (9, 8, 7)], kind="uint16"
+        tmp_path / "cells", model, class_names=["background", "cell"], colors=[(0, 0, 0), (9, 8, 7)], dtype="uint16"
     )
     predict = Predictor.load(tmp_path / "cells", precision="float32")
     assert predict.class_names == ("background", "cell")
     assert predict.colors == ((0, 0, 0), (9, 8, 7))
-    assert predict.kind == "uint16"
+    assert predict.dtype == "uint16"
     image = made_image(20, 30).astype(np.uint16) * 200
-    again = Predictor(model, class_names=["background", "cell"], kind="uint16", precision="float32")
+    again = Predictor(model, class_names=["background", "cell"], dtype="uint16", precision="float32")
     assert (predict(image).scores == again(image).scores).all()
 
 

@@ -27,7 +27,7 @@ class Plain(DenseModel):
 
 @pytest.fixture
 def predict():
-    return Predictor(Plain(), class_names=["a", "b", "c"], precision="float32", device="cpu", kind="float32")
+    return Predictor(Plain(), class_names=["a", "b", "c"], precision="float32", device="cpu", dtype="float32")
 
 
 def test_the_whole_image_at_its_own_size_is_its_logits_from_zero(predict):
@@ -71,7 +71,7 @@ def test_scores_come_back_bilinearly():
 def test_boxes_may_leave_the_image_which_goes_on_in_the_mean_of_training():
     model = Plain()
     model.set_normalization([5.0], [2.0])
-    predict = Predictor(model, class_names=["a", "b", "c"], precision="float32", device="cpu", kind="float32")
+    predict = Predictor(model, class_names=["a", "b", "c"], precision="float32", device="cpu", dtype="float32")
     seen = []
     outputs = predict.scorer.outputs
     predict.scorer.outputs = lambda image: seen.append(image) or outputs(image)

@@ -88,9 +88,9 @@ def test_the_package_reads_what_it_made(tmp_path):
 
     cells = open_folder(make_cells(tmp_path / "c", count=8, size=64))
     assert {split: len(pairs) for split, pairs in cells.splits.items()} == {"train": 6, "val": 1, "test": 1}
-    assert (cells.channels, cells.kind, cells.classes.names) == (1, "uint8", ("background", "cell"))
+    assert (cells.channels, cells.dtype, cells.classes.names) == (1, "uint8", ("background", "cell"))
     scenes = open_folder(make_scenes(tmp_path / "s", count=4, size=64))
-    assert (scenes.channels, scenes.kind, len(scenes.classes.names)) == (3, "uint8", 6)
+    assert (scenes.channels, scenes.dtype, len(scenes.classes.names)) == (3, "uint8", 6)
     assert scenes.classes.ignore == (255,)
 
 

@@ -147,7 +147,7 @@ def test_what_was_not_measured_is_no_evidence():
             scores[:, 0, 8:16, 8:16], scores[:, 1, 8:16, 8:16] = 0.001, 0.999
             return scores
 
-    refined = predictor(Deceived(), kind="float32")(image, refine="crf:bilateral_xy=10")
+    refined = predictor(Deceived(), dtype="float32")(image, refine="crf:bilateral_xy=10")
     assert (refined.classes == 0).all()
     assert (refined.confidence[8:16, 8:16] == 0).all()
 
@@ -186,7 +186,7 @@ def test_other_numbers_in_tiles_are_seen_by_the_range_of_the_image():
     image = (made_image(90, 110).astype(np.float32) - 50) * 3
     image[:20, :20] -= 400  # darker than all that the other tiles see
     refine = "local_crf:bilateral_xy=6,bilateral_rgb=9,iterations=2,window=5"
-    predict = predictor(Bright(3, -150), kind="float32")
+    predict = predictor(Bright(3, -150), dtype="float32")
     whole, tiled = predict(image, refine=refine), predict(image, refine=refine, tile=40)
     np.testing.assert_allclose(tiled.scores, whole.scores, atol=1e-4)
 

@@ -20,7 +20,7 @@ from atrous.tasks import TASKS, Measure, Output, Proposal, Task, propose
 from atrous.tasks.outputs import mask
 from atrous.training.files import read_checkpoint
 from atrous.types import Prediction
-from atrous.workflows import Outputs, evaluate, predict, report, train
+from atrous.workflows import PredictionFiles, evaluate, predict, report, train
 
 COUNT_ERROR = Measure("count_error", higher_is_better=False, label="error of the count", perfect=0.0)
 RED = (255, 0, 0)
@@ -167,7 +167,7 @@ def test_it_writes_and_draws_what_it_likes(finished, cells, tmp_path, caplog):
     image = sorted((cells / "images").iterdir())[0]
     predictor = Predictor.load(finished.bundle, device="cpu", precision="float32")
     (written,) = predict(
-        finished.bundle, image, tmp_path, outputs=Outputs(overlay=True, confidence=True), device="cpu",
+        finished.bundle, image, tmp_path, outputs=PredictionFiles(overlay=True, confidence=True), device="cpu",
         precision="float32",
     )  # fmt: skip
     assert "has no confidence, so none is written" in caplog.text

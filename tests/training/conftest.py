@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from atrous.tasks.base import MEAN_IOU, PIXEL_ACCURACY
 from atrous.tasks.validators import PixelValidator
-from atrous.training.engine import Plan
+from atrous.training.engine import TrainingPlan
 from atrous.training.options import TrainingOptions
 from atrous.training.state import RunState
 from atrous.types import Sample
@@ -73,15 +73,15 @@ def flip(sample: Sample, rng: np.random.Generator) -> Sample:
 
 
 @pytest.fixture
-def make_plan() -> Callable[..., Plan]:
+def make_plan() -> Callable[..., TrainingPlan]:
     """A fresh plan: 12 steps of 4 draws from 7 images, validated every 5 steps on 3."""
 
-    def make(*, options: dict[str, Any] | None = None, lr: float = 0.02, **changes: Any) -> Plan:
+    def make(*, options: dict[str, Any] | None = None, lr: float = 0.02, **changes: Any) -> TrainingPlan:
         given = {"max_steps": 12, "validate_every": 5, "checkpoint_every": 2, "log_every": 2} | (options or {})
         chosen = TrainingOptions(**given)
         torch.manual_seed(0)
         model = Network()
-        plan = Plan(
+        plan = TrainingPlan(
             model=model,
             task=Task(),
             optimizer=torch.optim.AdamW(model.parameters(), lr=lr),
@@ -108,10 +108,10 @@ def _linear(step: int) -> float:
 
 
 @pytest.fixture
-def weights() -> Callable[[Plan], dict[str, Tensor]]:
+def weights() -> Callable[[TrainingPlan], dict[str, Tensor]]:
     """All that a plan has learned, as copies."""
 
-    def read(plan: Plan) -> dict[str, Tensor]:
+    def read(plan: TrainingPlan) -> dict[str, Tensor]:
         flat = {name: value.clone() for name, value in plan.model.state_dict().items()}
         for index, state in plan.optimizer.state_dict()["state"].items():
             flat |= {f"optimizer.{index}.{name}": torch.as_tensor(value).clone() for name, value in state.items()}

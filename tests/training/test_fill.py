@@ -65,7 +65,9 @@ def test_samples_of_training_and_validation_hold_what_prediction_shows(plan_for,
             image, mask = data[index]["image"][0], data[index]["mask"]
             assert (image[:, 20:28] == np.float32(mean)).all()
             assert (mask[:, 20:28] == 255).all()
-            predictor = Predictor(plan.model, class_names=["a", "b"], kind="float32", device="cpu", precision="float32")
+            predictor = Predictor(
+                plan.model, class_names=["a", "b"], dtype="float32", device="cpu", precision="float32"
+            )
             with torch.no_grad():
                 wanted = plan.model.eval()(image[None, None])["out"][0].argmax(0).numpy()
             np.testing.assert_array_equal(predictor(pair.image).classes, wanted)

@@ -45,7 +45,7 @@ def test_a_run_leaves_what_the_others_need(finished, cells):
     bundle = load_bundle(finished.bundle)
     best = torch.load(out / "checkpoints" / "best.ckpt", weights_only=True)
     assert all(torch.equal(value, best["model"][name]) for name, value in bundle.model.state_dict().items())
-    assert (bundle.kind, bundle.channels, bundle.recipe["training"]["max_steps"]) == ("uint8", 1, 6)
+    assert (bundle.dtype, bundle.channels, bundle.recipe["training"]["max_steps"]) == ("uint8", 1, 6)
     assert bundle.metrics["val_mean_iou"] == finished.best
     assert float(bundle.model.mean) > 1
     with (out / "log.csv").open(newline="") as file:

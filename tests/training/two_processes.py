@@ -14,7 +14,7 @@ from conftest import Network, Squares, Task, flip
 
 from atrous.training import callbacks
 from atrous.training.distributed import world
-from atrous.training.engine import Plan, carry_out
+from atrous.training.engine import TrainingPlan, carry_out
 from atrous.training.files import read_checkpoint
 from atrous.training.options import TrainingOptions
 from atrous.training.state import RunState
@@ -29,13 +29,13 @@ SCENARIOS = {
 }
 
 
-def make_plan(batch_size: int, **options) -> Plan:
+def make_plan(batch_size: int, **options) -> TrainingPlan:
     """Without dropout, whose masks are each process's own."""
     torch.manual_seed(0)
     model = Network()
     model.body[3] = torch.nn.Identity()
     given = {"max_steps": STEPS, "validate_every": VALIDATE, "checkpoint_every": 2, "log_every": 1} | options
-    return Plan(
+    return TrainingPlan(
         model=model,
         task=Task(),
         # Adam would turn the rounding errors of a bias before a normalisation into whole steps.
@@ -69,7 +69,7 @@ def main(out: Path) -> None:
             plan = make_plan(batch_size, **options)
             saved = read_checkpoint(out / name / "checkpoints" / "kept.ckpt") if again else None
             carry_out(plan, out / f"{name}{again}", saved=saved, progress=False)
-            if world().leads:
+            if world().is_main:
                 torch.save(plan.model.state_dict(), out / f"{name}{again}.pt")
 
 

@@ -39,6 +39,6 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
 
         model = create_model("unet2015", num_classes=num_classes, in_channels=in_channels, width=2).eval()
         names = [f"c{k}" for k in range(num_classes)]
-        return save_bundle(tmp_path / f"{num_classes}-{in_channels}.bundle", model, class_names=names, kind=kind)
+        return save_bundle(tmp_path / f"{num_classes}-{in_channels}.bundle", model, class_names=names, dtype=kind)
 
     return make

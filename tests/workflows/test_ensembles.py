@@ -20,7 +20,7 @@ def bundle(
     model = create_model(name, num_classes=num_classes, in_channels=in_channels, width=2).eval()
     model.set_normalization([90.0 + 20 * seed] * in_channels, [30.0 + seed] * in_channels)
     names = [f"c{k}" for k in range(num_classes)]
-    return save_bundle(path, model, **{"class_names": names, "kind": "uint8", **more})
+    return save_bundle(path, model, **{"class_names": names, "dtype": "uint8", **more})
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_scores_are_the_mean_of_the_members_scores(two, tmp_path):
     again = load_bundle(joined)
     assert [member.spec.name for member in again.model.members] == ["unet2015", "dilated_unet"]
     assert [member.mean.item() for member in again.model.members] == [90.0, 110.0]
-    assert (again.class_names, again.kind, again.channels) == (("c0", "c1", "c2"), "uint8", 1)
+    assert (again.class_names, again.dtype, again.channels) == (("c0", "c1", "c2"), "uint8", 1)
 
 
 def test_the_common_recipe_is_kept(tmp_path):
@@ -71,7 +71,7 @@ def test_an_ensemble_may_be_a_member(two, tmp_path):
         ({"num_classes": 2}, r"b: decides the classes \['c0', 'c1'\], but .*a decides \['c0', 'c1', 'c2'\]"),
         ({"class_names": ["c0", "c2", "c1"]}, "the same classes in the same order"),
         ({"in_channels": 3}, "b: takes uint8 images of 3 channels, but .*a takes uint8 images of 1"),
-        ({"kind": "uint16"}, "b: takes uint16 images of 1 channels"),
+        ({"dtype": "uint16"}, "b: takes uint16 images of 1 channels"),
     ],
 )
 def test_what_does_not_go_together_is_told(more, words, tmp_path):

@@ -29,7 +29,7 @@ class Known:
     """A predictor that sees the truth in the image, and adds its own doubt; the image is the truth and a number."""
 
     class_names = ("membrane", "cell")
-    kind = "uint8"
+    dtype = "uint8"
     scorer = SimpleNamespace(in_channels=1)
 
     def __init__(self, noise: float = 0.25) -> None:

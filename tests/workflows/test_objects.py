@@ -37,13 +37,13 @@ def test_a_run_measures_objects_and_its_bundle_finds_them(objects_run, data, tmp
 
 
 def test_missing_files_of_objects_are_made_again(objects_run, data, tmp_path):
-    from atrous.workflows.prediction import Outputs
+    from atrous.workflows.prediction import PredictionFiles
 
     masks = predict(objects_run.bundle, data / "images", tmp_path / "out")
     numbers = tmp_path / "out" / "instances" / masks[0].name
     before = numbers.read_bytes()
     numbers.unlink()
-    again = predict(objects_run.bundle, data / "images", tmp_path / "out", outputs=Outputs(skip_existing=True))
+    again = predict(objects_run.bundle, data / "images", tmp_path / "out", outputs=PredictionFiles(skip_existing=True))
     assert again == [masks[0]]
     assert numbers.read_bytes() == before
 
@@ -67,15 +67,15 @@ def test_where_the_mask_is_all_files_are(objects_run, data, tmp_path, monkeypatc
 
 def test_more_objects_than_a_png_numbers_are_refused_with_their_file(tmp_path):
     from atrous.errors import DataError
-    from atrous.inference.writing import FileWriter, Outputs
+    from atrous.inference.writing import FileWriter, PredictionFiles
     from atrous.tasks import Instances
 
     numbers = np.arange(2**16 + 1, dtype=np.int32)[None]
     found = Prediction((numbers > 0).astype(np.uint8), np.ones(numbers.shape, np.float16), instances=numbers)
     files = Instances(3).files(["background", "cell"], [(0, 0, 0), (9, 9, 9)])
     with pytest.raises(DataError, match=r"instances.a\.png: 65536 objects are more than a PNG can number"):
-        FileWriter(tmp_path, Outputs(), files).write(found, tmp_path / "a.png", None)
-    FileWriter(tmp_path, Outputs("tif"), files).write(found, tmp_path / "a.png", None)
+        FileWriter(tmp_path, PredictionFiles(), files).write(found, tmp_path / "a.png", None)
+    FileWriter(tmp_path, PredictionFiles("tif"), files).write(found, tmp_path / "a.png", None)
     assert (read_mask(tmp_path / "instances" / "a.tif") == numbers).all()
 
 
@@ -89,9 +89,9 @@ def test_the_report_counts_objects_and_draws_them_apart(objects_run):
 
 
 def _tif():
-    from atrous.workflows.prediction import Outputs
+    from atrous.workflows.prediction import PredictionFiles
 
-    return Outputs(format="tif")
+    return PredictionFiles(format="tif")
 
 
 def test_tiles_find_the_same_objects(objects_run, data):

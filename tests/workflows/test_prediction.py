@@ -11,7 +11,7 @@ from atrous.data import open_folder
 from atrous.errors import AtrousError, DataError, UsageError
 from atrous.images import read_image, read_mask, write_image
 from atrous.inference import Predictor
-from atrous.workflows import Outputs, evaluate, predict
+from atrous.workflows import PredictionFiles, evaluate, predict
 from atrous.workflows.prediction import find_images
 
 
@@ -43,7 +43,7 @@ def test_masks_hold_the_classes_and_their_colors(run: Path, images: Path, tmp_pa
 
 
 def test_overlay_and_confidence(run: Path, images: Path, tmp_path: Path) -> None:
-    outputs = Outputs(overlay=True, confidence=True)
+    outputs = PredictionFiles(overlay=True, confidence=True)
     predict(run, images / "a.png", tmp_path / "out", outputs=outputs, device="cpu", precision="float32")
     score = Predictor.load(run / "bundle", device="cpu", precision="float32")(images / "a.png").confidence
     stored = read_image(tmp_path / "out" / "confidence" / "a.png").array[..., 0]
@@ -54,7 +54,7 @@ def test_overlay_and_confidence(run: Path, images: Path, tmp_path: Path) -> None
 
 
 def test_tiff_keeps_the_confidence_exact(run: Path, images: Path, tmp_path: Path) -> None:
-    outputs = Outputs("tif", confidence=True)
+    outputs = PredictionFiles("tif", confidence=True)
     predict(run, images / "a.png", tmp_path / "out", outputs=outputs, device="cpu", precision="float32")
     score = Predictor.load(run / "bundle", device="cpu", precision="float32")(images / "a.png").confidence
     stored = read_image(tmp_path / "out" / "confidence" / "a.tif").array
@@ -78,14 +78,18 @@ def test_existing_masks_are_left_alone_when_asked(run: Path, images: Path, tmp_p
     (out / "a.png").write_text("mine")
     told: list[tuple[int, int]] = []
     written = predict(
-        run, images, out, outputs=Outputs(skip_existing=True), progress=lambda done, total: told.append((done, total))
+        run,
+        images,
+        out,
+        outputs=PredictionFiles(skip_existing=True),
+        progress=lambda done, total: told.append((done, total)),
     )
     assert sorted(path.name for path in written) == ["C.png", "b.png"]
     assert (out / "a.png").read_text() == "mine"
     assert told[-1] == (2, 2)
-    assert predict(run, images, out, outputs=Outputs(skip_existing=True)) == []
+    assert predict(run, images, out, outputs=PredictionFiles(skip_existing=True)) == []
     # The mask alone is not all: the overlay is still to be made.
-    assert len(predict(run, images / "b.tif", out, outputs=Outputs(skip_existing=True, overlay=True))) == 1
+    assert len(predict(run, images / "b.tif", out, outputs=PredictionFiles(skip_existing=True, overlay=True))) == 1
 
 
 def test_a_broken_image_does_not_stop_the_others(run: Path, images: Path, tmp_path: Path) -> None:
@@ -116,7 +120,7 @@ def test_a_failed_write_leaves_no_half_file(run: Path, images: Path, tmp_path: P
 
     monkeypatch.setattr(Image.Image, "save", fail)
     with pytest.raises(DataError, match=r"b\.jpg: cannot be written \(No space left on device\)"):
-        predict(run, images / "b.tif", tmp_path / "out", outputs=Outputs("tif", overlay=True))
+        predict(run, images / "b.tif", tmp_path / "out", outputs=PredictionFiles("tif", overlay=True))
     assert [p for p in (tmp_path / "out").rglob("*") if p.is_file()] == []
 
 

@@ -17,8 +17,8 @@ JOBS = ["check", "demo", "ensemble", "evaluate", "find_lr", "lineage", "predict"
 def test_names_are_functions(before: str) -> None:
     code = f"{before}\nimport atrous, atrous.workflows as w\n"
     code += f"assert all(type(getattr(w, name)).__name__ == 'function' for name in {JOBS})\n"
-    code += "assert w.evaluate is atrous.evaluate and w.Evaluation and w.Outputs and w.ImageResult\n"
-    code += "assert w.Run and w.Part and w.RateSearch\n"
+    code += "assert w.evaluate is atrous.evaluate and w.Evaluation and w.PredictionFiles and w.ImageResult\n"
+    code += "assert w.Run and w.RunPart and w.RateSearch\n"
     code += "assert w.Tuning and type(w.tune_crf).__name__ == 'function'\n"
     subprocess.run([sys.executable, "-c", code], check=True)
 

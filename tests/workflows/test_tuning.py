@@ -183,7 +183,7 @@ def test_pixels_without_data_are_no_numbers_to_the_crf(tmp_path: Path) -> None:
     model = create_model("unet2015", num_classes=2, in_channels=1, width=2)
     model.set_normalization([31.5], [4.0])
     folder = open_folder(tmp_path)
-    predictor = Predictor(model, class_names=folder.classes.names, kind="float32", device="cpu")
+    predictor = Predictor(model, class_names=folder.classes.names, dtype="float32", device="cpu")
     found = PredictedPairs(predictor, folder, folder.splits["train"])[0]
     assert np.isfinite(found.image).all()
     assert (found.image[found.mask == 255] == 31.5).all()  # what the network is shown there

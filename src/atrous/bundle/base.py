@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from atrous.drawing import Color
 from atrous.errors import BundleError
 from atrous.models import DenseModel
 from atrous.tables import describe_value
@@ -24,7 +25,6 @@ __all__ = [
     "read_color",
 ]
 
-Color = tuple[int, int, int]
 
 WEIGHTS, RECIPE, CLASSES, METRICS, CARD = (
     "model.safetensors",
@@ -50,7 +50,7 @@ class Bundle:
         task: the task's section, {"name": ..., its arguments}.
         class_names: one per class.
         colors: of the classes, 0..255 per channel.
-        kind: data type of the images: "uint8", "uint16" or "float32".
+        dtype: data type of the images: "uint8", "uint16" or "float32".
         channels: of the images.
         recipe: all sections, the ones of training too where the bundle was trained by atrous.
         metrics: measured figures; NaN where undefined.
@@ -61,7 +61,7 @@ class Bundle:
     task: dict[str, Any]
     class_names: tuple[str, ...]
     colors: tuple[Color, ...]
-    kind: str
+    dtype: str
     channels: int
     recipe: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)

@@ -32,7 +32,7 @@ from atrous.models import MODELS, DenseModel, create_model
 from atrous.recipe import read_yaml, without_pretrained
 from atrous.tables import Place, describe_value, read_section
 from atrous.tasks import TASKS, extra_maps
-from atrous.types import KINDS
+from atrous.types import DTYPES
 
 __all__ = ["BundleText", "find_bundle", "load_bundle", "read_text"]
 
@@ -49,7 +49,7 @@ class BundleText:
         place: of the recipe, for messages.
         class_names: one per class.
         colors: of the classes, 0..255 per channel.
-        kind: data type of the images: "uint8", "uint16" or "float32".
+        dtype: data type of the images: "uint8", "uint16" or "float32".
         channels: of the images.
         metrics: measured figures; NaN where undefined.
     """
@@ -58,7 +58,7 @@ class BundleText:
     place: Place
     class_names: tuple[str, ...]
     colors: tuple[Color, ...]
-    kind: str
+    dtype: str
     channels: int
     metrics: dict[str, Any]
 
@@ -92,7 +92,7 @@ def load_bundle(path: str | Path, *, device: str | torch.device = "cpu") -> Bund
         task=text.task,
         class_names=text.class_names,
         colors=text.colors,
-        kind=text.kind,
+        dtype=text.dtype,
         channels=text.channels,
         recipe=text.recipe,
         metrics=text.metrics,
@@ -185,9 +185,9 @@ def _read_classes(path: Path) -> tuple[tuple[str, ...], tuple[Color, ...]]:
 
 def _read_input(section: Any, place: Place) -> tuple[str, int]:
     kind, channels = (section.get("kind"), section.get("channels")) if isinstance(section, Mapping) else (None, None)
-    if kind not in KINDS or not isinstance(channels, int) or channels < 1:
+    if kind not in DTYPES or not isinstance(channels, int) or channels < 1:
         raise BundleError(
-            f"{place}: got {describe_value(section)}, but a bundle says {{kind: one of {', '.join(KINDS)}, "
+            f"{place}: got {describe_value(section)}, but a bundle says {{kind: one of {', '.join(DTYPES)}, "
             "channels: a number}."
         )
     return kind, channels

@@ -34,7 +34,7 @@ from atrous.models import DenseModel
 from atrous.recipe import SECTIONS, Recipe, write_yaml
 from atrous.tables import Place, read_section
 from atrous.tasks import TASKS, extra_maps
-from atrous.types import KINDS
+from atrous.types import DTYPES
 
 __all__ = ["save_bundle", "update_bundle"]
 
@@ -46,7 +46,7 @@ def save_bundle(
     task: str | Mapping[str, Any] = "segmentation",
     class_names: Sequence[str],
     colors: Sequence[Color] | None = None,
-    kind: str = "uint8",
+    dtype: str = "uint8",
     recipe: Recipe | Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -61,7 +61,7 @@ def save_bundle(
         task: a key of `TASKS`, or {"name": ..., its arguments}; a name alone takes its arguments from `recipe`.
         class_names: one per class that the model decides, all different.
         colors: red, green and blue of each class; a set of distinct ones where None.
-        kind: what the images' numbers are: "uint8", "uint16" or "float32".
+        dtype: what the images' numbers are: "uint8", "uint16" or "float32".
         recipe: the recipe of the training; its model and input are written from the model and the arguments above.
         metrics: figures to carry along; what JSON can hold. NaN becomes null, and null is read as NaN.
 
@@ -78,8 +78,8 @@ def save_bundle(
     names = tuple(class_names)
     colors = tuple(read_color(color, path) for color in colors) if colors is not None else tuple(default_colors(names))
     place = Place(str(path))
-    if kind not in KINDS:
-        raise BundleError(f"{path}: kind is {kind!r}, but images are one of {', '.join(KINDS)}.")
+    if dtype not in DTYPES:
+        raise BundleError(f"{path}: dtype is {dtype!r}, but images are one of {', '.join(DTYPES)}.")
     values = dict(recipe.values if isinstance(recipe, Recipe) else recipe or {})
     section = {"name": task} if isinstance(task, str) else dict(task)
     trained = values.get("task")
@@ -89,7 +89,7 @@ def save_bundle(
     check_classes(names, colors, model.num_classes - extra_maps(section), path)
     arguments = {key: value for key, value in spec.arguments.items() if key not in FROM_ELSEWHERE}
     values |= {"model": {"name": spec.name, **arguments}, "task": section}
-    values["input"] = {"kind": kind, "channels": model.in_channels}
+    values["input"] = {"kind": dtype, "channels": model.in_channels}
     table = [{"name": name, "color": list(color)} for name, color in zip(names, colors, strict=True)]
     texts = _texts(path, values, table, metrics or {})
     tensors, metadata = _tensors(model), {"format": "pt", "model": spec.name}

@@ -18,7 +18,7 @@ __all__ = [
     "Device",
     "Overrides",
     "Precision",
-    "Recipe",
+    "RecipeOption",
     "Refine",
     "Tile",
     "app",
@@ -50,7 +50,7 @@ Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Entries of the recipe to change.")
 ]
-Recipe = Annotated[
+RecipeOption = Annotated[
     str | None, typer.Option("--recipe", "-r", metavar="NAME|FILE", help="A recipe by name or file. Default: unet.")
 ]
 

@@ -64,16 +64,16 @@ def convert(
 
     with progress_bar("converting") as bar:
 
-        def told(done: int) -> None:
+        def report(done: int) -> None:
             bar(done, None)
 
         if to == "folder":
             done = workflows.convert(
-                source, out, format=kind, images=images, classes=classes, ignore=ignore or (), progress=told
+                source, out, format=kind, images=images, classes=classes, ignore=ignore or (), progress=report
             )
         else:
             done = workflows.write_annotations(
-                source, out, to=to, layout=kind, classes=classes, tolerance=tolerance, progress=told
+                source, out, to=to, layout=kind, classes=classes, tolerance=tolerance, progress=report
             )
     print(done)
     print(f"Next: atrous check {done.out}")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from atrous.cli.base import ClassFile, Data, Overrides, Recipe, app, progress_bar
+from atrous.cli.base import ClassFile, Data, Overrides, RecipeOption, app, progress_bar
 
 __all__ = ["ensemble", "find_lr", "train"]
 
@@ -14,13 +14,13 @@ __all__ = ["ensemble", "find_lr", "train"]
 def train(
     data: Data,
     overrides: Overrides = None,
-    recipe: Recipe = None,
+    recipe: RecipeOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="RUN", help="Folder of the run. Default: runs/DATA-RECIPE.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN.")] = False,
     start: Annotated[
-        str | None, typer.Option("--from", metavar="BUNDLE", help="Start from these weights; a .pth file goes too.")
+        str | None, typer.Option("--from", metavar="BUNDLE", help="Fine-tune from these weights; a .pth file goes too.")
     ] = None,
     budget: Annotated[
         str | None, typer.Option(metavar="TIME", help="Time that the training may take: 90s, 10m, 2h.")
@@ -47,7 +47,7 @@ def train(
         budget=budget,
         folds=folds,
     )
-    if not workflows.follows():  # of several processes one speaks
+    if not workflows.is_secondary():  # of several processes one speaks
         print(run)
 
 
@@ -55,7 +55,7 @@ def train(
 def find_lr(
     data: Data,
     overrides: Overrides = None,
-    recipe: Recipe = None,
+    recipe: RecipeOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Draw the curve: a .png or .svg file.")
     ] = None,

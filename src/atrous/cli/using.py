@@ -68,7 +68,7 @@ def predict(
         typer.Option(
             "--views",
             "--view",
-            help="Views to average over, as in hflip,vflip; mc:20 samples dropout 20 times and maps the uncertainty.",
+            help="Test-time augmentation: hflip,vflip, ...; mc:20 samples dropout 20 times and maps the uncertainty.",
         ),
     ] = "",
     refine: Refine = None,
@@ -86,7 +86,7 @@ def predict(
             bundle,
             images,
             out,
-            outputs=workflows.Outputs(file_format, overlay, confidence, skip_existing),  # type: ignore[arg-type]
+            outputs=workflows.PredictionFiles(file_format, overlay, confidence, skip_existing),  # type: ignore[arg-type]
             tile=tile,
             margin=_margin(margin),
             views=[view for view in views.split(",") if view],

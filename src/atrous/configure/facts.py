@@ -66,7 +66,7 @@ class Facts:
     size: tuple[int, int]
     sizes: int
     channels: int
-    kind: str
+    dtype: str
     classes: tuple[ClassFacts, ...]
     overlapping: bool
     instances: bool
@@ -118,7 +118,7 @@ def look(folder: Folder, *, count: int = SAMPLED) -> Facts:
     """
     train = folder.splits["train"]
     known = [pair for pair in train if pair.mask is not None or pair.instances is not None]
-    tally = _Tally(len(folder.classes.names))
+    tally = _MaskTotals(len(folder.classes.names))
     for pair in spread(known, count):
         raster, mask, instances = read_pair(pair, folder)
         tally.add(raster.array, mask, instances)
@@ -177,7 +177,7 @@ def vertical_asymmetry(masks: Sequence[np.ndarray], classes: int) -> float:
     return float(np.abs(shares[0] - shares[1]).sum() / 2)
 
 
-class _Tally:
+class _MaskTotals:
     """Adds up what images show."""
 
     def __init__(self, classes: int) -> None:
@@ -219,7 +219,7 @@ class _Tally:
             size=ordered[len(ordered) // 2],
             sizes=len(set(ordered)),
             channels=folder.channels,
-            kind=folder.kind,
+            dtype=folder.dtype,
             classes=tuple(
                 ClassFacts(
                     name,

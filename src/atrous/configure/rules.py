@@ -129,7 +129,7 @@ def _augment(facts: Facts, crop: tuple[int, int]) -> Choice:
     if not up:
         steps += [{"name": "rotate90"}] if crop[0] == crop[1] else [{"name": "vertical_flip"}]
     steps.append({"name": "horizontal_flip"})
-    if facts.channels == 3 and facts.kind == "uint8":
+    if facts.channels == 3 and facts.dtype == "uint8":
         steps.append({"name": "color_jitter", **({"brightness": 0.4, "contrast": 0.4} if few else {})})
     else:
         steps.append({"name": "intensity"})

@@ -116,7 +116,7 @@ def header(folder: Folder, facts: Facts, budget: float | None, seconds: float) -
     lines = [
         f"A recipe for {folder.root}, made by atrous from what is there: {facts.train} training and {facts.val} "
         f"validation images of about {facts.size[0]} x {facts.size[1]} pixels, {facts.channels} "
-        f"{'channel' if facts.channels == 1 else 'channels'} of {facts.kind}.",
+        f"{'channel' if facts.channels == 1 else 'channels'} of {facts.dtype}.",
         f"Of {facts.looked} images looked at: {classes}.",
         "Change what you know better, and train again with --recipe and this file.",
     ]

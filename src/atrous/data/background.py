@@ -34,7 +34,7 @@ class BackgroundCheck:
         self._failure: BaseException | None = None
         self._thread: threading.Thread | None = None
         self._stop, self._done = threading.Event(), threading.Event()
-        self._told = False
+        self._reported = False
 
     def take(self, report: CheckReport) -> None:
         """Use the report of a check that has been made already."""
@@ -49,8 +49,8 @@ class BackgroundCheck:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="check", daemon=True)
             self._thread.start()
-        if self._done.is_set() and not self._told:
-            self._tell()
+        if self._done.is_set() and not self._reported:
+            self._announce()
 
     def finish(self) -> CheckReport:
         """Wait for the check, and raise what it found.
@@ -62,8 +62,8 @@ class BackgroundCheck:
         if not self._done.is_set():
             LOG.info("waiting for the check of all images to end")
         self._done.wait()
-        if not self._told:
-            self._tell()
+        if not self._reported:
+            self._announce()
         assert self._report is not None
         return self._report
 
@@ -81,8 +81,8 @@ class BackgroundCheck:
             self._failure = failure
         self._done.set()
 
-    def _tell(self) -> None:
-        self._told = True
+    def _announce(self) -> None:
+        self._reported = True
         if self._failure is not None:
             raise self._failure
         assert self._report is not None

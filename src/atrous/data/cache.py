@@ -42,7 +42,7 @@ class Cached(NamedTuple):
     instances: np.ndarray | None
 
 
-class _Place(NamedTuple):
+class _Slot(NamedTuple):
     """Where a sample lies, and the shapes of its parts."""
 
     start: int
@@ -63,11 +63,11 @@ class SampleCache:
 
     def __init__(self, folder: Folder, pairs: tuple[Pair, ...], file: Path | None) -> None:
         self.types: tuple[np.dtype, ...] = (
-            np.dtype(folder.kind), np.dtype(np.uint8), np.dtype(np.int32), np.dtype(np.uint8)
+            np.dtype(folder.dtype), np.dtype(np.uint8), np.dtype(np.int32), np.dtype(np.uint8)
         )  # fmt: skip
         with ThreadPoolExecutor(2) as pool:
             infos = list(pool.map(lambda pair: read_info(pair.image), pairs))
-        self.places: list[_Place] = []
+        self.places: list[_Slot] = []
         start = _aligned(len(pairs))  # a byte for each sample stands before them all
         for pair, info in zip(pairs, infos, strict=True):
             size = (info.height, info.width)
@@ -76,7 +76,7 @@ class SampleCache:
             labelled = pair.mask is not None or pair.instances is not None
             bits = (-(-info.height * info.width // 8),)
             shapes = ((*size, folder.channels), mask if labelled else None, size if pair.instances else None, bits)
-            self.places.append(_Place(start, shapes))
+            self.places.append(_Slot(start, shapes))
             start += sum(_bytes(shape, kind) for shape, kind in zip(shapes, self.types, strict=True))
         self.total, self.file = start, file
         self.shared: torch.Tensor | None = None
@@ -142,7 +142,7 @@ class SampleCache:
 
 def cache_file(folder: Folder, pairs: tuple[Pair, ...], where: Path) -> Path:
     """The file of some pairs: its name changes when a file or the classes do."""
-    digest = hashlib.sha256(f"{_VERSION} {folder.kind} {folder.channels} {folder.classes}".encode())
+    digest = hashlib.sha256(f"{_VERSION} {folder.dtype} {folder.channels} {folder.classes}".encode())
     for pair in pairs:
         for file in (pair.image, pair.mask, pair.instances):
             digest.update(f"{file}\n".encode())

@@ -18,7 +18,7 @@ _TABLE_KEYS = ("classes", "ignore")
 _CLASS_KEYS = ("name", "value", "color")
 
 
-class _Row(NamedTuple):
+class _ClassRow(NamedTuple):
     """One class as written; the colour is None where it is not."""
 
     name: str
@@ -62,11 +62,11 @@ def load_classes(path: str | Path) -> Classes:
         raise FindingError(error("classes", path, message, fix)) from None
 
 
-def _rows(node: Node | None, tree: Node, path: Path) -> list[_Row]:
+def _rows(node: Node | None, tree: Node, path: Path) -> list[_ClassRow]:
     """The classes, each checked."""
     if not isinstance(node, SequenceNode) or not node.value:
         _refuse(path, node or tree, "'classes' must be a list", "Write: classes: [{name: background, value: 0}, ...].")
-    rows: list[_Row] = []
+    rows: list[_ClassRow] = []
     for item in node.value:
         if not isinstance(item, MappingNode):
             _refuse(path, item, "a class must be a mapping", "Write: {name: cell, value: 1}.")
@@ -84,7 +84,7 @@ def _rows(node: Node | None, tree: Node, path: Path) -> list[_Row]:
             _refuse(path, item, f"class {name.value!r} stands twice", "Give one class a list of values: value: [2, 3].")
         if shade and shade in [row.color for row in rows]:
             _refuse(path, item, f"class {name.value!r} has the color of another", "Choose another color.")
-        rows.append(_Row(name.value, values, shade))
+        rows.append(_ClassRow(name.value, values, shade))
     return rows
 
 

@@ -22,7 +22,7 @@ class Folder:
         splits: pairs of `train`, `val`, and `test` if there is one.
         classes: what the masks' values mean.
         channels: of every image.
-        kind: of every image's numbers, one of `types.KINDS`.
+        dtype: of every image's numbers, one of `types.DTYPES`.
         layout: as what it was read: a key of `DATASETS`, or "folder".
     """
 
@@ -30,7 +30,7 @@ class Folder:
     splits: dict[str, tuple[Pair, ...]]
     classes: Classes
     channels: int
-    kind: str
+    dtype: str
     layout: str = "folder"
 
     @property
@@ -59,7 +59,7 @@ class Contents(NamedTuple):
     splits: dict[str, tuple[Pair, ...]]
     classes: Classes | None
     channels: int | None
-    kind: str | None
+    dtype: str | None
     findings: tuple[Finding, ...]
     layout: str = "folder"
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from atrous.data.classes import Classes
 from atrous.data.discovery import Palettes, mixed_255
-from atrous.data.examine import Facts, Moments, examine, used_values
+from atrous.data.examine import Moments, PairFacts, examine, used_values
 from atrous.data.folder import Contents, Folder, examine_folder, header_findings, spread
 from atrous.data.splits import Pair
 from atrous.findings import CheckReport, Finding, error, warning
@@ -61,7 +61,7 @@ def check_folder(
         seed: as in `open_folder`.
         classes: as in `open_folder`.
         layout: as in `open_folder`.
-        progress: is told (pairs done, pairs in all), from the calling thread.
+        progress: called with (pairs done, pairs in total), from the calling thread.
         stop: when it is set, the report holds what was read until then.
 
     Raises:
@@ -72,7 +72,7 @@ def check_folder(
     else:
         contents = examine_folder(path, val_fraction=val_fraction, seed=seed, classes=classes, layout=layout)
     work = [(split, pair) for split, pairs in contents.splits.items() for pair in pairs]
-    tally = _Tally(contents)
+    tally = _FolderTotals(contents)
     for done, facts in enumerate(_examine_all(work, contents, stop), start=1):
         tally.add(facts)
         if progress is not None:
@@ -97,7 +97,7 @@ def quick_check(folder: str | Path | Folder, *, pairs: int = 16, headers: int = 
     work = [("train", pair) for pair in spread(contents.splits["train"], max(pairs - pairs // 4, 1))]
     work += [("val", pair) for pair in spread(contents.splits["val"], pairs // 4)]
     chosen = {pair for _, pair in work}
-    tally = _Tally(contents)
+    tally = _FolderTotals(contents)
     tally.findings += header_findings(contents, (p for p in spread(contents.pairs, headers) if p not in chosen))
     for facts in _examine_all(work, contents, None):
         tally.add(facts)
@@ -106,13 +106,15 @@ def quick_check(folder: str | Path | Folder, *, pairs: int = 16, headers: int = 
 
 def _contents(folder: Folder) -> Contents:
     """An open folder as one that may have errors."""
-    return Contents(folder.root, folder.splits, folder.classes, folder.channels, folder.kind, (), folder.layout)
+    return Contents(folder.root, folder.splits, folder.classes, folder.channels, folder.dtype, (), folder.layout)
 
 
-def _examine_all(work: Sequence[tuple[str, Pair]], contents: Contents, stop: threading.Event | None) -> Iterator[Facts]:
+def _examine_all(
+    work: Sequence[tuple[str, Pair]], contents: Contents, stop: threading.Event | None
+) -> Iterator[PairFacts]:
     """Facts in order, a few threads ahead; ends early when `stop` is set."""
     workers = min(4, os.cpu_count() or 1)
-    waiting: deque[Future[Facts]] = deque()
+    waiting: deque[Future[PairFacts]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="check") as pool:
         for split, pair in work:
             if stop is not None and stop.is_set():
@@ -124,7 +126,7 @@ def _examine_all(work: Sequence[tuple[str, Pair]], contents: Contents, stop: thr
             yield waiting.popleft().result()
 
 
-class _Tally:
+class _FolderTotals:
     """Adds up the facts of pairs, in their order."""
 
     def __init__(self, contents: Contents) -> None:
@@ -144,14 +146,14 @@ class _Tally:
         self.files_255: dict[str, str] = {}
         self.invalid = 0
 
-    def add(self, facts: Facts) -> None:
+    def add(self, facts: PairFacts) -> None:
         """Add one pair."""
         self.findings += facts.findings
         self.read[facts.split] += 1
         if facts.size is not None:
             self.sizes[facts.size] += 1
             self.channels[facts.channels] += 1
-            self.kinds[facts.kind] += 1
+            self.kinds[facts.dtype] += 1
         if facts.digest:
             self._compare(facts)
         if facts.counts is not None:
@@ -165,7 +167,7 @@ class _Tally:
         if facts.split == "train" and facts.moments and facts.channels == self.contents.channels:
             self.moments = facts.moments if self.moments is None else self.moments.merge(facts.moments)
 
-    def _look_at_values(self, facts: Facts, counts: np.ndarray) -> None:
+    def _look_at_values(self, facts: PairFacts, counts: np.ndarray) -> None:
         """Remember what only all masks together tell: palettes that differ, and what 255 may mean."""
         classes, mask = self.contents.classes, facts.pair.mask
         if classes is None or mask is None:
@@ -189,7 +191,7 @@ class _Tally:
         if len(self.files_255) == 2:
             yield mixed_255(self.files_255["alone"], self.files_255["beside"])
 
-    def _compare(self, facts: Facts) -> None:
+    def _compare(self, facts: PairFacts) -> None:
         """Find copies."""
         split, image = self.digests.setdefault(facts.digest, (facts.split, facts.pair.image))
         if image == facts.pair.image:
@@ -215,7 +217,7 @@ class _Tally:
             "sizes": _sizes(self.sizes),
             "kinds": dict(self.kinds.most_common()),
             "channels": {str(number): count for number, count in self.channels.most_common()},
-            "kind": contents.kind,
+            "kind": contents.dtype,
             "num_channels": contents.channels,
             "classes": self._classes(),
             "discovered": bool(contents.classes and contents.classes.discovered),

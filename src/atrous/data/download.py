@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from atrous.disk import write_bytes
 from atrous.errors import DataError, did_you_mean
-from atrous.fetch import Progress, fetch
+from atrous.fetch import ByteProgress, fetch
 from atrous.findings import FindingError, error
 
 __all__ = ["SOURCES", "Archive", "Origin", "download", "fetch_file", "unpack"]
@@ -94,7 +94,7 @@ SOURCES: dict[str, Origin] = {
 """Data sets by their layout's name."""
 
 
-def download(name: str, folder: str | Path, *, progress: Progress | None = None) -> Path:
+def download(name: str, folder: str | Path, *, progress: ByteProgress | None = None) -> Path:
     """Fetch a data set and unpack it.
 
     Args:
@@ -120,7 +120,7 @@ def download(name: str, folder: str | Path, *, progress: Progress | None = None)
     return folder
 
 
-def fetch_file(address: str, folder: str | Path, *, digest: str = "", progress: Progress | None = None) -> Path:
+def fetch_file(address: str, folder: str | Path, *, digest: str = "", progress: ByteProgress | None = None) -> Path:
     """Fetch a file, or take the one that is there.
 
     With a hash, a transfer that broke off goes on where it was, also in a later call; without one nobody would notice

@@ -16,7 +16,7 @@ from atrous.images.files import read_image, read_palette, wrong_channels
 from atrous.images.raster import Raster
 from atrous.types import IGNORE_INDEX
 
-__all__ = ["Facts", "Moments", "examine", "used_values"]
+__all__ = ["Moments", "PairFacts", "examine", "used_values"]
 
 _BLOCK = 1 << 22
 """Pixels counted at a time: cv2.calcHist counts in float32, exact to 2^24."""
@@ -39,7 +39,7 @@ class Moments(NamedTuple):
 
 
 @dataclass
-class Facts:
+class PairFacts:
     """What one pair says."""
 
     split: str
@@ -47,7 +47,7 @@ class Facts:
     findings: list[Finding] = field(default_factory=list)
     size: tuple[int, int] | None = None
     channels: int = 0
-    kind: str = ""
+    dtype: str = ""
     digest: bytes = b""
     moments: Moments | None = None
     counts: np.ndarray | None = None  # pixels of each class, and of the ignored ones at the end
@@ -55,9 +55,9 @@ class Facts:
     palette: list[Color] | None = None  # of a mask that was read by index
 
 
-def examine(split: str, pair: Pair, contents: Contents) -> Facts:
+def examine(split: str, pair: Pair, contents: Contents) -> PairFacts:
     """Read one pair and count."""
-    facts = Facts(split, pair)
+    facts = PairFacts(split, pair)
     try:
         raster = read_image(pair.image)
     except FindingError as problem:
@@ -66,18 +66,18 @@ def examine(split: str, pair: Pair, contents: Contents) -> Facts:
             _count(None, contents.classes, facts)
         return facts
     facts.size = (raster.array.shape[0], raster.array.shape[1])
-    facts.channels, facts.kind = raster.array.shape[2], raster.array.dtype.name
+    facts.channels, facts.dtype = raster.array.shape[2], raster.array.dtype.name
     if facts.channels != contents.channels:
         raster = _with_alpha(pair, contents, facts) or raster
-    if contents.kind is not None and facts.kind != contents.kind:
-        facts.findings.append(wrong_kind(pair.image, facts.kind, contents.kind))
+    if contents.dtype is not None and facts.dtype != contents.dtype:
+        facts.findings.append(wrong_kind(pair.image, facts.dtype, contents.dtype))
     _look(raster, facts)
     if contents.classes is not None:
         _count(raster, contents.classes, facts)
     return facts
 
 
-def _with_alpha(pair: Pair, contents: Contents, facts: Facts) -> Raster | None:
+def _with_alpha(pair: Pair, contents: Contents, facts: PairFacts) -> Raster | None:
     """The image as the folder needs it, if its constant alpha makes up the channel that is missing."""
     try:
         raster = read_image(pair.image, channels=contents.channels)
@@ -88,7 +88,7 @@ def _with_alpha(pair: Pair, contents: Contents, facts: Facts) -> Raster | None:
     return raster
 
 
-def _look(raster: Raster, facts: Facts) -> None:
+def _look(raster: Raster, facts: PairFacts) -> None:
     """Moments, digest, and what is odd about the numbers of an image."""
     array, valid, file = raster.array, raster.valid, facts.pair.image
     if valid is not None:
@@ -112,7 +112,7 @@ def _look(raster: Raster, facts: Facts) -> None:
     facts.moments = Moments(count, mean.ravel(), std.ravel() ** 2 * count)
 
 
-def _count(raster: Raster | None, classes: Classes, facts: Facts) -> None:
+def _count(raster: Raster | None, classes: Classes, facts: PairFacts) -> None:
     """Pixels of each class, or what is wrong with the mask; without an image nothing is counted."""
     try:
         mask, _ = read_labels(facts.pair, classes, facts.size)
@@ -138,7 +138,7 @@ def _count(raster: Raster | None, classes: Classes, facts: Facts) -> None:
         facts.findings.append(warning("all_ignored", file, "has no labelled pixel: all are ignored", fix))
 
 
-def _palette(facts: Facts, classes: Classes) -> list[Color] | None:
+def _palette(facts: PairFacts, classes: Classes) -> list[Color] | None:
     """The palette of a mask whose indices were taken for its values."""
     if facts.pair.mask is None or facts.counts is None:
         return None

@@ -69,10 +69,10 @@ def open_folder(
     contents = examine_folder(path, val_fraction=val_fraction, seed=seed, classes=classes, layout=layout)
     findings = [*contents.findings, *header_findings(contents, spread(contents.pairs, SAMPLED))]
     raise_first(tuple(_named(f, contents.layout) for f in findings if f.severity == "error"), str(path))
-    if contents.classes is None or contents.channels is None or contents.kind is None:
+    if contents.classes is None or contents.channels is None or contents.dtype is None:
         raise FindingError(error("empty_folder", path, "holds no image that can be read", "Add images and masks."))
     splits = contents.splits if fold is None else take_fold(contents.splits, fold, contents.root)
-    return Folder(contents.root, splits, contents.classes, contents.channels, contents.kind, contents.layout)
+    return Folder(contents.root, splits, contents.classes, contents.channels, contents.dtype, contents.layout)
 
 
 def examine_folder(
@@ -155,8 +155,8 @@ def header_findings(contents: Contents | Folder, pairs: Iterable[Pair]) -> list[
             continue
         if contents.channels is not None and contents.channels not in _possible_channels(info):
             findings.append(wrong_channels(pair.image, info.channels, contents.channels))
-        if contents.kind is not None and info.kind != contents.kind:
-            findings.append(wrong_kind(pair.image, info.kind, contents.kind))
+        if contents.dtype is not None and info.dtype != contents.dtype:
+            findings.append(wrong_kind(pair.image, info.dtype, contents.dtype))
     return findings
 
 
@@ -193,7 +193,7 @@ def _channels_and_kind(images: Sequence[ImageFile]) -> tuple[int | None, str | N
         for image, raster in zip(with_alpha, _each(read_image, with_alpha), strict=True)
     )
     votes = Counter(info.channels - (info.alpha and not varies) for _, info in infos)
-    return votes.most_common(1)[0][0], Counter(info.kind for _, info in infos).most_common(1)[0][0]
+    return votes.most_common(1)[0][0], Counter(info.dtype for _, info in infos).most_common(1)[0][0]
 
 
 def _each(read: Any, paths: Sequence[ImageFile]) -> list[Any]:

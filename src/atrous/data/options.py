@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Lt
 
-__all__ = ["DataOptions"]
+from atrous.augment.base import Side
 
-Side = Annotated[int, Ge(1)]
+__all__ = ["DataOptions"]
 
 
 @dataclass(frozen=True)

@@ -123,8 +123,8 @@ def _size(raster: Raster) -> tuple[int, int]:
 
 def _check_kind(pair: Pair, raster: Raster, folder: Folder) -> None:
     """Raise unless the image's numbers are of the folder's kind."""
-    if raster.array.dtype.name != folder.kind:
-        raise FindingError(wrong_kind(pair.image, raster.array.dtype.name, folder.kind))
+    if raster.array.dtype.name != folder.dtype:
+        raise FindingError(wrong_kind(pair.image, raster.array.dtype.name, folder.dtype))
 
 
 def wrong_kind(path: ImageFile, came: str, needed: str) -> Finding:

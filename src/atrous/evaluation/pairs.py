@@ -50,8 +50,8 @@ def must_agree(bundle: str, loaded: Any, folder: "Folder") -> None:
             f"{bundle}: decides the classes {ours}, but {folder.root} has {theirs}; "
             "give the bundle's classes, in this order, with --classes FILE."
         )
-    if (loaded.kind, loaded.channels) != (folder.kind, folder.channels):
+    if (loaded.dtype, loaded.channels) != (folder.dtype, folder.channels):
         raise BundleError(
-            f"{bundle}: takes {loaded.kind} images of {loaded.channels} channels, but {folder.root} has "
-            f"{folder.kind} images of {folder.channels}; convert the images, or train on images like these."
+            f"{bundle}: takes {loaded.dtype} images of {loaded.channels} channels, but {folder.root} has "
+            f"{folder.dtype} images of {folder.channels}; convert the images, or train on images like these."
         )

@@ -61,7 +61,7 @@ class ImageInfo(NamedTuple):
     height: int
     width: int
     channels: int
-    kind: str
+    dtype: str
     alpha: bool = False
 
 

@@ -72,7 +72,7 @@ class Source:
         return height, width, self._channels()
 
     @property
-    def kind(self) -> str:
+    def dtype(self) -> str:
         """The data type as which its numbers are read: "uint8", "uint16" or "float32"."""
         return image_dtype(self._head().dtype, self.name).name
 
@@ -209,7 +209,7 @@ def open_source(
         DataError: if it is not there, is damaged, or is not an image.
     """
     source = _opened(image, channels, page, _WHOLE_FILE if whole_below is None else whole_below)
-    _ = source.shape, source.kind  # what is wrong with it is said now
+    _ = source.shape, source.dtype  # what is wrong with it is said now
     return source
 
 

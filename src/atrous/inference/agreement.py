@@ -20,7 +20,7 @@ def must_fit(source: Source, kind: str, channels: int) -> None:
         BundleError: naming both.
     """
     came = source.shape[2]
-    if (source.kind, came) == (kind, channels):
+    if (source.dtype, came) == (kind, channels):
         return
     if came != channels:
         cure = "convert the image, or use a model of this number of channels"
@@ -28,7 +28,7 @@ def must_fit(source: Source, kind: str, channels: int) -> None:
             cure = "its first axis has them: turn it to (H, W, C) with numpy.moveaxis(image, 0, -1)"
     else:
         cure = _cure(kind)
-    read = source.kind if source.stored in (source.kind, "bool") else f"{source.kind} (read from {source.stored})"
+    read = source.dtype if source.stored in (source.dtype, "bool") else f"{source.dtype} (read from {source.stored})"
     raise BundleError(
         f"{source.name} is {read} with {_channels(came)}, but the model was made for {kind} with "
         f"{_channels(channels)}: {cure}"

@@ -17,7 +17,7 @@ from atrous.images.colors import default_colors
 from atrous.images.source import Source, open_source
 from atrous.inference.agreement import must_fit
 from atrous.inference.canvas import Canvas
-from atrous.inference.refining import Part, Refining
+from atrous.inference.refining import Refining, ScoredTile
 from atrous.inference.sampling import Sampled
 from atrous.inference.scorer import ModelScorer, PixelScorer
 from atrous.inference.seams import Seams
@@ -27,7 +27,7 @@ from atrous.postprocess.clean import Cleaning, read_clean
 from atrous.postprocess.refine import Refiner, read_refine
 from atrous.tables import Place
 from atrous.tasks import TASKS, Task
-from atrous.types import KINDS, Prediction
+from atrous.types import DTYPES, Prediction
 
 __all__ = ["Predictor", "SeamWarning"]
 
@@ -51,7 +51,7 @@ class SeamWarning(UserWarning):
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Tiling:
     """How an image is cut, whether that gives the answer of one pass, the same in words, and what would mend it."""
 
     rows: list[Span]
@@ -71,7 +71,7 @@ class Predictor:
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         precision: "auto" takes the fastest that the device has in hardware (bfloat16 on most); "float32" is exact.
         colors: one per class, 0..255; a palette where none are given.
-        kind: what the numbers of the images are: "uint8", "uint16" or "float32".
+        dtype: what the numbers of the images are: "uint8", "uint16" or "float32".
         refine: what scores are refined by where a call says nothing else: see `__call__`.
 
     Raises:
@@ -80,7 +80,7 @@ class Predictor:
     Attributes:
         class_names: one per class.
         colors: one per class, 0..255.
-        kind: what the numbers of the images are.
+        dtype: what the numbers of the images are.
         refiner: what scores are refined by where a call says nothing else, or None.
         cleaning: what is cleaned away from decided classes, or None; a bundle says it.
     """
@@ -94,7 +94,7 @@ class Predictor:
         device: str = "auto",
         precision: str = "auto",
         colors: Sequence[tuple[int, int, int]] | None = None,
-        kind: str = "uint8",
+        dtype: str = "uint8",
         refine: Any = None,
     ) -> None:
         count = getattr(model, "num_classes", None)
@@ -108,12 +108,12 @@ class Predictor:
         if len(class_names) != count or (colors is not None and len(colors) != count):
             given = f"{len(class_names)} class names" + (f" and {len(colors)} colors" if colors is not None else "")
             raise UsageError(f"the model decides between {count} classes, but {given} came: give one per class")
-        if kind not in KINDS:
-            raise UsageError(f"unknown kind of image {kind!r}. {did_you_mean(kind, KINDS)}")
+        if dtype not in DTYPES:
+            raise UsageError(f"unknown kind of image {dtype!r}. {did_you_mean(dtype, DTYPES)}")
         self.task = task
         self.class_names = tuple(class_names)
         self.colors = tuple(colors) if colors is not None else tuple(default_colors(class_names))
-        self.kind = kind
+        self.dtype = dtype
         self.refiner = read_refine(refine)
         self.cleaning: Cleaning | None = None
         self.scorer: PixelScorer = (
@@ -149,7 +149,7 @@ class Predictor:
             device=device,
             precision=precision,
             colors=bundle.colors or None,
-            kind=bundle.kind,
+            dtype=bundle.dtype,
             refine=refine,
         )
         predictor.cleaning = read_clean(bundle.recipe.get("clean"), place=place / "clean", error=BundleError)
@@ -198,11 +198,11 @@ class Predictor:
             image: a path, the bytes of a file, an array of (H, W) or (H, W, C), or whatever else `images.open_source`
                 takes.
             tile: side of the tiles; None takes one pass up to 4 megapixels, and tiles of 1024 above.
-            margin: context around a tile: "exact" as far as the network sees, "auto" half of it and at most 256 pixels,
-                with the error at the seams measured, or a number of pixels.
-            views: names in `VIEWS`; scores are averaged over the image and these. "mc:N" averages over N passes with
-                the network's dropouts drawing, and fills `uncertainty`; "mc:N:SEED" draws others. What a pass draws is
-                a function of the seed and the place in the image: the same again, and the same in tiles.
+            margin: context around a tile (halo): "exact" as far as the network sees, "auto" half of it and at most 256
+                pixels, with the error at the seams measured, or a number of pixels.
+            views: test-time augmentation: names in `VIEWS`; scores are averaged over the image and these. "mc:N"
+                averages over N passes with dropout active, and fills `uncertainty`; "mc:N:SEED" draws others. What a
+                pass draws is a function of the seed and the place in the image: the same again, and in tiles.
             refine: a name in `REFINERS`, {"name": ..., its arguments} or text such as "crf:bilateral_xy=60"; scores are
                 refined once, after the views. None does what the predictor was made with, "none" nothing.
             scores: keep them in the prediction; "auto" keeps up to 1 GB.
@@ -225,7 +225,7 @@ class Predictor:
             prediction, seams = self._run(source, plan, (names, passes), refiner, scores)
         if self.cleaning is not None:
             prediction = self.cleaning(prediction)
-        self._tell(plan, seams, warn=margin == "exact")
+        self._report(plan, seams, warn=margin == "exact")
         return replace(prediction, class_names=self.class_names, colors=self.colors)
 
     def explain(
@@ -255,11 +255,11 @@ class Predictor:
         Raises:
             BundleError: naming both.
         """
-        must_fit(source, self.kind, self.scorer.in_channels)
+        must_fit(source, self.dtype, self.scorer.in_channels)
 
     def _plan(
         self, size: tuple[int, int], tile: int | None, margin: Margin, views: bool, refiner: Refiner | None
-    ) -> _Plan:
+    ) -> _Tiling:
         if tile is not None and (not isinstance(tile, int) or tile < 1):
             raise UsageError(f"tile is {tile!r}: give a number of pixels, or None for whole images")
         if margin not in ("exact", "auto") and (not isinstance(margin, int) or margin < 0):
@@ -269,7 +269,7 @@ class Predictor:
             tile = TILE
         if tile is None or tile >= max(size):
             rows, columns = ([Span(slice(0, length), slice(0, length))] for length in size)
-            return _Plan(rows, columns, True, f"{height} x {width} pixels in one pass")
+            return _Tiling(rows, columns, True, f"{height} x {width} pixels in one pass")
         reach, sight = self._reach(margin, views)
         before, after = _context(reach, margin)
         exact, cure = reach is not None and before >= reach[0] and after >= reach[1], "A larger margin="
@@ -285,7 +285,7 @@ class Predictor:
             f"before and {after} after (up to {high} x {wide}): "
             + ("the answer of one pass" if exact else f"not the answer of one pass, as {sight}")
         )
-        return _Plan(rows, columns, exact, text, cure)
+        return _Tiling(rows, columns, exact, text, cure)
 
     def _reach(self, margin: Margin, views: bool) -> tuple[tuple[int, int] | None, str]:
         """How far the network sees to either side, None where that is no number, and the same in words."""
@@ -305,7 +305,7 @@ class Predictor:
     def _run(
         self,
         source: Source,
-        plan: _Plan,
+        plan: _Tiling,
         views: tuple[tuple[str, ...], Passes],
         refiner: Refiner | None,
         keep_scores: bool | str,
@@ -324,7 +324,7 @@ class Predictor:
                 scores, uncertainty = look(image, rows.read, columns.read)
                 if uncertainty is not None:
                     canvas.put_uncertainty(rows, columns, uncertainty)
-                part = Part(rows, columns, scores, window.valid)
+                part = ScoredTile(rows, columns, scores, window.valid)
                 if refining is not None:
                     part = refining(part, numbers)
                 if seams is not None:
@@ -349,7 +349,7 @@ class Predictor:
 
         return look
 
-    def _tell(self, plan: _Plan, seams: Seams | None, *, warn: bool) -> None:
+    def _report(self, plan: _Tiling, seams: Seams | None, *, warn: bool) -> None:
         text = plan.text
         if seams is not None:
             measured = (

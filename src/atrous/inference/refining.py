@@ -11,10 +11,10 @@ from atrous.images.source import Source
 from atrous.inference.tiles import Span
 from atrous.postprocess.refine import Colors, Refiner
 
-__all__ = ["Part", "Refining"]
+__all__ = ["Refining", "ScoredTile"]
 
 
-class Part(NamedTuple):
+class ScoredTile(NamedTuple):
     """A tile: its spans, the scores (K, h, w) of what was read, and where (h, w) that counts, None for everywhere."""
 
     rows: Span
@@ -34,9 +34,9 @@ class Refining:
 
     def __init__(self, refiner: Refiner, source: Source, cover: tuple[list[Span], list[Span]]) -> None:
         self.refiner = refiner
-        self._colors = None if source.kind == "uint8" else _colors(source, *cover)
+        self._colors = None if source.dtype == "uint8" else _colors(source, *cover)
 
-    def __call__(self, part: Part, image: Float[np.ndarray, "h w C"]) -> Part:
+    def __call__(self, part: ScoredTile, image: Float[np.ndarray, "h w C"]) -> ScoredTile:
         """Refine a tile that was read with the network's context and that of the refinement, and drop the former."""
         rows, columns = (_near(span, self.refiner.reach) for span in (part.rows, part.columns))
         down, across = _inside(part.rows, rows), _inside(part.columns, columns)
@@ -45,7 +45,7 @@ class Refining:
         if valid is not None:  # what the network makes of nothing is no evidence for its neighbours
             scores = torch.where(torch.from_numpy(valid).to(scores.device), scores, 1 / len(scores))
         refined = self.refiner(scores.contiguous(), np.ascontiguousarray(image[down, across]), self._colors)
-        return Part(rows, columns, refined, valid)
+        return ScoredTile(rows, columns, refined, valid)
 
 
 def _near(span: Span, reach: int) -> Span:

@@ -17,7 +17,7 @@ class Running(TypedDict, total=False):
         refine: what the scores are refined by, such as "crf:bilateral_xy=60"; None does what the bundle says, "none"
             nothing.
         tile: side of the tiles, or None for whole images at once.
-        margin: context around a tile: "exact" for the same answer as without tiles, "auto", or pixels.
+        margin: context around a tile (halo): "exact" for the same answer as without tiles, "auto", or pixels.
         views: names of flips and turns to average over (test-time augmentation), and "mc:N" for N passes with dropout.
     """
 

@@ -1,4 +1,4 @@
-"""Tiles as integer algebra: along each axis, the part that is read and the part of it that is kept.
+"""Tiles as integer algebra: along each axis, the part that is kept, and the part with its margin (halo) that is read.
 
 Why a tiled answer can equal that of one pass, for a network that pads, pools and strides:
 

@@ -1,4 +1,4 @@
-"""Ways to look at an image besides the way it came: scores are averaged over them.
+"""Test-time augmentation: views of an image besides the way it came, over which scores are averaged.
 
 Flips and turns show the image from another side. `mc:N` asks the network N times with its dropouts drawing, and how
 much the answers differ is the uncertainty: Gal, Ghahramani, ICML 2016, https://arxiv.org/abs/1506.02142; Kendall,
@@ -16,7 +16,7 @@ from atrous.errors import UsageError, did_you_mean
 
 __all__ = ["AS_IT_IS", "VIEWS", "Passes", "View", "average_passes", "average_scores", "check_views", "read_views"]
 
-Origin = Callable[[slice, slice, tuple[int, int]], tuple[int, int]]
+WindowOrigin = Callable[[slice, slice, tuple[int, int]], tuple[int, int]]
 
 
 class View(NamedTuple):
@@ -30,7 +30,7 @@ class View(NamedTuple):
 
     turn: Callable[[Tensor], Tensor]
     back: Callable[[Tensor], Tensor]
-    origin: Origin
+    origin: WindowOrigin
 
 
 class Passes(NamedTuple):

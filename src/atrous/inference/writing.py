@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from atrous.inference.predictor import Predictor
     from atrous.types import Prediction
 
-__all__ = ["FileWriter", "Outputs", "find_images"]
+__all__ = ["FileWriter", "PredictionFiles", "find_images"]
 
 INSTEAD = "choose another place with -o"
 OVERLAY = Path("overlay")
 
 
 @dataclass(frozen=True)
-class Outputs:
+class PredictionFiles:
     """What is written for every image `NAME.suffix`, under the folder OUT.
 
     Beside the mask, the bundle's task may write more of its own accord: OUT/instances/NAME, the number of each pixel's
@@ -58,7 +58,7 @@ class FileWriter:
         files: what the task stores, the mask first; see `atrous.tasks.Task.files`.
     """
 
-    def __init__(self, out: Path, outputs: Outputs, files: Sequence[Output]) -> None:
+    def __init__(self, out: Path, outputs: PredictionFiles, files: Sequence[Output]) -> None:
         self.out, self.outputs = out, outputs
         self.files = [file for file in files if not file.option or getattr(outputs, file.option)]
 

@@ -7,12 +7,12 @@ tables of names can be seen; what it returns is what all others are handed.
 from atrous.recipe.base import SECTIONS, Recipe, list_recipes, load_recipe, make_recipe
 from atrous.recipe.pretrained import without_pretrained
 from atrous.recipe.reading import read_value, read_yaml, write_yaml
-from atrous.recipe.stages import Stage, split_stages
+from atrous.recipe.stages import TrainingStage, split_stages
 
 __all__ = [
     "SECTIONS",
     "Recipe",
-    "Stage",
+    "TrainingStage",
     "list_recipes",
     "load_recipe",
     "make_recipe",

@@ -21,7 +21,7 @@ from atrous.recipe.pretrained import without_pretrained
 from atrous.recipes.overlay import lay_over
 from atrous.tables import KeyPath, Place, describe_value
 
-__all__ = ["Stage", "split_stages"]
+__all__ = ["TrainingStage", "split_stages"]
 
 STAGED = tuple(section for section in SECTIONS if section not in ("stages", "seed", "input"))
 """Sections that a stage may change."""
@@ -29,7 +29,7 @@ NAMES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
-class Stage:
+class TrainingStage:
     """One stage of a recipe.
 
     Attributes:
@@ -64,7 +64,7 @@ class StagePlace(Place):
         return super().__str__()
 
 
-def split_stages(recipe: Recipe) -> list[Stage]:
+def split_stages(recipe: Recipe) -> list[TrainingStage]:
     """The stages of a recipe, each merged into a whole one; a recipe without any is one stage without a name.
 
     Raises:
@@ -79,7 +79,7 @@ def split_stages(recipe: Recipe) -> list[Stage]:
     listed = recipe.values.get("stages")
     base = {key: value for key, value in recipe.values.items() if key != "stages"}
     if listed is None:
-        return [Stage("", Recipe(base, recipe.place))]
+        return [TrainingStage("", Recipe(base, recipe.place))]
     place = recipe.place / "stages"
     if not isinstance(listed, list) or not listed:
         raise RecipeError(
@@ -91,7 +91,7 @@ def split_stages(recipe: Recipe) -> list[Stage]:
         if name in names[:number]:
             raise RecipeError(f"{place / number / 'name'}: there is a stage {name!r} before; give each its own name.")
     return [
-        Stage(f"{number + 1}-{name}", _merged(base, given, recipe.place, number))
+        TrainingStage(f"{number + 1}-{name}", _merged(base, given, recipe.place, number))
         for number, (name, given) in enumerate(zip(names, listed, strict=True))
     ]
 

@@ -18,7 +18,7 @@ __all__ = ["Figure", "learning_curves"]
 INK, MUTED, LINE, FIRST, SECOND = "#010101", "#010102", "#010103", "#010104", "#010105"
 _VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", FIRST: "--first", SECOND: "--second"}
 
-Row = Mapping[str, float]
+LogRow = Mapping[str, float]
 
 
 @dataclass(frozen=True)

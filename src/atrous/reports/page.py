@@ -12,6 +12,7 @@ import numpy as np
 from atrous.disk import write_text
 from atrous.reports import pictures
 from atrous.reports.figures import learning_curves
+from atrous.reports.telling import Fact
 from atrous.tasks import MEAN_IOU, Measure
 
 __all__ = ["Panel", "ReportContent", "write_report"]
@@ -22,8 +23,6 @@ SIDES = (640, 480, 320, 200, 128)
 """Longest side of a picture, in the order in which they are tried."""
 LISTED = 12
 """Findings, and pairs of confused classes, that are shown one by one."""
-
-Fact = tuple[str, str]
 
 
 @dataclass(frozen=True)

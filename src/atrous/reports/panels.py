@@ -37,7 +37,7 @@ def seen_panels(samples: Iterable[Sample], folder: "Folder") -> list[Panel]:
     panels = []
     for sample in samples:
         image = sample["image"].permute(1, 2, 0).numpy()  # (C, H, W) -> (H, W, C)
-        if folder.kind == "uint8":
+        if folder.dtype == "uint8":
             image = image.clip(0, 255).round().astype(np.uint8)
         weight = sample["weight"].numpy() if "weight" in sample else None
         truth = _flat(sample["mask"].numpy().astype(np.uint8)) if "mask" in sample else None

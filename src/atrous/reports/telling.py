@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["data_facts", "headline", "lead", "seconds_of", "span"]
 
-Log = Sequence[Mapping[str, str]]
+LogRows = Sequence[Mapping[str, str]]
 Fact = tuple[str, str]
 
 OBJECTS = ("seg", "average_precision", "average_precision_50", "objects", "found")
@@ -19,7 +19,7 @@ MEANS = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou"
 """Figures that the page has a place for; others are listed as they come."""
 
 
-def lead(bundle: "Bundle", summary: Mapping[str, Any], log: Log, measured: "Evaluation | None") -> str:
+def lead(bundle: "Bundle", summary: Mapping[str, Any], log: LogRows, measured: "Evaluation | None") -> str:
     """The run in one or two sentences.
 
     Args:
@@ -45,7 +45,7 @@ def lead(bundle: "Bundle", summary: Mapping[str, Any], log: Log, measured: "Eval
     return f"{what}{learned}. The {measured.rank.words} over {count} is {value}."
 
 
-def headline(bundle: "Bundle", log: Log, measured: "Evaluation | None") -> list[tuple[str, str, str]]:
+def headline(bundle: "Bundle", log: LogRows, measured: "Evaluation | None") -> list[tuple[str, str, str]]:
     """Label, value and explanation of the numbers to see first."""
     numbers = [] if measured is None else _scores(measured)
     if log:
@@ -105,7 +105,7 @@ def data_facts(summary: Mapping[str, Any], root: Any) -> list[Fact]:
     return facts
 
 
-def seconds_of(log: Log) -> float:
+def seconds_of(log: LogRows) -> float:
     """How long the training took, by the last row of its log."""
     try:
         return float(log[-1]["seconds"])

@@ -6,7 +6,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from atrous.tasks.base import MEAN_IOU, Evaluator, Facts, Measure, Output, Proposal, Task
+from atrous.tasks.base import MEAN_IOU, Evaluator, Measure, Output, Proposal, ProposalFacts, Task
 from atrous.tasks.instances import Instances
 from atrous.tasks.multilabel import MultiLabel
 from atrous.tasks.segmentation import Segmentation
@@ -44,7 +44,7 @@ def extra_maps(section: str | Mapping[str, Any]) -> int:
     return TASKS[section if isinstance(section, str) else section["name"]].extra_maps
 
 
-def propose(facts: Facts) -> Proposal:
+def propose(facts: ProposalFacts) -> Proposal:
     """What the tasks suggest for some data; of a task that somebody has chosen, what it suggests for itself.
 
     Args:

@@ -31,11 +31,11 @@ __all__ = [
     "MEAN_IOU",
     "PIXEL_ACCURACY",
     "Evaluator",
-    "Facts",
-    "Labels",
+    "LabelledFolder",
     "Measure",
     "Output",
     "Proposal",
+    "ProposalFacts",
     "Task",
     "Validator",
 ]
@@ -140,7 +140,7 @@ class Proposal(NamedTuple):
 
 
 @runtime_checkable
-class Labels(Protocol):
+class LabelledFolder(Protocol):
     """What a task wants to know of an open data folder: `atrous.data.Folder` is one."""
 
     @property
@@ -152,7 +152,7 @@ class Labels(Protocol):
 
 
 @runtime_checkable
-class Facts(Protocol):
+class ProposalFacts(Protocol):
     """What a task may base a proposal on; see `atrous.configure.Facts` for the meanings."""
 
     @property
@@ -240,7 +240,7 @@ class Task(Protocol):
         return prediction.overlay(image, colors)
 
     @classmethod
-    def accepts(cls, data: Labels) -> None:
+    def accepts(cls, data: LabelledFolder) -> None:
         """Refuse data that cannot teach this task.
 
         Raises:
@@ -253,6 +253,6 @@ class Task(Protocol):
             )
 
     @classmethod
-    def propose(cls, facts: Facts) -> Proposal | None:
+    def propose(cls, facts: ProposalFacts) -> Proposal | None:
         """The task's section for a recipe where the data asks for this task; None where another one may answer."""
         return None

@@ -24,7 +24,17 @@ from torch import Tensor
 
 from atrous.drawing import Color
 from atrous.errors import DataError, RecipeError
-from atrous.tasks.base import MEAN_IOU, PIXEL_ACCURACY, Evaluator, Facts, Labels, Measure, Output, Proposal, Validator
+from atrous.tasks.base import (
+    MEAN_IOU,
+    PIXEL_ACCURACY,
+    Evaluator,
+    LabelledFolder,
+    Measure,
+    Output,
+    Proposal,
+    ProposalFacts,
+    Validator,
+)
 from atrous.tasks.maps import MapTask
 from atrous.tasks.outputs import instances
 from atrous.tasks.segmentation import check_labels
@@ -137,14 +147,14 @@ class Instances(MapTask):
         return [*super().files(class_names, colors), instances()]
 
     @classmethod
-    def accepts(cls, data: Labels) -> None:
+    def accepts(cls, data: LabelledFolder) -> None:
         """Masks with one class per pixel, and numbered objects in some of the training images."""
         super().accepts(data)
         if not any(pair.instances for pair in data.splits.get("train", ())):
             raise DataError(f"{data.root}: {NOT_NUMBERED}")
 
     @classmethod
-    def propose(cls, facts: Facts) -> Proposal | None:
+    def propose(cls, facts: ProposalFacts) -> Proposal | None:
         """Where objects are numbered and many of them touch."""
         if not facts.apart:
             return None

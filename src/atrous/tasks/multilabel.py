@@ -12,7 +12,7 @@ from torch import Tensor
 from atrous.drawing import Color
 from atrous.errors import RecipeError, UsageError
 from atrous.losses import LOSSES
-from atrous.tasks.base import Evaluator, Facts, Labels, Output, Proposal, Validator
+from atrous.tasks.base import Evaluator, LabelledFolder, Output, Proposal, ProposalFacts, Validator
 from atrous.tasks.maps import MapTask
 from atrous.tasks.outputs import confidence, mask, plane, uncertainty
 from atrous.tasks.terms import LossSection
@@ -116,11 +116,11 @@ class MultiLabel(MapTask):
         return [mask(class_names, padded), confidence(), uncertainty(len(class_names)), *planes]
 
     @classmethod
-    def accepts(cls, data: Labels) -> None:
+    def accepts(cls, data: LabelledFolder) -> None:
         """All masks will do."""
 
     @classmethod
-    def propose(cls, facts: Facts) -> Proposal | None:
+    def propose(cls, facts: ProposalFacts) -> Proposal | None:
         """Binary losses, where the masks have a plane for each class."""
         if not facts.overlapping:
             return None

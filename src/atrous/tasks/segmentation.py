@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from atrous.errors import DataError
-from atrous.tasks.base import Evaluator, Facts, Proposal, Validator
+from atrous.tasks.base import Evaluator, Proposal, ProposalFacts, Validator
 from atrous.tasks.maps import MapTask
 from atrous.types import Outputs, Prediction, Sample
 
@@ -84,7 +84,7 @@ class Segmentation(MapTask):
         return ClassEvaluator(class_names, boundary=boundary)
 
     @classmethod
-    def propose(cls, facts: Facts) -> Proposal | None:
+    def propose(cls, facts: ProposalFacts) -> Proposal | None:
         """Cross-entropy and Dice; weighed by class where many are rare."""
         cross: Any = {"name": "cross_entropy"}
         why = "every pixel is one class; Dice looks at whole regions"

@@ -7,7 +7,7 @@ import torch
 
 from atrous.errors import AtrousError
 from atrous.inference.devices import choose_device, choose_precision
-from atrous.training.engine import Plan
+from atrous.training.engine import TrainingPlan
 from atrous.training.memory import channels_last
 from atrous.training.stream import Augmented, collate
 
@@ -21,7 +21,7 @@ SHARE = 0.2
 """Of the time, at most this much for validations."""
 
 
-def plan_for_budget(plan: Plan) -> None:
+def plan_for_budget(plan: TrainingPlan) -> None:
     """Set the expected length and the interval of validations of a run whose state has a budget.
 
     A copy of the model takes a few steps, and looks at one validation image; the model itself, the optimizer and all
@@ -40,7 +40,7 @@ def plan_for_budget(plan: Plan) -> None:
     state.validate_every = max(round(interval), 1)
 
 
-def measure_pace(plan: Plan) -> tuple[float, float]:
+def measure_pace(plan: TrainingPlan) -> tuple[float, float]:
     """Seconds of a step, and of a whole validation, on a copy of the model."""
     device = choose_device(plan.options.device)
     precision = choose_precision(plan.options.precision, device)

@@ -63,12 +63,12 @@ class Recorder(pl.Callback):
         step: int = 0,
         columns: Sequence[str] = COLUMNS,
         notes: Sequence[str] = (),
-        leads: bool = True,
+        is_main: bool = True,
     ) -> None:
         self.log_every, self.names, self.batch_size, self.notes = log_every, names, batch_size, notes
         self.checkpoint = out / "checkpoints" / "last.ckpt"
         self.rows = self.events = None
-        if leads:
+        if is_main:
             from torch.utils.tensorboard import SummaryWriter
 
             self.rows = Log(out / "log.csv", step=step, columns=(*columns, *notes))

@@ -38,7 +38,7 @@ class World(NamedTuple):
     on_this_machine: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process is the one that writes."""
         return self.rank == 0
 

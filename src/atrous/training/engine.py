@@ -36,7 +36,7 @@ from atrous.training.state import RunState
 from atrous.training.stream import Augmented, Stream, collate_step
 from atrous.types import Progress, Sample
 
-__all__ = ["Plan", "carry_out", "find_checkpoint"]
+__all__ = ["TrainingPlan", "carry_out", "find_checkpoint"]
 
 LOG = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ MEASURED_STEPS = 50
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """All that decides how a run goes.
 
     Attributes:
@@ -106,7 +106,7 @@ def find_checkpoint(out: Path) -> dict[str, Any] | None:
 
 
 def carry_out(
-    plan: Plan,
+    plan: TrainingPlan,
     out: Path,
     *,
     saved: dict[str, Any] | None = None,
@@ -140,7 +140,7 @@ def carry_out(
         channels_last(model)
     loader, val = _loaders(plan, device, here)
     with _quiet(), _own_randomness(), _together(model, plan.options.sync_batchnorm, here):
-        trainer = _trainer(plan, out, device, here, watch=watch, progress=progress)
+        trainer = _trainer(plan, out, device, here, watch, progress)
         if saved is not None:
             trainer.precision_plugin.load_state_dict(saved["precision"])
         try:
@@ -158,7 +158,7 @@ def fill_of(model: nn.Module) -> list[float] | None:
     return mean.tolist() if isinstance(mean, Tensor) and not mean.is_meta else None  # a blank model is only checked
 
 
-def _restore(plan: Plan, module: TrainingModule, saved: dict[str, Any]) -> None:
+def _restore(plan: TrainingPlan, module: TrainingModule, saved: dict[str, Any]) -> None:
     """Go on from a checkpoint."""
     module.model.load_state_dict(saved["model"])
     for data in (plan.train, plan.val):
@@ -171,7 +171,7 @@ def _restore(plan: Plan, module: TrainingModule, saved: dict[str, Any]) -> None:
             part.load_state_dict(saved[name])
 
 
-def _module(plan: Plan, model: nn.Module, here: World) -> TrainingModule:
+def _module(plan: TrainingPlan, model: nn.Module, here: World) -> TrainingModule:
     options, state = plan.options, plan.state
     average = None
     if options.ema is not None:
@@ -193,7 +193,7 @@ def _module(plan: Plan, model: nn.Module, here: World) -> TrainingModule:
     )
 
 
-def _statistics(plan: Plan, model: nn.Module, here: World) -> Iterator[Tensor]:
+def _statistics(plan: TrainingPlan, model: nn.Module, here: World) -> Iterator[Tensor]:
     """Images of the first epoch as training sees them, in at most so many steps."""
     stream, samples = plan.stream(here), Augmented(plan.train, plan.transform, plan.seed)
     device = next(model.parameters()).device
@@ -206,7 +206,7 @@ def _statistics(plan: Plan, model: nn.Module, here: World) -> Iterator[Tensor]:
             yield batch["image"].to(device, memory_format=torch.channels_last)
 
 
-def _loaders(plan: Plan, device: str, here: World) -> tuple[Any, Any]:
+def _loaders(plan: TrainingPlan, device: str, here: World) -> tuple[Any, Any]:
     """Of training and of validation; None where there is nothing to validate on."""
     workers, pin = choose_workers(plan.workers, device), device == "cuda"
     loader = train_loader(plan.train, plan.stream(here), transform=plan.transform, workers=workers, pin=pin)
@@ -226,7 +226,7 @@ def _loaders(plan: Plan, device: str, here: World) -> tuple[Any, Any]:
 
 
 def _trainer(
-    plan: Plan, out: Path, device: str, here: World, *, watch: Callable[[], None] | None, progress: bool | Progress
+    plan: TrainingPlan, out: Path, device: str, here: World, watch: Callable[[], None] | None, progress: bool | Progress
 ) -> pl.Trainer:
     options = plan.options
     recorder = Recorder(
@@ -237,7 +237,7 @@ def _trainer(
         step=plan.state.step,
         columns=columns_of(plan.task.measures),
         notes=ADVERSARY_NOTES if plan.adversary is not None else (),
-        leads=here.leads,
+        is_main=here.is_main,
     )
     checkpoints = Checkpoints(
         out / "checkpoints",
@@ -248,11 +248,11 @@ def _trainer(
         validates=plan.val is not None,
     )
     callbacks: list[pl.Callback] = [recorder, checkpoints]  # rows first, so that a checkpoint never lacks its own
-    if callable(progress) and here.leads:
+    if callable(progress) and here.is_main:
         callbacks.append(Watch(partial(_report, progress, plan.state)))
-    elif progress and here.leads:
+    elif progress and here.is_main:
         callbacks.append(ProgressLine(recorder.batch_size, plan.state.score))
-    if watch is not None and here.leads:
+    if watch is not None and here.is_main:
         callbacks.append(Watch(watch))
     return pl.Trainer(
         accelerator=device,
@@ -296,7 +296,7 @@ def _together(model: nn.Module, choice: bool | Literal["auto"], here: World) -> 
         yield
         return
     with synchronized(model) as left:
-        if left and here.leads:
+        if left and here.is_main:
             LOG.warning(
                 "batch normalisation sees the batch of its own process in %d layers, such as %s, which cannot be "
                 "joined; choose another encoder, or a larger data.batch_size",

@@ -1,4 +1,4 @@
-"""Starting from the weights of another model: everything whose name and shape fit."""
+"""Fine-tuning: starting from the weights of another model, everything whose name and shape fit."""
 
 import torch
 from torch import Tensor, nn

@@ -15,7 +15,7 @@ from atrous.tasks import Measure, Task
 from atrous.training.augment import training_transform
 from atrous.training.budget import plan_for_budget
 from atrous.training.distributed import wait_for_all, world
-from atrous.training.engine import Plan, carry_out, fill_of, find_checkpoint
+from atrous.training.engine import TrainingPlan, carry_out, fill_of, find_checkpoint
 from atrous.training.files import read_checkpoint
 from atrous.training.identity import identify, must_be_same_run
 from atrous.training.resolved import ResolvedRecipe, resolve
@@ -83,7 +83,7 @@ def fit(
 
 
 def follow_plan(
-    plan: Plan,
+    plan: TrainingPlan,
     out: Path,
     *,
     resume: bool = False,
@@ -115,7 +115,7 @@ def follow_plan(
     )
 
 
-def make_plan(model: nn.Module, task: Task, folder: Folder, recipe: ResolvedRecipe) -> Plan:
+def make_plan(model: nn.Module, task: Task, folder: Folder, recipe: ResolvedRecipe) -> TrainingPlan:
     """All that decides how a run goes, from a checked recipe. Nothing is written.
 
     Raises:
@@ -133,7 +133,7 @@ def make_plan(model: nn.Module, task: Task, folder: Folder, recipe: ResolvedReci
     interval = training.validation_interval(count, together, cost=_validation_cost(folder, data))
     identity = identify(recipe.recipe.values, files, list(folder.classes.names), processes=world().processes)
     sizes = {"num_classes": task.num_classes, "in_channels": folder.channels}
-    return Plan(
+    return TrainingPlan(
         model=model,
         task=task,
         optimizer=recipe.optimizer(model),

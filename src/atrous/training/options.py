@@ -25,7 +25,8 @@ class TrainingOptions:
         max_epochs: passes over the training images instead of steps.
         precision: "auto" takes bfloat16 where the device computes it fast, else float32.
         validate_every: steps between validations; null chooses about one epoch.
-        patience: stop after this many validations in which the task's `monitor` got no better; null never stops early.
+        patience: early stopping after this many validations in which the task's `monitor` got no better; null trains to
+            the end.
         log_every: steps between rows of `log.csv`.
         clip: largest norm of the gradient; null leaves it alone.
         checkpoint_every: steps between checkpoints; null writes one a minute. One is written at every validation too.

@@ -13,7 +13,7 @@ from atrous.errors import BundleError, ModelError, RecipeError
 from atrous.models import DenseModel, create_model
 from atrous.recipe import without_pretrained
 from atrous.tasks import Task
-from atrous.training.engine import Plan
+from atrous.training.engine import TrainingPlan
 from atrous.training.finetune import load_matching
 from atrous.training.fitting import make_plan
 from atrous.training.inputs import Inputs
@@ -30,7 +30,7 @@ class Job:
     """A training that is ready to begin; nothing of it is on the disk yet."""
 
     recipe: ResolvedRecipe
-    plan: Plan
+    plan: TrainingPlan
     model: DenseModel
 
 
@@ -57,7 +57,7 @@ def prepare(recipe: ResolvedRecipe, inputs: Inputs, out: Path, start: str | Path
     return Job(recipe, make_plan(model, task, inputs.folder, recipe), model)
 
 
-def blank_plan(recipe: ResolvedRecipe, folder: Folder) -> Plan:
+def blank_plan(recipe: ResolvedRecipe, folder: Folder) -> TrainingPlan:
     """The plan of a training whose model has no numbers: whether all of it fits the data, at almost no cost.
 
     Raises:

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from atrous.errors import AtrousError, RecipeError
 from atrous.inference.devices import choose_device, choose_precision
-from atrous.training.engine import Plan
+from atrous.training.engine import TrainingPlan
 from atrous.training.stream import Augmented, Stream, collate, mix
 
 __all__ = ["RatePoint", "range_test"]
@@ -40,7 +40,7 @@ class RatePoint(NamedTuple):
 
 
 def range_test(
-    plan: Plan,
+    plan: TrainingPlan,
     *,
     low: float = 1e-7,
     high: float = 10.0,
@@ -100,7 +100,7 @@ def range_test(
     return points
 
 
-def _copies(plan: Plan) -> tuple[nn.Module, Optimizer]:
+def _copies(plan: TrainingPlan) -> tuple[nn.Module, Optimizer]:
     """Model and optimiser as copies that belong together: one memory of what was copied keeps the optimiser on it."""
     model, optimizer = copy.deepcopy((plan.model, plan.optimizer))
     device = choose_device(plan.options.device)
@@ -108,7 +108,7 @@ def _copies(plan: Plan) -> tuple[nn.Module, Optimizer]:
     return model.train(), optimizer
 
 
-def _step(plan: Plan, model: nn.Module, optimizer: Optimizer, step: int, device: torch.device) -> float:
+def _step(plan: TrainingPlan, model: nn.Module, optimizer: Optimizer, step: int, device: torch.device) -> float:
     """One training step on the run's own batch of this number; the loss before it."""
     torch.manual_seed(mix(plan.seed, step))
     batch = _batch(plan, step, device)
@@ -126,7 +126,7 @@ def _step(plan: Plan, model: nn.Module, optimizer: Optimizer, step: int, device:
     return float(loss.detach())
 
 
-def _batch(plan: Plan, step: int, device: torch.device) -> dict[str, Tensor]:
+def _batch(plan: TrainingPlan, step: int, device: torch.device) -> dict[str, Tensor]:
     """The batch that the run takes at this step, on its device."""
     stream = Stream(len(plan.names), plan.batch_size, plan.seed, lambda: range(0))
     draws: Any = Augmented(plan.train, plan.transform, plan.seed)

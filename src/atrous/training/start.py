@@ -30,11 +30,11 @@ def initialize(model: DenseModel, folder: Folder, start: str | Path | None) -> N
     """
     if start is not None and str(start).endswith(WEIGHT_FILES):
         LOG.info("%s: %s", start, load_weights(model, start))
-        if folder.kind == "uint8" and model.mean.any():  # the table knows how their images were normalised
+        if folder.dtype == "uint8" and model.mean.any():  # the table knows how their images were normalised
             return
     elif start is not None:
         bundle = load_bundle(start)
-        alike = bundle.kind == folder.kind and bundle.channels == folder.channels
+        alike = bundle.dtype == folder.dtype and bundle.channels == folder.channels
         if alike:  # weights expect the numbers that they were trained on; members of an ensemble each their own
             model.set_normalization(bundle.model.mean.tolist(), bundle.model.std.tolist())
         LOG.info("%s: %s", start, load_matching(model, bundle.model.state_dict(), source=str(start)))
@@ -47,7 +47,7 @@ def _normalize(model: DenseModel, folder: Folder) -> None:
     """Set the normalisation from the pretrained encoder, or from the data."""
     parts = (getattr(part, "pretrained_normalization", None) for part in model.modules())
     known = next((normalization for normalization in parts if normalization is not None), None)
-    if known is not None and folder.kind == "uint8":
+    if known is not None and folder.dtype == "uint8":
         model.set_normalization(*known)
     else:
         dataset = FolderDataset(folder, "train")

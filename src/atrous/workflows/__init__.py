@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from atrous.workflows.ensembles import ensemble
     from atrous.workflows.evaluation import Evaluation, ImageResult, evaluate
     from atrous.workflows.model_table import Description, Lineage, describe, lineage
-    from atrous.workflows.outcome import Part, Run
-    from atrous.workflows.prediction import Outputs, predict
+    from atrous.workflows.outcome import Run, RunPart
+    from atrous.workflows.prediction import PredictionFiles, predict
     from atrous.workflows.rate_search import RateSearch, find_lr
     from atrous.workflows.reporting import report
     from atrous.workflows.run_options import RunOptions
-    from atrous.workflows.runs import follows
+    from atrous.workflows.runs import is_secondary
     from atrous.workflows.samples import sample
     from atrous.workflows.training import train
     from atrous.workflows.tuning import Tuning, tune_crf
@@ -29,11 +29,11 @@ __all__ = [
     "Evaluation",
     "ImageResult",
     "Lineage",
-    "Outputs",
-    "Part",
+    "PredictionFiles",
     "RateSearch",
     "Run",
     "RunOptions",
+    "RunPart",
     "Tuning",
     "check",
     "convert",
@@ -42,7 +42,7 @@ __all__ = [
     "ensemble",
     "evaluate",
     "find_lr",
-    "follows",
+    "is_secondary",
     "lineage",
     "predict",
     "report",
@@ -58,8 +58,8 @@ _PLACES = {
     "Evaluation": "evaluation",
     "ImageResult": "evaluation",
     "Lineage": "model_table",
-    "Outputs": "prediction",
-    "Part": "outcome",
+    "PredictionFiles": "prediction",
+    "RunPart": "outcome",
     "RateSearch": "rate_search",
     "Run": "outcome",
     "RunOptions": "run_options",
@@ -71,7 +71,7 @@ _PLACES = {
     "ensemble": "ensembles",
     "evaluate": "evaluation",
     "find_lr": "rate_search",
-    "follows": "runs",
+    "is_secondary": "runs",
     "lineage": "model_table",
     "predict": "prediction",
     "report": "reporting",

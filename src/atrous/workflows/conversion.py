@@ -58,7 +58,7 @@ def convert(
         images: the folder of the annotated images, where they are not beside the annotations.
         classes: a classes.yaml with the names and their order; None takes "background" and the labels.
         ignore: labels that count for nothing.
-        progress: is told the images done.
+        progress: called with the number of images done.
 
     Returns:
         What was written; `str()` of it is the text that `atrous convert` prints.
@@ -99,7 +99,7 @@ def write_annotations(
         layout: a key of `DATASETS`; None looks at the folder.
         classes: a classes.yaml to use instead of the folder's own.
         tolerance: how far a simplified polygon may be from the outline of its mask, in pixels; 0 keeps every corner.
-        progress: is told the images done.
+        progress: called with the number of images done.
 
     Raises:
         DataError: if the data folder is wrong, or its classes overlap.

@@ -38,7 +38,7 @@ def demo(out: str | Path = "demo", *, say: Callable[[str], None] = print) -> Pat
     # Here, and not at the top: the reader sees the first line while torch is being loaded.
     from atrous.workflows.checkup import check
     from atrous.workflows.evaluation import evaluate
-    from atrous.workflows.prediction import Outputs, predict
+    from atrous.workflows.prediction import PredictionFiles, predict
     from atrous.workflows.reporting import report
     from atrous.workflows.samples import sample
     from atrous.workflows.training import train
@@ -56,7 +56,7 @@ def demo(out: str | Path = "demo", *, say: Callable[[str], None] = print) -> Pat
     say(f"{tested}\n")
     say(f"5/6  Segmenting an image of {LARGE[0]} x {LARGE[1]} pixels by tiles")
     large = _large_image(folder / "large")
-    predict(run, large, folder / "masks", outputs=Outputs(overlay=True), tile=512)
+    predict(run, large, folder / "masks", outputs=PredictionFiles(overlay=True), tile=512)
     say("6/6  Writing the report")
     page = report(run, evaluation=tested)
     say(_closing(folder, page, time.perf_counter() - begin))

@@ -53,7 +53,7 @@ def ensemble(bundles: Sequence[str | Path], out: str | Path, *, metrics: Mapping
         task=first.task,
         class_names=first.class_names,
         colors=first.colors,
-        kind=first.kind,
+        dtype=first.dtype,
         recipe=_common([member.recipe for member in members]),
         metrics=metrics,
     )
@@ -71,9 +71,9 @@ def _must_be_alike(one: str, first: Bundle, other: str, member: Bundle) -> None:
             f"{other}: decides the classes {list(member.class_names)}, but {one} decides {list(first.class_names)}; "
             "an ensemble needs the same classes in the same order."
         )
-    if (member.kind, member.channels) != (first.kind, first.channels):
+    if (member.dtype, member.channels) != (first.dtype, first.channels):
         raise BundleError(
-            f"{other}: takes {member.kind} images of {member.channels} channels, but {one} takes {first.kind} images "
+            f"{other}: takes {member.dtype} images of {member.channels} channels, but {one} takes {first.dtype} images "
             f"of {first.channels}; an ensemble looks at the same image with all members."
         )
 

@@ -18,11 +18,11 @@ from atrous.disk import write_text
 from atrous.evaluation import Evaluation, join
 from atrous.training.resolved import ResolvedRun
 from atrous.workflows.ensembles import ensemble
-from atrous.workflows.outcome import Part, Run, part_from
+from atrous.workflows.outcome import Run, RunPart, part_from
 from atrous.workflows.reporting import report
 from atrous.workflows.run_folders import begin, is_complete, leaving_nothing, stored_evaluation
 from atrous.workflows.run_options import Terms
-from atrous.workflows.runs import follows
+from atrous.workflows.runs import is_secondary
 from atrous.workflows.single import train_into
 
 __all__ = ["SPLIT", "train_folds"]
@@ -56,7 +56,7 @@ def train_folds(out: Path, data: str | Path, run: ResolvedRun, count: int, terms
             LOG.info("fold %d of %d", number, count)
             runs.append(train_into(out / f"fold{number}", data, own, terms))
     parts = tuple(part_from(f"fold{number}", each) for number, each in enumerate(runs, start=1))
-    if follows():
+    if is_secondary():
         return _summary(out, runs, parts, None)
     if not any(each.trained for each in runs) and is_complete(out, terms.evaluate):
         return _summary(out, runs, parts, stored_evaluation(out))
@@ -74,7 +74,7 @@ def _joined(out: Path, runs: Sequence[Run]) -> Evaluation:
     return join(each, bundle=f"{out}: fold1 to fold{len(each)}", split=SPLIT)
 
 
-def _figures(parts: Sequence[Part], evaluation: Evaluation | None) -> dict[str, Any]:
+def _figures(parts: Sequence[RunPart], evaluation: Evaluation | None) -> dict[str, Any]:
     """What the bundle says of how it was made and how good its members are."""
     figures: dict[str, Any] = {"folds": len(parts), "seconds": round(sum(part.seconds for part in parts), 1)}
     if evaluation is not None:
@@ -86,7 +86,7 @@ def _figures(parts: Sequence[Part], evaluation: Evaluation | None) -> dict[str, 
     return figures
 
 
-def _summary(out: Path, runs: Sequence[Run], parts: tuple[Part, ...], evaluation: Evaluation | None) -> Run:
+def _summary(out: Path, runs: Sequence[Run], parts: tuple[RunPart, ...], evaluation: Evaluation | None) -> Run:
     return Run(
         out=out,
         bundle=out / "bundle",

@@ -59,8 +59,8 @@ def score_isbi(
     must_agree(name, loaded, folder)
     number = class_of_cells(cell, predictor.class_names)
     probability, truth, seconds = predict_stack(predictor, folder, pairs, number, progress)
-    told = {"bundle": name, "data": str(data_folder), "split": split, "images": [pair.name for pair in pairs]}
-    result = {**told, "cell": predictor.class_names[number], **score_stack(probability, truth, number)}
+    described = {"bundle": name, "data": str(data_folder), "split": split, "images": [pair.name for pair in pairs]}
+    result = {**described, "cell": predictor.class_names[number], **score_stack(probability, truth, number)}
     if progress is not None:
         progress(len(pairs), len(pairs))
     return {**result, "seconds": seconds}
@@ -73,5 +73,5 @@ def _load(
     if isinstance(bundle, str | Path):
         loaded, predictor = load_predictor(bundle, device=device, precision=precision)
         return str(bundle), loaded.recipe, loaded, predictor
-    kind = SimpleNamespace(class_names=bundle.class_names, kind=bundle.kind, channels=bundle.scorer.in_channels)
+    kind = SimpleNamespace(class_names=bundle.class_names, dtype=bundle.dtype, channels=bundle.scorer.in_channels)
     return type(bundle).__name__, {}, kind, bundle

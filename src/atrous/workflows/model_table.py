@@ -33,9 +33,9 @@ def lineage() -> Lineage:
     known = known_figures()
     entries = []
     for key in MODELS:
-        told = paper(key)
+        published = paper(key)
         found = known[key] if key in known else figures_of(key)
-        entries.append(Entry(key, told.year if told else None, told.idea if told else "", found))
+        entries.append(Entry(key, published.year if published else None, published.idea if published else "", found))
     return Lineage(tuple(sorted(entries, key=lambda entry: entry.year or 0)))
 
 

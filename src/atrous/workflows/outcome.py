@@ -8,14 +8,14 @@ from typing import Any
 from atrous.evaluation import Evaluation
 from atrous.workflows.runs import read_json
 
-__all__ = ["STAGES", "Part", "Run", "list_parts", "part_from", "read_parts"]
+__all__ = ["STAGES", "Run", "RunPart", "list_parts", "part_from", "read_parts"]
 
 STAGES = "stages.json"
 """The parts of a run in several stages, in its folder."""
 
 
 @dataclass(frozen=True)
-class Part:
+class RunPart:
     """One stage or fold of a training.
 
     Attributes:
@@ -70,8 +70,8 @@ class Run:
     seconds: float
     trained: bool
     evaluation: Evaluation | None = None
-    stages: tuple[Part, ...] = ()
-    folds: tuple[Part, ...] = ()
+    stages: tuple[RunPart, ...] = ()
+    folds: tuple[RunPart, ...] = ()
     monitor: str = "mean IoU"
 
     def __str__(self) -> str:
@@ -91,16 +91,16 @@ class Run:
         return "\n".join(lines)
 
 
-def part_from(name: str, run: Run) -> Part:
+def part_from(name: str, run: Run) -> RunPart:
     """A run as a part of a larger training."""
-    return Part(name, run.steps, run.best, run.best_step, run.seconds, run.monitor)
+    return RunPart(name, run.steps, run.best, run.best_step, run.seconds, run.monitor)
 
 
-def list_parts(parts: Sequence[Part]) -> list[dict[str, Any]]:
+def list_parts(parts: Sequence[RunPart]) -> list[dict[str, Any]]:
     """Parts as JSON can hold them."""
     return [vars(part) for part in parts]
 
 
-def read_parts(run: Path) -> list[Part]:
+def read_parts(run: Path) -> list[RunPart]:
     """The stages of a run, none where it has only one."""
-    return [Part(**values) for values in read_json(run / STAGES) or []]
+    return [RunPart(**values) for values in read_json(run / STAGES) or []]

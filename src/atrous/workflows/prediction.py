@@ -9,12 +9,12 @@ from typing import Unpack
 from atrous.errors import AtrousError, DataError, UsageError
 from atrous.inference import Predictor
 from atrous.inference.running import Running, read_running
-from atrous.inference.writing import FileWriter, Outputs, find_images
+from atrous.inference.writing import FileWriter, PredictionFiles, find_images
 from atrous.tasks.outputs import mask
 from atrous.types import Progress
 from atrous.workflows.runs import check_refine, check_tile
 
-__all__ = ["Outputs", "find_images", "predict"]
+__all__ = ["PredictionFiles", "find_images", "predict"]
 
 LOG = logging.getLogger(__name__)
 NAMED = 3
@@ -26,7 +26,7 @@ def predict(
     images: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
-    outputs: Outputs = Outputs(),  # noqa: B008 (frozen)
+    outputs: PredictionFiles = PredictionFiles(),  # noqa: B008 (frozen)
     progress: Progress | None = None,
     **how: Unpack[Running],
 ) -> list[Path]:

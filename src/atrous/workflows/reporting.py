@@ -56,13 +56,13 @@ def _gather(
 ) -> ReportContent:
     """Everything the page tells."""
     checked = read_json(run / "check.json") or {}
-    summary, told = checked.get("summary", {}), read_json(run / "run.json") or {}
+    summary, begun = checked.get("summary", {}), read_json(run / "run.json") or {}
     measured = evaluation or _own_evaluation(run)
     log = read_log(run / "log.csv")
     bundle, predictor = load_predictor(loaded or run, device=device)
-    root = data or told.get("data") or (measured and measured.data)
-    shown = _pictures(root, told.get("classes"), bundle, predictor, measured)
-    folds = f" --folds {told['folds']}" if told.get("folds") else ""
+    root = data or begun.get("data") or (measured and measured.data)
+    shown = _pictures(root, begun.get("classes"), bundle, predictor, measured)
+    folds = f" --folds {begun['folds']}" if begun.get("folds") else ""
     shares = [entry["share"] for entry in summary.get("classes", [])]
     return ReportContent(
         title=f"{bundle.model.spec.name} on {Path(root).name if root else 'its data'}",
@@ -133,7 +133,7 @@ def _pictures(root: Any, classes: Any, bundle: "Bundle", predictor: "Predictor",
     return _Shown(examples, seen, best, worst, refined)
 
 
-def _environment(run: Path, log: telling.Log, measured: Evaluation | None) -> list[tuple[str, str]]:
+def _environment(run: Path, log: telling.LogRows, measured: Evaluation | None) -> list[tuple[str, str]]:
     """Times, machine and versions, as recorded by the run; what was not recorded is of this machine."""
     facts = [("Run", str(run))]
     if log:

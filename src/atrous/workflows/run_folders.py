@@ -11,7 +11,7 @@ from atrous.disk import write_text
 from atrous.errors import AtrousError, UsageError
 from atrous.evaluation import Evaluation
 from atrous.recipe import Recipe
-from atrous.workflows.runs import describe_machine, follows, read_json
+from atrous.workflows.runs import describe_machine, is_secondary, read_json
 
 __all__ = ["begin", "is_complete", "leaving_nothing", "read_begun", "stored_evaluation"]
 
@@ -22,25 +22,25 @@ def read_begun(out: Path, resume: bool) -> dict[str, Any]:
     Raises:
         UsageError: if the folder is in use.
     """
-    if follows():  # the leading process refuses for all
+    if is_secondary():  # the leading process refuses for all
         return (read_json(out / "run.json") or {}) if resume else {}
-    told: dict[str, Any] | None = read_json(out / "run.json") if out.is_dir() else None
+    saved: dict[str, Any] | None = read_json(out / "run.json") if out.is_dir() else None
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file; name a new folder with -o.")
-    if told is not None and not resume:
+    if saved is not None and not resume:
         raise UsageError(f"{out}: holds a run already; go on with it by --resume, or name a new folder with -o.")
-    if told is None and out.is_dir() and any(not entry.name.endswith(".part") for entry in out.iterdir()):
+    if saved is None and out.is_dir() and any(not entry.name.endswith(".part") for entry in out.iterdir()):
         missing = "is no run to go on with: it has no run.json" if resume else "the folder is not empty"
         raise UsageError(f"{out}: {missing}; name a new folder with -o.")
-    return told or {}
+    return saved or {}
 
 
-def begin(out: Path, recipe: Recipe, told: Mapping[str, Any]) -> None:
+def begin(out: Path, recipe: Recipe, saved: Mapping[str, Any]) -> None:
     """What the folder says about the run before there is a checkpoint. An older run's words stay as they are."""
-    if follows():
+    if is_secondary():
         return
     texts = {
-        "run.json": json.dumps({key: value and str(value) for key, value in told.items()}),
+        "run.json": json.dumps({key: value and str(value) for key, value in saved.items()}),
         "recipe.yaml": recipe.text or recipe.to_yaml(),
         "environment.json": json.dumps(describe_machine()),
     }
@@ -63,7 +63,7 @@ def stored_evaluation(out: Path) -> Evaluation | None:
 @contextmanager
 def leaving_nothing(out: Path) -> Iterator[None]:
     """Remove a folder made here if an error ends the run before its first checkpoint."""
-    if follows():
+    if is_secondary():
         yield
         return
     made: list[Path] = []

@@ -17,12 +17,12 @@ from atrous.postprocess import Refiner, read_refine
 from atrous.tables import Place
 from atrous.training.distributed import world
 
-__all__ = ["check_refine", "check_tile", "describe_machine", "follows", "load_predictor", "read_json", "read_log"]
+__all__ = ["check_refine", "check_tile", "describe_machine", "is_secondary", "load_predictor", "read_json", "read_log"]
 
 
-def follows() -> bool:
-    """Whether this process trains with another one that leads."""
-    return not world().leads
+def is_secondary() -> bool:
+    """Whether this process trains beside a main one, which writes and speaks for all."""
+    return not world().is_main
 
 
 def check_tile(tile: int | None, margin: int | str = "exact") -> None:

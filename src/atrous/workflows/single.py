@@ -4,7 +4,7 @@ Every stage is a run of its own. The last one is the run itself; the others stan
 and report. Each starts from the bundle of the one before, which is written whole or not at all and only when its
 training is over, so that whatever a kill leaves is either trained on or started from.
 
-Where several processes train together (`torchrun`), all of them come through here; the one that leads writes, checks
+Where several processes train together (`torchrun`), all of them come through here; the main one writes, checks
 and evaluates, the others train with it.
 """
 
@@ -23,11 +23,11 @@ from atrous.training.inputs import Inputs, open_inputs
 from atrous.training.preparation import Job, check_stages, prepare
 from atrous.training.resolved import ResolvedRun
 from atrous.workflows.evaluation import evaluate
-from atrous.workflows.outcome import STAGES, Part, Run, list_parts, part_from
+from atrous.workflows.outcome import STAGES, Run, RunPart, list_parts, part_from
 from atrous.workflows.reporting import report
 from atrous.workflows.run_folders import begin, is_complete, leaving_nothing, stored_evaluation
 from atrous.workflows.run_options import Terms
-from atrous.workflows.runs import follows
+from atrous.workflows.runs import is_secondary
 from atrous.workflows.tuning_after import tune_after
 
 __all__ = ["train_into"]
@@ -46,20 +46,20 @@ def train_into(out: Path, data: str | Path, run: ResolvedRun, terms: Terms) -> R
     if len(run.stages) > 1:
         check_stages(run.stages, inputs.folder)
     *earlier, last = run.stages
-    start, told = terms.start, {"data": data, "from": terms.start, "classes": terms.classes}
+    start, arguments = terms.start, {"data": data, "from": terms.start, "classes": terms.classes}
     parts: list[tuple[str, Run]] = []
     with leaving_nothing(out):
         try:
             for stage in earlier:
                 place = out / "stages" / stage.name
                 job = prepare(stage.recipe, inputs, place, start)
-                begin(out, run.recipe, told)
-                begin(place, stage.recipe.recipe, {**told, "from": start})
+                begin(out, run.recipe, arguments)
+                begin(place, stage.recipe.recipe, {**arguments, "from": start})
                 parts.append((stage.name, _train(job, inputs, place, replace(terms, evaluate=False))))
                 wait_for_all()  # the next stage starts from the bundle
                 start = place
             job = prepare(last.recipe, inputs, out, start)
-            begin(out, run.recipe, told)
+            begin(out, run.recipe, arguments)
             before = [part_from(name, done) for name, done in parts]
             done = _train(job, inputs, out, terms, before=before, name=last.name)
         finally:
@@ -67,11 +67,11 @@ def train_into(out: Path, data: str | Path, run: ResolvedRun, terms: Terms) -> R
     return _with_stages(done, [each for _, each in parts])
 
 
-def _train(job: Job, inputs: Inputs, out: Path, terms: Terms, *, before: Sequence[Part] = (), name: str = "") -> Run:
+def _train(job: Job, inputs: Inputs, out: Path, terms: Terms, *, before: Sequence[RunPart] = (), name: str = "") -> Run:
     """Train one stage, and make of the best weights what people use."""
     result = follow_plan(job.plan, out, resume=terms.resume, watch=inputs.check.watch, progress=terms.progress)
     stages = (*before, _part(name, result)) if before else ()
-    if follows():
+    if is_secondary():
         return _summary(out, result, None, stages)
     if not result.trained and is_complete(out, terms.evaluate):
         return _summary(out, result, stored_evaluation(out), stages)
@@ -99,7 +99,7 @@ def _save(job: Job, inputs: Inputs, out: Path, result: FitResult) -> Path:
         task=job.recipe.recipe.section("task", "segmentation"),
         class_names=inputs.folder.classes.names,
         colors=inputs.folder.classes.colors,
-        kind=inputs.folder.kind,
+        dtype=inputs.folder.dtype,
         recipe=job.recipe.recipe,
         metrics=figures,
     )
@@ -115,11 +115,11 @@ def _evaluate(inputs: Inputs, bundle: Bundle, out: Path) -> Evaluation | None:
     return evaluation
 
 
-def _part(name: str, result: FitResult) -> Part:
-    return Part(name, result.steps, result.best, result.best_step, round(result.seconds, 1), result.monitor.words)
+def _part(name: str, result: FitResult) -> RunPart:
+    return RunPart(name, result.steps, result.best, result.best_step, round(result.seconds, 1), result.monitor.words)
 
 
-def _summary(out: Path, result: FitResult, evaluation: Evaluation | None, stages: tuple[Part, ...]) -> Run:
+def _summary(out: Path, result: FitResult, evaluation: Evaluation | None, stages: tuple[RunPart, ...]) -> Run:
     return Run(
         out=out,
         bundle=out / "bundle",

@@ -64,17 +64,17 @@ def train(
     folder_name, name = Path(data).resolve().name, Path(recipe or UNNAMED).stem
     out = Path(out) if out is not None else Path("runs") / f"{folder_name}-{name}"
     join()
-    told = read_begun(out, resume)
+    saved = read_begun(out, resume)
     classes = options.get("classes")
-    count = _folds(options.get("folds"), told, out)
+    count = _folds(options.get("folds"), saved, out)
     if recipe is None and not (out / "recipe.yaml").is_file():
         chosen, count = _make_recipe(data, overrides, budget=budget, folds=count, classes=classes)
     else:
         chosen = _choose_recipe(recipe, overrides, out, budget=budget, folds=count or 1)
     run = resolve_run(chosen)
     terms = Terms(
-        start=options.get("from_bundle") or told.get("from"),
-        classes=classes or told.get("classes"),
+        start=options.get("from_bundle") or saved.get("from"),
+        classes=classes or saved.get("classes"),
         resume=resume,
         evaluate=options.get("evaluate", True),
         progress=progress,
@@ -83,13 +83,13 @@ def train(
     return train_into(out, data, run, terms) if count is None else train_folds(out, data, run, count, terms)
 
 
-def _folds(given: int | None, told: dict[str, Any], out: Path) -> int | None:
+def _folds(given: int | None, saved: dict[str, Any], out: Path) -> int | None:
     """The number of folds, or None for a single run."""
     if given is not None and given < 2:
         raise UsageError(f"--folds {given}: give at least 2; leave it out to train once.")
-    if not told:
+    if not saved:
         return given
-    before = int(told["folds"]) if told.get("folds") else None
+    before = int(saved["folds"]) if saved.get("folds") else None
     if given not in (None, before):
         was = f"with --folds {before}" if before else "without folds"
         raise UsageError(f"{out}: the run was started {was}, not --folds {given}; leave it out or start a new run.")

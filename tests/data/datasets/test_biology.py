@@ -67,7 +67,7 @@ def ctc(put, tmp_path):
 
 def test_cell_tracking_challenge(ctc):
     folder = open_folder(ctc)
-    assert (folder.layout, folder.kind) == ("ctc", "uint16")
+    assert (folder.layout, folder.dtype) == ("ctc", "uint16")
     assert (names(folder, "train"), names(folder, "val")) == (["01_002"], ["02_002"])
     sample = FolderDataset(folder, "train")[0]
     assert (sample["mask"][1:4, 1:4] == 1).all()
@@ -133,7 +133,7 @@ def test_stacks(put, tmp_path):
     put("images/a.tif", images)
     put("masks/a.tif", labels)
     folder = open_folder(tmp_path)
-    assert (folder.layout, folder.kind, len(folder.classes)) == ("stacks", "uint16", 4)
+    assert (folder.layout, folder.dtype, len(folder.classes)) == ("stacks", "uint16", 4)
     assert names(folder, "val") == ["a_0005"]
     sample = FolderDataset(folder, "val")[0]
     assert (sample["image"][0].numpy() == images[5]).all()
@@ -146,7 +146,7 @@ def test_stacks(put, tmp_path):
 @pytest.mark.shared
 def test_real_16_bit_stack(shared):
     folder = open_folder(shared / "tiff16")
-    assert (folder.layout, folder.kind, folder.channels, len(folder.pairs)) == ("stacks", "uint16", 1, 32)
+    assert (folder.layout, folder.dtype, folder.channels, len(folder.pairs)) == ("stacks", "uint16", 1, 32)
     sample = FolderDataset(folder, "train")[0]
     assert "instances" in sample
     assert (sample["mask"] == (sample["instances"] > 0)).all()

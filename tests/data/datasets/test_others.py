@@ -153,7 +153,7 @@ def test_nnunet_of_nifti(put, tmp_path):
         put(f"labelsTr/{case}.nii.gz", gzip.compress(nifti(labels, code=16, order=">")))
     describe(put, channel_names={"0": "CT"}, labels={"background": 0, "organ": 1}, file_ending=".nii.gz")
     folder = open_folder(tmp_path)
-    assert (folder.kind, folder.channels) == ("float32", 1)
+    assert (folder.dtype, folder.channels) == ("float32", 1)
     assert [pair.name for pair in folder.splits["val"]] == ["c_0000", "c_0001", "c_0002"]  # a whole case
     sample = FolderDataset(folder, "val")[1]
     assert (sample["image"][0].numpy() == 2 * volumes["c"][1].astype(np.float32) + 1).all()
@@ -260,7 +260,7 @@ def test_arrays_as_images_and_masks(tmp_path, photo, columns):
         zarr.save(tmp_path / "images" / f"{n}.zarr", photo(n).astype(np.uint16))
         np.save(tmp_path / "masks" / f"{n}.npy", columns(0, 1, 255))
     folder = open_folder(tmp_path)
-    assert (folder.layout, folder.kind, folder.channels, len(folder.classes)) == ("arrays", "uint16", 3, 2)
+    assert (folder.layout, folder.dtype, folder.channels, len(folder.classes)) == ("arrays", "uint16", 3, 2)
     assert FolderDataset(folder, "val")[0]["mask"].unique().tolist() == [0, 1, 255]
     assert not check_folder(tmp_path).errors
     np.save(tmp_path / "masks" / "1.npy", np.zeros((12, 15), np.uint8))

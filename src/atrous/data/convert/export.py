@@ -27,7 +27,7 @@ from atrous.types import IGNORE_INDEX
 
 __all__ = ["write_coco", "write_labelme"]
 
-Progress = Callable[[int], None]
+ImageProgress = Callable[[int], None]
 
 
 class _Object(NamedTuple):
@@ -44,7 +44,7 @@ class _Object(NamedTuple):
         return [simplify(tuple(ring + offset for ring in part), tolerance) for part in trace(self.pixels)]
 
 
-def write_coco(folder: Folder, out: Path, *, tolerance: float = 0.0, progress: Progress | None = None) -> int:
+def write_coco(folder: Folder, out: Path, *, tolerance: float = 0.0, progress: ImageProgress | None = None) -> int:
     """Write annotations/instances_SPLIT.json and images/.
 
     An object with holes is written as run lengths, because COCO's polygons have none; any other as polygons.
@@ -53,7 +53,7 @@ def write_coco(folder: Folder, out: Path, *, tolerance: float = 0.0, progress: P
         folder: masks of classes that do not overlap.
         out: an empty folder that exists.
         tolerance: how far a simplified outline may be from the true one, in pixels; 0 keeps every corner.
-        progress: is told the images done.
+        progress: called with the number of images done.
 
     Returns:
         The images written.
@@ -85,7 +85,7 @@ def write_coco(folder: Folder, out: Path, *, tolerance: float = 0.0, progress: P
     return done
 
 
-def write_labelme(folder: Folder, out: Path, *, tolerance: float = 0.0, progress: Progress | None = None) -> int:
+def write_labelme(folder: Folder, out: Path, *, tolerance: float = 0.0, progress: ImageProgress | None = None) -> int:
     """Write every image with a JSON of its polygons beside it; the arguments are those of `write_coco`.
 
     A hole is joined to its outline by a line walked there and back, and the parts of an object share a group_id.

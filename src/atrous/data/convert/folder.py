@@ -36,7 +36,7 @@ def write_folder(
         out: an empty folder that exists.
         classes: names and their order; None takes the labels.
         ignore: labels that count for nothing.
-        progress: is told the images done.
+        progress: called with the number of images done.
 
     Returns:
         The images written, and the names of the classes.

@@ -52,7 +52,7 @@ _MMSEG_ENDINGS = (("_leftImg8bit", "_gtFine_labelTrainIds"), ("", "_labelTrainId
 _LOOKS = 8
 
 
-class _Side(NamedTuple):
+class _SplitFolders(NamedTuple):
     """The folders of one split."""
 
     split: str
@@ -61,22 +61,24 @@ class _Side(NamedTuple):
     instances: Path | None
 
 
-def _sides(root: Path) -> Iterator[_Side]:
+def _sides(root: Path) -> Iterator[_SplitFolders]:
     """train/images, images/train, or images for all."""
     images, masks, instances = (first_folder(root, *names) for names in (IMAGE_FOLDERS, MASK_FOLDERS, INSTANCE_FOLDERS))
     divided = False
     for split, names in SPLIT_NAMES.items():
         outer = first_folder(root, *names)
         if outer is not None and (inner := first_folder(outer, *IMAGE_FOLDERS)):
-            yield _Side(split, inner, first_folder(outer, *MASK_FOLDERS), first_folder(outer, *INSTANCE_FOLDERS))
+            yield _SplitFolders(
+                split, inner, first_folder(outer, *MASK_FOLDERS), first_folder(outer, *INSTANCE_FOLDERS)
+            )
         elif images is not None and (inner := first_folder(images, *names)):
             sides = [side and first_folder(side, *names) for side in (masks, instances)]
-            yield _Side(split, inner, sides[0], sides[1])
+            yield _SplitFolders(split, inner, sides[0], sides[1])
         else:
             continue
         divided = True
     if not divided and (masks or instances):
-        yield _Side("train", images or root, masks, instances)
+        yield _SplitFolders("train", images or root, masks, instances)
 
 
 def _fits_mmseg(root: Path) -> bool:

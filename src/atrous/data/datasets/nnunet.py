@@ -61,7 +61,7 @@ class Channels(DerivedImage):
         """Size and numbers of the first channel, channels of all."""
         infos = [read_info(file) for file in self.files]
         return Header(
-            infos[0].height, infos[0].width, sum(i.channels for i in infos), np.dtype(infos[0].kind), False, 1
+            infos[0].height, infos[0].width, sum(i.channels for i in infos), np.dtype(infos[0].dtype), False, 1
         )
 
     def decode(self) -> Stored:
