@@ -129,9 +129,9 @@ def test_its_own_default_and_switching_it_off():
 def test_images_of_other_numbers_are_seen_by_their_range():
     image = made_image(40, 50)
     image[0, 0], image[0, 1] = 0, 255
-    for kind, factor in (("uint16", 200), ("float32", 0.5)):
-        scaled = (image.astype(np.float64) * factor).astype(kind)
-        refined = predictor(Bright(factor), kind=kind)(scaled, refine=CRF)
+    for dtype, factor in (("uint16", 200), ("float32", 0.5)):
+        scaled = (image.astype(np.float64) * factor).astype(dtype)
+        refined = predictor(Bright(factor), dtype=dtype)(scaled, refine=CRF)
         np.testing.assert_allclose(refined.scores, predictor()(image, refine=CRF).scores, atol=1e-4)
 
 
