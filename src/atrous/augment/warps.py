@@ -90,7 +90,6 @@ def shift(sample: Sample, dy: int, dx: int) -> Sample:
 
     Example:
         >>> import torch
-    from annotated_types import Ge
         >>> shift({"image": torch.zeros(1, 1, 4), "mask": torch.tensor([[0, 1, 2, 3]])}, 0, 2)["mask"].tolist()
         [[2, 3, 2, 1]]
     """
