@@ -36,8 +36,8 @@ def default_colors(names: Sequence[str]) -> tuple[Color, ...]:
 def to_display(image: np.ndarray) -> np.ndarray:
     """An image of any kind and channel count as 8-bit RGB.
 
-    8-bit images of one or three channels are shown as they are. Others are stretched between their 1st and 99th
-    percentiles, all channels alike. Of two channels the first is shown, of four and more the first three.
+    8-bit images of one or three channels are shown as they are. Others are stretched, each channel between its own 1st
+    and 99th percentile. Of two channels the first is shown, of four and more the first three.
 
     Args:
         image: (H, W) or (H, W, C), any real numbers; NaN shows black.
@@ -55,10 +55,12 @@ def to_display(image: np.ndarray) -> np.ndarray:
 def _stretch(array: np.ndarray) -> np.ndarray:
     # Every n-th pixel is enough for percentiles, and keeps a gigapixel image from being sorted.
     step = max(1, int((array.shape[0] * array.shape[1] / 1_000_000) ** 0.5))
-    seen = array[::step, ::step].astype(np.float32)
-    seen = seen[np.isfinite(seen)]
-    low, high = (np.percentile(seen, 1), np.percentile(seen, 99)) if seen.size else (0.0, 1.0)
-    scaled = (array.astype(np.float32) - low) * (255.0 / max(high - low, 1e-6))
+    scaled = np.empty(array.shape, np.float32)
+    for channel in range(array.shape[2]):
+        seen = array[::step, ::step, channel].astype(np.float32)
+        seen = seen[np.isfinite(seen)]
+        low, high = np.percentile(seen, (1, 99)) if seen.size else (0.0, 1.0)
+        scaled[..., channel] = (array[..., channel].astype(np.float32) - low) * (255.0 / max(high - low, 1e-6))
     return np.nan_to_num(np.clip(scaled, 0, 255)).astype(np.uint8)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from atrous.augment import TRANSFORMS, ChannelGain, ColorJitter, GaussianNoise, Intensity
-from atrous.augment.intensity import adjust_color, adjust_intensity, blur, robust_range
+from atrous.augment.intensity import adjust_color, adjust_intensity, blur, robust_ranges
 from atrous.errors import RecipeError
 
 
@@ -17,10 +17,46 @@ def test_intensity_follows_the_range_of_the_image(scale):
     torch.testing.assert_close(scaled / scale, changed, rtol=1e-3, atol=1e-2)
 
 
+def unlike(seed=0):
+    """One channel of 20000 +- 6000, another of 100 to 500, as a camera of two wavelengths gives them."""
+    rng = np.random.default_rng(seed)
+    channels = [rng.normal(20000, 6000, (64, 64)).clip(0, 65535), rng.uniform(100, 500, (64, 64))]
+    return torch.from_numpy(np.stack(channels)).float()
+
+
+@pytest.mark.parametrize("name", ["intensity", "gaussian_noise", "gaussian_blur", "channel_gain"])
+def test_each_channel_is_changed_within_its_own_range(name):
+    image = unlike()
+    for seed in range(20):
+        out = TRANSFORMS[name]()({"image": image}, np.random.default_rng(seed))["image"]
+        for before, after in zip(image, out, strict=True):
+            assert (after - before).abs().mean() < 0.35 * robust_ranges(before[None]).item()
+            assert after.std() > 0.15 * before.std()
+
+
+@pytest.mark.parametrize("name", ["intensity", "gaussian_noise"])
+def test_the_units_of_a_channel_do_not_matter(name):
+    """A channel beside another of any size comes out as it does alone with its like."""
+    image = unlike()
+    factors = torch.tensor([1.0, 50.0])[:, None, None]
+    out, scaled = (
+        TRANSFORMS[name]()({"image": x}, np.random.default_rng(3))["image"] for x in (image, image * factors)
+    )
+    torch.testing.assert_close(scaled / factors, out, rtol=1e-3, atol=0.1)
+
+
+def test_a_flat_channel_stays_and_the_others_change():
+    image = unlike()
+    image[1] = 7.0
+    out = Intensity()({"image": image}, np.random.default_rng(0))["image"]
+    assert torch.equal(out[1], image[1])
+    assert not torch.equal(out[0], image[0])
+
+
 def test_brightness_contrast_and_gamma_do_what_they_say():
     image = torch.linspace(100, 200, 101).reshape(1, 1, 101)
-    span = robust_range(image)
-    assert span == 98.0
+    span = robust_ranges(image)
+    assert span.item() == 98.0
     torch.testing.assert_close(adjust_intensity(image, brightness=0.1), image + 0.1 * span)
     torch.testing.assert_close(adjust_intensity(image, contrast=1.5), 150 + 1.5 * (image - 150))
     torch.testing.assert_close(adjust_intensity(image, gamma=2.0), 100 + span * ((image - 100) / span) ** 2)
@@ -63,7 +99,7 @@ def test_noise_has_the_drawn_strength():
     strengths = [
         (GaussianNoise(0.1)({"image": image}, np.random.default_rng(s))["image"] - image).std() for s in range(30)
     ]
-    assert 0.08 < max(strengths) / robust_range(image) < 0.11
+    assert 0.08 < max(strengths) / robust_ranges(image).item() < 0.11
     assert min(strengths) < 0.3 * max(strengths)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from atrous.crf import Kernel, Pairwise, dense_crf, exact_mean_field, mean_field
+from atrous.crf import Kernel, Pairwise, dense_crf, exact_mean_field, local_crf, mean_field
 from atrous.crf._features import ImageFeatures
 from atrous.crf.exact import ExactTerm
 from atrous.crf.lattice import mean_field as engine
@@ -218,6 +218,20 @@ def test_images_of_other_types_are_rescaled_by_their_range():
         assert np.abs(dense_crf(probabilities, other) - byte).mean() < 5e-3
     flat = np.full((32, 32, 3), 5.0)
     assert np.allclose(dense_crf(probabilities, flat), dense_crf(probabilities, np.zeros((32, 32, 3), np.uint8)))
+
+
+@pytest.mark.parametrize("refine", [dense_crf, local_crf])
+@pytest.mark.parametrize("kind", [lambda x: x, torch.from_numpy])
+def test_each_channel_is_rescaled_by_its_own_range(refine, kind):
+    """An edge that stands in a channel of small numbers only is seen beside a channel of large ones."""
+    image = np.zeros((12, 16, 2), np.float32)
+    image[..., 0] = np.linspace(8000, 32000, 12)[:, None]  # says nothing about the classes
+    image[:, :8, 1], image[:, 8:, 1] = 100, 500
+    p = np.full((2, 12, 16), 0.5, np.float32)
+    p[:, :, :4], p[:, :, 12:] = [[[0.9]], [[0.1]]], [[[0.1]], [[0.9]]]
+    found = refine(p, kind(image), gaussian=None, bilateral=(20.0, 40.0, 5.0))
+    assert (found[0, :, :8] > 0.6).all()
+    assert (found[1, :, 8:] > 0.6).all()
 
 
 def test_terms_may_be_left_out():

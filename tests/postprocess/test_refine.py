@@ -135,6 +135,25 @@ def test_images_of_other_numbers_are_seen_by_their_range():
         np.testing.assert_allclose(refined.scores, predictor()(image, refine=CRF).scores, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["crf", "local_crf"])
+def test_each_channel_is_seen_by_its_own_range(name):
+    """A second channel of a hundred times the numbers leaves the first as visible as it was, whole and in tiles."""
+    grey = made_image(40, 50)
+    small = np.concatenate([grey, grey.transpose(1, 0, 2)[:40].repeat(2, 1)[:, :50]], 2).astype(np.uint16)
+    factors = np.array([1, 100], np.uint16)
+    refine = {**CRF, "name": name}
+
+    class Both(Bright):
+        in_channels = 2
+
+    given = {"refine": refine, "scores": True}
+    whole = predictor(Both(), dtype="uint16")(small, **given).scores
+    np.testing.assert_allclose(predictor(Both(), dtype="uint16")(small * factors, **given).scores, whole, atol=1e-4)
+    if name == "local_crf":  # tiles give what the whole image gives
+        tiled = predictor(Both(), dtype="uint16")(small * factors, tile=16, **given).scores
+        np.testing.assert_allclose(tiled, whole, atol=1e-4)
+
+
 def test_what_was_not_measured_is_no_evidence():
     """A hole that the network calls bright, in a dark image: its edge stays dark, and it counts for nothing."""
     image = np.full((24, 24, 1), 60, np.float32)

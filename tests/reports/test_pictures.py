@@ -44,6 +44,12 @@ def test_display_stretches_other_kinds(channels: int, dtype: type) -> None:
     assert (np.diff(shown[..., 0].ravel().astype(int)) >= 0).all()
 
 
+def test_display_shows_a_faint_channel_beside_a_bright_one() -> None:
+    ramp = np.linspace(0, 1, 400).reshape(20, 20, 1)
+    shown = to_display(np.concatenate([8000 + 24000 * ramp, 100 + 400 * ramp, 5 * ramp], 2).astype(np.float32))
+    assert (abs(shown.astype(int) - shown[..., :1].astype(int)) <= 1).all()
+
+
 def test_display_of_nothing_but_nan_is_black() -> None:
     assert not to_display(np.full((4, 4, 1), np.nan, np.float32)).any()
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Shaped
+from jaxtyping import Float, Float32, Float64, Shaped
 from torch import Tensor
 
 from atrous.crf.lattice import FeatureSource, TorchLattice
@@ -43,8 +43,8 @@ class ImageFeatures:
             height: rows of the image.
             width: columns of the image.
             sxy: bandwidth in pixels.
-            image: colours, or None for positions alone. Other types than uint8 are rescaled: the smallest number
-                becomes 0 and the largest 255.
+            image: colours, or None for positions alone. Other types than uint8 are rescaled, each channel by itself:
+                its smallest number becomes 0 and its largest 255.
             srgb: bandwidth in 8-bit units of colour.
 
         Raises:
@@ -55,12 +55,13 @@ class ImageFeatures:
         channels = 0 if image is None else image.shape[2]
         self._colour = _per_axis(srgb, channels, "srgb") if channels else np.ones(0, np.float32)
         self._flat: Any = None if image is None else image.reshape(self.count, channels)
-        self._low, self._factor = 0.0, 1.0
+        self._low, self._factor = np.zeros(channels), np.ones(channels)
         if self._flat is not None and self._flat.dtype not in (np.uint8, torch.uint8):
-            self._low, high = float(self._flat.min()), float(self._flat.max())
+            self._low, high = _extremes(self._flat)
             if not np.isfinite([self._low, high]).all():
                 raise UsageError("The image holds NaN or infinity; replace these pixels before refining.")
-            self._factor = 255 / (high - self._low) if high > self._low else 0.0
+            span = high - self._low
+            self._factor = np.where(span > 0, 255 / np.where(span > 0, span, 1), 0.0)
         self.smallest = np.zeros(2 + channels, np.float32)
         last = np.array([width - 1, height - 1], np.float32) / self._position
         self.largest = np.concatenate([last, np.float32(255) / self._colour])
@@ -84,7 +85,7 @@ class ImageFeatures:
     def _scaled(self, colours: Shaped[np.ndarray, "n C"]) -> Float32[np.ndarray, "n C"]:
         if self._flat.dtype == np.uint8:
             return colours.astype(np.float32)
-        return ((colours - np.float64(self._low)) * self._factor).astype(np.float32)
+        return ((colours - self._low) * self._factor).astype(np.float32)
 
     def tensor(self, device: torch.device) -> Float[Tensor, "N d"]:
         """The features of all pixels, on a device."""
@@ -95,8 +96,17 @@ class ImageFeatures:
             return place
         colours = self._flat.to(device).float()
         if self._flat.dtype != torch.uint8:
-            colours = (colours - self._low) * self._factor
+            low, factor = (torch.from_numpy(each.astype(np.float32)).to(device) for each in (self._low, self._factor))
+            colours = (colours - low) * factor
         return torch.cat([place, colours / torch.from_numpy(self._colour).to(device)], 1)
+
+
+def _extremes(flat: Any) -> tuple[Float64[np.ndarray, " C"], Float64[np.ndarray, " C"]]:
+    """The smallest and the largest number of each channel."""
+    if isinstance(flat, Tensor):
+        low, high = (each.double().cpu().numpy() for each in torch.aminmax(flat, dim=0))
+        return low, high
+    return flat.min(0).astype(np.float64), flat.max(0).astype(np.float64)
 
 
 def _per_axis(spread: Bandwidths, axes: int, name: str) -> Float32[np.ndarray, " axes"]:

@@ -238,7 +238,7 @@ def dense_crf(
         probabilities: (K, H, W) or (B, K, H, W), the softmax of a network; clipped at 1e-5 from below. They are not
             changed, and no gradient flows through.
         image: (H, W, C) or (B, H, W, C), any number of channels. Numbers of type uint8 are taken as they are; all
-            others, 16 bits or floats, are rescaled so that the image's smallest becomes 0 and its largest 255.
+            others, 16 bits or floats, are rescaled channel by channel: its smallest becomes 0 and its largest 255.
         gaussian: (sxy, weight) of the term that knows positions alone; None leaves it out. `sxy` is a standard
             deviation in pixels, or (x, y); the weight is a number, one per class or a matrix, see `Pairwise`.
         bilateral: (sxy, srgb, weight) of the term that knows colours too; None leaves it out. `srgb` is in 8-bit units

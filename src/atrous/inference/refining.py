@@ -59,11 +59,12 @@ def _inside(span: Span, near: Span) -> slice:
 
 
 def _colors(source: Source, rows: list[Span], columns: list[Span]) -> Colors:
-    """The smallest and the largest number in an image, of the pixels that count."""
-    found: list[float] = []
+    """The smallest and the largest number in each channel of an image, of the pixels that count."""
+    low, high = np.full(source.shape[2], np.inf), np.full(source.shape[2], -np.inf)
     for row in rows:
         for column in columns:
             window = source.read(row.write, column.write)
-            counted = window.array if window.valid is None else window.array[window.valid]
-            found += [float(counted.min()), float(counted.max())] if counted.size else []
-    return min(found, default=0.0), max(found, default=1.0)
+            counted = window.array.reshape(-1, len(low)) if window.valid is None else window.array[window.valid]
+            if len(counted):
+                low, high = np.minimum(low, counted.min(0)), np.maximum(high, counted.max(0))
+    return (low, high) if np.isfinite(low).all() else (np.zeros_like(low), np.ones_like(high))

@@ -34,7 +34,8 @@ _HERE = Place("refine")
 
 PositiveSpread = Annotated[float, Gt(0)]
 Weight = Annotated[float, Ge(0)]
-Colors = tuple[float, float]
+Colors = tuple[Float[np.ndarray, " C"], Float[np.ndarray, " C"]]
+"""Of each channel the number that stands for black, and that for white."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Refiner:
         Args:
             scores: probabilities.
             image: its own numbers.
-            colors: the numbers that stand for black and white; None for an image of 8 bits.
+            colors: of each channel the numbers that stand for black and white; None for an image of 8 bits.
 
         Raises:
             UsageError: if the scores are no probabilities of two classes or more.
@@ -85,9 +86,10 @@ class Refiner:
         elif bilateral is not None:
             # The CRF takes the range of what it is given for that of the image, and a tile's is smaller.
             sxy, srgb, weight = bilateral
-            low, high = float(image.min()), float(image.max())
-            if high > low and colors[1] > colors[0]:
-                bilateral = (sxy, srgb * (colors[1] - colors[0]) / (high - low), weight)
+            own, whole = image.max((0, 1)) - image.min((0, 1)), colors[1] - colors[0]
+            varies = (own > 0) & (whole > 0)
+            spreads = np.where(varies, srgb * whole / np.where(varies, own, 1), srgb)
+            bilateral = (sxy, spreads.tolist(), weight)
         at_home = scores.device.type in ("cpu", "cuda")
         try:
             with torch.no_grad():
