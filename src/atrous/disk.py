@@ -15,12 +15,13 @@ import time
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 
 from atrous.errors import AtrousError, UsageError
+from atrous.processes import is_dead, machine
 
 __all__ = [
+    "alone",
     "final_name",
     "leftovers",
     "name_beside",
@@ -172,7 +173,7 @@ def writing_folder(
             yield building
             if durable:
                 _sync_all(building)
-            with _alone(path.parent):
+            with alone(path.parent):
                 _exchange(building, path, owns)
             if durable:
                 _sync_names(path.parent)
@@ -184,7 +185,7 @@ def restore(path: str | Path) -> None:
     """Put back a folder whose exchange was interrupted between the two renames."""
     path = Path(os.path.abspath(path))  # noqa: PTH100 ("." has no name)
     if path.name and _old(path).is_dir() and not path.exists():
-        with _alone(path.parent):
+        with alone(path.parent):
             _put_back(path)
 
 
@@ -215,7 +216,7 @@ def write_errors(path: str | Path, *, error: type[AtrousError] = UsageError, ins
 
 def name_beside(path: Path) -> Path:
     """A name beside a path that no other writer has."""
-    return path.with_name(f".{_short(path.name)}.{_host()}-{os.getpid()}-{os.urandom(4).hex()}.part")
+    return path.with_name(f".{_short(path.name)}.{machine()}-{os.getpid()}-{os.urandom(4).hex()}.part")
 
 
 def final_name(path: str | Path) -> Path:
@@ -237,7 +238,7 @@ def leftovers(path: Path) -> list[Path]:
             if not entry.name.endswith(".part"):
                 continue
             match = _BESIDE.fullmatch(entry.name)
-            dead = match is not None and match["name"] == name and _is_dead(match["host"], int(match["process"]))
+            dead = match is not None and match["name"] == name and is_dead(match["host"], int(match["process"]))
             if dead or entry.name == f".{path.name}.part":
                 found.append(path.with_name(entry.name))
     _unseen[os.fspath(path.parent)] = count // LOOKED_AT
@@ -259,30 +260,6 @@ def _short(name: str) -> str:
     """The name as it is repeated in a name beside: cut where that would be longer than the file system takes."""
     whole = os.fsencode(name)
     return name if len(whole) <= LONGEST else f"{name[:32]}~{zlib.crc32(whole):08x}"
-
-
-@cache
-def _host() -> str:
-    """Eight digits for this machine and its space of process numbers: a container numbers its own processes."""
-    names = [os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")]
-    with suppress(OSError):
-        names.append(Path("/etc/machine-id").read_text(encoding="ascii", errors="replace"))
-    with suppress(OSError):
-        names.append(os.readlink("/proc/self/ns/pid"))  # noqa: PTH115 (it points to no path)
-    return f"{zlib.crc32(chr(10).join(names).encode()):08x}"
-
-
-def _is_dead(host: str, process: int) -> bool:
-    """Whether a process surely runs no more."""
-    if os.name != "posix" or host != _host():  # elsewhere nobody can tell; and Windows would end the one it asks for
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # it belongs to another user
-        return False
-    return False
 
 
 def _is_file_or_absent(path: Path) -> bool:
@@ -336,7 +313,7 @@ def _sync_all(folder: Path) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Keep other processes from exchanging names in a folder meanwhile, where the system can lock a folder."""
     try:
         import fcntl  # not on Windows

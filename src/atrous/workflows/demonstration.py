@@ -7,6 +7,7 @@ from pathlib import Path
 
 from atrous.disk import write_errors, write_text
 from atrous.errors import UsageError
+from atrous.locks import refuse_locked
 
 __all__ = ["demo"]
 
@@ -71,6 +72,7 @@ def _clear(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()) and not marked:
         raise UsageError(f"{folder}: the folder is not empty and was not made by a demo; name a new one.")
     if marked:
+        refuse_locked(folder / "run")
         for part in PARTS:
             path = folder / part
             if path.is_dir() and not path.is_symlink():

@@ -3,17 +3,54 @@
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from atrous.disk import write_text
+from atrous.disk import write_errors, write_text
 from atrous.errors import AtrousError, UsageError
 from atrous.evaluation import Evaluation
+from atrous.locks import LOCK, locked, refuse_locked
 from atrous.recipe import Recipe
 from atrous.workflows.runs import describe_machine, is_secondary, read_json
 
-__all__ = ["begin", "is_complete", "leaving_nothing", "read_begun", "stored_evaluation"]
+__all__ = ["begin", "is_complete", "keeping", "keeping_bundle", "leaving_nothing", "read_begun", "stored_evaluation"]
+
+
+@contextmanager
+def keeping(out: Path) -> Iterator[None]:
+    """Keep the folder of a run, its stages and folds included, for this process and those that train with it.
+
+    Raises:
+        UsageError: if another process works in it, or in a run that it is a part of.
+    """
+    if is_secondary():  # the main process keeps it for all
+        yield
+        return
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: is a file; name a new folder with -o.")
+    for near in (*out.absolute().parents[:2], *out.glob("fold*"), *out.glob("stages/*")):
+        refuse_locked(near, mine=True)
+    made = [path for path in (out, *out.parents) if not path.exists()]
+    with write_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(out):
+            yield
+    finally:
+        for path in made:
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+
+
+def keeping_bundle(place: Path) -> AbstractContextManager[None]:
+    """Keep the run that a bundle belongs to; a bundle elsewhere belongs to nobody.
+
+    Args:
+        place: a bundle or the folder of a run.
+    """
+    run = next((folder for folder in (place, place.absolute().parent) if (folder / "run.json").is_file()), None)
+    return nullcontext() if run is None else keeping(run)
 
 
 def read_begun(out: Path, resume: bool) -> dict[str, Any]:
@@ -25,14 +62,17 @@ def read_begun(out: Path, resume: bool) -> dict[str, Any]:
     if is_secondary():  # the leading process refuses for all
         return (read_json(out / "run.json") or {}) if resume else {}
     saved: dict[str, Any] | None = read_json(out / "run.json") if out.is_dir() else None
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: is a file; name a new folder with -o.")
     if saved is not None and not resume:
         raise UsageError(f"{out}: holds a run already; go on with it by --resume, or name a new folder with -o.")
-    if saved is None and out.is_dir() and any(not entry.name.endswith(".part") for entry in out.iterdir()):
+    if saved is None and out.is_dir() and any(_counts(entry) for entry in out.iterdir()):
         missing = "is no run to go on with: it has no run.json" if resume else "the folder is not empty"
         raise UsageError(f"{out}: {missing}; name a new folder with -o.")
     return saved or {}
+
+
+def _counts(entry: Path) -> bool:
+    """Whether an entry of a folder is more than the trace of a process."""
+    return entry.name != LOCK and not entry.name.endswith(".part")
 
 
 def begin(out: Path, recipe: Recipe, saved: Mapping[str, Any]) -> None:
@@ -77,7 +117,8 @@ def leaving_nothing(out: Path) -> Iterator[None]:
     except AtrousError:
         if not had_run and next(out.rglob("last.ckpt"), None) is None:
             for entry in list(out.iterdir()) if out.is_dir() else []:
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                if entry.name != LOCK:
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             for path in made:
                 if path.is_dir() and not any(path.iterdir()):
                     path.rmdir()

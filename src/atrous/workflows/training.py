@@ -14,7 +14,7 @@ from atrous.types import Progress
 from atrous.workflows.configuration import configure
 from atrous.workflows.folds import train_folds
 from atrous.workflows.outcome import Run
-from atrous.workflows.run_folders import read_begun
+from atrous.workflows.run_folders import keeping, read_begun
 from atrous.workflows.run_options import RunOptions, Terms, check_options
 from atrous.workflows.single import train_into
 
@@ -64,23 +64,24 @@ def train(
     folder_name, name = Path(data).resolve().name, Path(recipe or UNNAMED).stem
     out = Path(out) if out is not None else Path("runs") / f"{folder_name}-{name}"
     join()
-    saved = read_begun(out, resume)
-    classes = options.get("classes")
-    count = _folds(options.get("folds"), saved, out)
-    if recipe is None and not (out / "recipe.yaml").is_file():
-        chosen, count = _make_recipe(data, overrides, budget=budget, folds=count, classes=classes)
-    else:
-        chosen = _choose_recipe(recipe, overrides, out, budget=budget, folds=count or 1)
-    run = resolve_run(chosen)
-    terms = Terms(
-        start=options.get("from_bundle") or saved.get("from"),
-        classes=classes or saved.get("classes"),
-        resume=resume,
-        evaluate=options.get("evaluate", True),
-        progress=progress,
-    )
-    wait_for_all()  # nothing is written before every process has looked
-    return train_into(out, data, run, terms) if count is None else train_folds(out, data, run, count, terms)
+    with keeping(out):
+        saved = read_begun(out, resume)
+        classes = options.get("classes")
+        count = _folds(options.get("folds"), saved, out)
+        if recipe is None and not (out / "recipe.yaml").is_file():
+            chosen, count = _make_recipe(data, overrides, budget=budget, folds=count, classes=classes)
+        else:
+            chosen = _choose_recipe(recipe, overrides, out, budget=budget, folds=count or 1)
+        run = resolve_run(chosen)
+        terms = Terms(
+            start=options.get("from_bundle") or saved.get("from"),
+            classes=classes or saved.get("classes"),
+            resume=resume,
+            evaluate=options.get("evaluate", True),
+            progress=progress,
+        )
+        wait_for_all()  # nothing is written before every process has looked
+        return train_into(out, data, run, terms) if count is None else train_folds(out, data, run, count, terms)
 
 
 def _folds(given: int | None, saved: dict[str, Any], out: Path) -> int | None:

@@ -21,6 +21,7 @@ from atrous.recipe import read_value
 from atrous.tables import Place, check_arguments
 from atrous.types import Progress
 from atrous.workflows.predicted_pairs import PredictedPairs
+from atrous.workflows.run_folders import keeping_bundle
 from atrous.workflows.runs import check_tile, load_predictor
 
 __all__ = ["Tuning", "tune_crf"]
@@ -105,25 +106,26 @@ def tune_crf(
         raise UsageError("tune_crf chooses what refines: leave refine out, or evaluate with it.")
     making, calling = read_running(how, "tune_crf")
     check_tile(calling["tile"], calling["margin"])
-    loaded, predictor = load_predictor(bundle, **{**making, "refine": "none"})
-    folder = open_like(loaded.recipe, data, classes)
-    pairs = labelled_pairs(folder, split)
-    must_agree(str(bundle), loaded, folder)
-    scorer = predictor.scorer = RememberingScorer(predictor.scorer)
-    samples = PredictedPairs(predictor, folder, spread(pairs, images or len(pairs)), calling)
-    method, score = CrfMethod(), METRICS[grid.score]
-    found = search(samples, method, grid.axes, score, refinements=grid.refinements, progress=progress)
-    refine = method.section(found.setting)["refine"]
-    measure = partial(score_split, predictor, folder, pairs, named=(str(bundle), str(data), split), how=calling)
-    clock = partial(_with_remembered, scorer)
-    before = measure(clock=clock)
-    predictor.refiner = read_refine(refine)
-    after = measure(clock=clock)
-    better = after.summary[grid.score] > before.summary[grid.score]
-    if better:
-        figures = {"split": split, "before": before.summary, "after": after.summary}
-        update_bundle(loaded.path, sections={"refine": refine}, metrics={"refine": figures})
-    return Tuning(loaded.path, refine, len(samples), len(found.trials), before, after, better, grid.score)
+    with keeping_bundle(Path(bundle)):
+        loaded, predictor = load_predictor(bundle, **{**making, "refine": "none"})
+        folder = open_like(loaded.recipe, data, classes)
+        pairs = labelled_pairs(folder, split)
+        must_agree(str(bundle), loaded, folder)
+        scorer = predictor.scorer = RememberingScorer(predictor.scorer)
+        samples = PredictedPairs(predictor, folder, spread(pairs, images or len(pairs)), calling)
+        method, score = CrfMethod(), METRICS[grid.score]
+        found = search(samples, method, grid.axes, score, refinements=grid.refinements, progress=progress)
+        refine = method.section(found.setting)["refine"]
+        measure = partial(score_split, predictor, folder, pairs, named=(str(bundle), str(data), split), how=calling)
+        clock = partial(_with_remembered, scorer)
+        before = measure(clock=clock)
+        predictor.refiner = read_refine(refine)
+        after = measure(clock=clock)
+        better = after.summary[grid.score] > before.summary[grid.score]
+        if better:
+            figures = {"split": split, "before": before.summary, "after": after.summary}
+            update_bundle(loaded.path, sections={"refine": refine}, metrics={"refine": figures})
+        return Tuning(loaded.path, refine, len(samples), len(found.trials), before, after, better, grid.score)
 
 
 def _with_remembered(scorer: RememberingScorer) -> float:
