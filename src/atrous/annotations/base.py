@@ -1,5 +1,6 @@
 """What every reader of annotations gives, and what several of them use."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +11,9 @@ import numpy as np
 from atrous.annotations.drawn import Drawn
 from atrous.findings import FindingError, error
 from atrous.images.colors import Color
+from atrous.images.files import SUFFIXES
 
-__all__ = ["Annotated", "Annotations", "Format", "ellipse", "locate", "turned"]
+__all__ = ["Annotated", "Annotations", "Format", "ellipse", "image_stem", "locate", "turned"]
 
 _CORNERS = 128
 """Corners of the polygon that stands for an ellipse."""
@@ -64,6 +66,20 @@ class Format(NamedTuple):
     title: str
     fits: Callable[[Path], bool]
     read: Callable[[Path, Path | None], Annotations]
+
+
+def image_stem(name: str) -> str:
+    r"""The name of an image without suffix, as a path that stays within a folder.
+
+    Example:
+        >>> image_stem("../day 1/a..b.png"), image_stem("C:\\scans\\a.tif")
+        ('day 1/a..b', 'scans/a')
+    """
+    parts = [part for part in re.split(r"[\\/]+", name) if part not in ("", ".", "..") and not part.endswith(":")]
+    if not parts:
+        return "image"
+    stem, dot, suffix = parts[-1].rpartition(".")
+    return "/".join([*parts[:-1], stem if dot and stem and f".{suffix.lower()}" in SUFFIXES else parts[-1]])
 
 
 def locate(names: Iterable[str], folders: Iterable[Path | None], where: object) -> Path:

@@ -1,23 +1,28 @@
 """COCO's JSON of polygons and run lengths: its categories, its images, and the objects drawn on each.
 
-Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014. Where objects overlap, larger ones are painted first,
-so that what stands before them stays visible. A region of many (`iscrowd`) has its class, and is no object.
+Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014. Where objects overlap, those of more pixels are
+painted first, so that what stands before them stays visible; the `area` of a file is not asked, because many have none,
+or that of the box. A region of many (`iscrowd`) has its class, and is no object. Annotations without an outline are
+left out, and counted.
 """
 
 import marshal
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from atrous.annotations.drawn import BACKGROUND_LABELS, IGNORE_LABEL, Drawn
-from atrous.annotations.parsing import need, need_points, read_json, refuse
+from atrous.annotations.parsing import Gathered, need, need_points, read_json, refuse
 from atrous.annotations.polygons import Patch
 from atrous.annotations.rle import counts_to_mask, text_to_counts
+from atrous.findings import FindingError
 
-__all__ = ["BACKGROUND", "CocoFile", "CocoImage", "drawings", "read_coco"]
+__all__ = ["BACKGROUND", "CocoFile", "CocoImage", "drawings", "join_names", "read_categories", "read_coco"]
 
 BACKGROUND = "background"
 _PLAIN = 2  # the version of marshal without references: equal values give equal bytes
+_CORNERS = 6  # numbers of the smallest polygon
 
 
 class CocoImage(NamedTuple):
@@ -29,56 +34,96 @@ class CocoImage(NamedTuple):
 
 
 class CocoFile(NamedTuple):
-    """A COCO file: its classes, background first, and its images."""
+    """A COCO file.
+
+    Attributes:
+        names: its classes, background first.
+        images: with their annotations.
+        labelled: it has annotations, if only an empty list of them.
+        left_out: what cannot be drawn, and how often.
+    """
 
     names: tuple[str, ...]
     images: tuple[CocoImage, ...]
     labelled: bool
+    left_out: dict[str, int]
 
 
-def read_coco(path: Path) -> CocoFile:
+def read_coco(path: Path, gathered: Gathered | None = None) -> CocoFile:
     """Read a COCO file. Outlines are checked when they are drawn.
+
+    Args:
+        path: the file.
+        gathered: gets what is wrong with single entries; None raises the first.
 
     Raises:
         FindingError: if something in it is missing or of the wrong kind.
     """
+    told = Gathered() if gathered is None else gathered
     table = read_json(path)
-    categories = _categories(need(table, "categories", list, path, default=[]), path)
-    sizes: dict[Any, tuple[str, tuple[int, int]]] = {}
-    for index, image in enumerate(need(table, "images", list, path)):
-        where = f"{path} images[{index}]"
-        size = (need(image, "height", int, where), need(image, "width", int, where))
-        sizes[need(image, "id", _any_id(image), where)] = (need(image, "file_name", str, where), size)
-    rows: dict[Any, list[dict[str, Any]]] = {key: [] for key in sizes}
-    used = set()
-    annotations = need(table, "annotations", list, path, default=[])
-    for index, row in enumerate(annotations):
+    rows = need(table, "categories", list, path, default=[])
+    categories = read_categories(rows, path)
+    images, sizes = _images(need(table, "images", list, path), path, told)
+    packed: dict[str, list[dict[str, Any]]] = {name: [] for name in sizes}
+    used: set[int] = set()
+    left_out: dict[str, int] = {}
+    for index, row in enumerate(need(table, "annotations", list, path, default=[])):
         where = f"{path} annotations[{index}]"
-        image_id = need(row, "image_id", _any_id(row, "image_id"), where)
-        category = need(row, "category_id", int, where)
-        if image_id not in sizes:
-            refuse(where, f"names image_id {image_id!r}, which is no image of this file", "Delete the annotation.")
-        if category not in categories:
-            refuse(where, f"names category_id {category}, which is no category of this file", "Correct it.")
+        try:
+            image_id = need(row, "image_id", _any_id(row, "image_id"), where)
+            category = need(row, "category_id", int, where)
+            if image_id not in images:
+                refuse(where, f"names image_id {image_id!r}, which is no image of this file", "Delete the annotation.")
+            if category not in categories:
+                refuse(where, f"names category_id {category}, which is no category of this file", "Correct it.")
+        except FindingError as problem:
+            told.add(problem)
+            continue
         used.add(category)
+        outline = row.get("segmentation")
+        if (reason := _undrawable(outline)) is not None:
+            left_out[reason] = left_out.get(reason, 0) + 1
+            continue
         keep = {"id": row.get("id", index), "label": categories[category], "crowd": bool(row.get("iscrowd"))}
-        rows[image_id].append({**keep, "segmentation": row.get("segmentation"), "area": row.get("area") or 0})
-    names = [name for key, name in categories.items() if key in used or not _placeholder(key, table)]
-    names = [BACKGROUND, *(name for name in names if name not in (*BACKGROUND_LABELS, IGNORE_LABEL))]
-    packed = {key: zlib.compress(marshal.dumps(found, _PLAIN), 1) for key, found in rows.items()}
-    images = tuple(CocoImage(name, size, packed[key]) for key, (name, size) in sizes.items())
-    return CocoFile(tuple(names), images, bool(annotations))
+        packed[images[image_id]].append({**keep, "segmentation": outline})
+    if gathered is None and told.findings:
+        raise FindingError(next(iter(told.findings)))
+    spared = _placeholder(rows) - used
+    names = [name for key, name in categories.items() if key not in spared]
+    names = [BACKGROUND, *(n for n in dict.fromkeys(names) if n not in (*BACKGROUND_LABELS, IGNORE_LABEL))]
+    found = (CocoImage(n, size, zlib.compress(marshal.dumps(packed[n], _PLAIN), 1)) for n, size in sizes.items())
+    return CocoFile(tuple(names), tuple(found), table.get("annotations") is not None, left_out)
+
+
+def join_names(files: Iterable[CocoFile]) -> tuple[str, ...]:
+    """The classes of several files, in the order in which they come; the files' own numbers do not matter."""
+    return tuple(dict.fromkeys(name for file in files for name in file.names)) or (BACKGROUND,)
 
 
 def drawings(image: CocoImage, where: str) -> list[Drawn]:
-    """The objects of an image, the largest first.
+    """The objects of an image, those of most pixels first.
 
     Raises:
-        FindingError: if an outline is missing or cannot be drawn.
+        FindingError: if an outline cannot be drawn.
     """
     rows = marshal.loads(zlib.decompress(image.packed))
-    found = [(row["area"], _draw(row, image.size, f"{where} annotation {row['id']} of {image.name}")) for row in rows]
-    return [drawing for _, drawing in sorted(found, key=lambda item: -item[0])]
+    found = [_draw(row, image.size, f"{where} annotation {row['id']} of {image.name}") for row in rows]
+    return sorted(found, key=lambda drawing: -int(drawing.pixels(image.size).pixels.sum()))
+
+
+def read_categories(rows: list[Any], path: Path) -> dict[int, str]:
+    """Names by id, in the order of the ids. Ids of one name are one class.
+
+    Raises:
+        FindingError: if an entry has no id or name, or an id has two names.
+    """
+    names: dict[int, str] = {}
+    for index, row in enumerate(rows):
+        where = f"{path} categories[{index}]"
+        key, name = need(row, "id", int, where), need(row, "name", str, where).strip()
+        if names.setdefault(key, name) != name:
+            refuse(where, f"gives the id {key} to {name!r}, and it is {names[key]!r} already", "Correct one of them.")
+    return dict(sorted(names.items()))
 
 
 def _draw(row: dict[str, Any], size: tuple[int, int], where: str) -> Drawn:
@@ -96,29 +141,54 @@ def _draw(row: dict[str, Any], size: tuple[int, int], where: str) -> Drawn:
             return Drawn(label, patch=Patch(0, 0, counts_to_mask(runs, size)), single=single)
         except (ValueError, TypeError) as problem:
             refuse(f"{where}, segmentation", f"cannot be decoded: {problem}", "Export it again.")
-    if not isinstance(outline, list) or not outline:
-        refuse(where, "has no outline, only a box at most", "Export polygons or masks, or delete the annotation.")
-    parts = outline if isinstance(outline[0], list) else [outline]
-    rings = (need_points(part, f"{where}, segmentation[{i}]") for i, part in enumerate(parts))
+    found = ((part, f"{where}, segmentation[{i}]") for i, part in enumerate(_parts(outline)))
+    rings = (need_points(part, place) for part, place in found if not _too_short(part))
     return Drawn(label, tuple((ring,) for ring in rings), single=single)
 
 
-def _categories(rows: list[Any], path: Path) -> dict[int, str]:
-    """Names by id, in the order of the ids."""
-    names: dict[int, str] = {}
+def _parts(outline: Any) -> list[Any]:
+    """The polygons of an object; some tools write a single one without a list around it."""
+    if not isinstance(outline, list):
+        return [outline]
+    return outline if outline and isinstance(outline[0], list) else [outline]
+
+
+def _too_short(part: Any) -> bool:
+    """Whether a polygon has no area: pairs of numbers, and fewer than three."""
+    return isinstance(part, list) and len(part) < _CORNERS and len(part) % 2 == 0
+
+
+def _undrawable(outline: Any) -> str | None:
+    """Why an annotation has no area; None where it seems to have one."""
+    if outline is None or outline == []:
+        return "annotations have a box at most, and no outline"
+    if isinstance(outline, list) and all(_too_short(part) for part in _parts(outline)):
+        return "annotations have fewer than three points"
+    return None
+
+
+def _images(rows: list[Any], path: Path, told: Gathered) -> tuple[dict[Any, str], dict[str, tuple[int, int]]]:
+    """File names by id, and sizes by file name. Two entries of one file are one image."""
+    names: dict[Any, str] = {}
+    sizes: dict[str, tuple[int, int]] = {}
     for index, row in enumerate(rows):
-        where = f"{path} categories[{index}]"
-        key, name = need(row, "id", int, where), need(row, "name", str, where).strip()
-        if key in names or name in names.values():
-            refuse(where, f"gives id {key} or name {name!r} a second time", "Rename or remove one of them.")
-        names[key] = name
-    return dict(sorted(names.items()))
+        where = f"{path} images[{index}]"
+        with told.going_on():
+            size = (need(row, "height", int, where), need(row, "width", int, where))
+            key, name = need(row, "id", _any_id(row), where), need(row, "file_name", str, where).replace("\\", "/")
+            if min(size) < 1:
+                refuse(where, f"has a height of {size[0]} and a width of {size[1]}", "Correct them.")
+            if names.get(key, name) != name:
+                refuse(where, f"gives the id {key!r} a second time, to {name}", "Give every image an id of its own.")
+            if sizes.get(name, size) != size:
+                refuse(where, f"names {name} a second time, and with another size", "Delete one of the entries.")
+            names[key], sizes[name] = name, size
+    return names, sizes
 
 
-def _placeholder(key: int, table: dict[str, Any]) -> bool:
+def _placeholder(rows: list[Any]) -> set[int]:
     """Roboflow writes the name of the project as a category 0 that nothing belongs to."""
-    row = next(row for row in table["categories"] if row["id"] == key)
-    return key == 0 and row.get("supercategory") == "none" and len(table["categories"]) > 1
+    return {0 for row in rows if row["id"] == 0 and row.get("supercategory") == "none" and len(rows) > 1}
 
 
 def _any_id(row: Any, key: str = "id") -> type:

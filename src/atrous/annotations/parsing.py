@@ -1,14 +1,22 @@
 """Annotation files, read so that whatever is wrong in them is told with the file and the key."""
 
 import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
-from atrous.findings import FindingError, error
+from atrous.errors import DataError
+from atrous.findings import Finding, FindingError, error
 
-__all__ = ["need", "need_points", "read_json", "refuse"]
+__all__ = ["Gathered", "need", "need_points", "read_json", "refuse"]
+
+_LARGEST = 1 << 53
+"""Whole numbers up to here are told apart by floats."""
 
 _WORDS = {
     str: "text",
@@ -18,6 +26,37 @@ _WORDS = {
     dict: "a mapping",
     bool: "true or false",
 }
+
+
+@dataclass
+class Gathered:
+    """What was left out of annotations, and all that is wrong in them: reading goes on after an error.
+
+    Attributes:
+        left_out: what, and how often.
+        findings: in the order in which they were met, none of them twice; a mapping to None.
+    """
+
+    left_out: dict[str, int] = field(default_factory=dict)
+    findings: dict[Finding, None] = field(default_factory=dict)
+
+    def note(self, what: str, count: int = 1) -> None:
+        """Count what was left out."""
+        if count:
+            self.left_out[what] = self.left_out.get(what, 0) + count
+
+    def add(self, problem: DataError) -> None:
+        """Keep an error."""
+        finding = problem.finding if isinstance(problem, FindingError) else error("annotation", "", str(problem), "")
+        self.findings[finding] = None
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Keep the error that the body raises, if any, and go on behind it."""
+        try:
+            yield
+        except DataError as problem:
+            self.add(problem)
 
 
 def read_json(path: Path) -> Any:
@@ -36,10 +75,12 @@ def read_json(path: Path) -> Any:
         refuse(path, "is not UTF-8 text", "Export it again as JSON.")
     except json.JSONDecodeError as problem:
         refuse(f"{path} line {problem.lineno}", f"is not JSON ({problem.msg})", "Export it again; it may be cut off.")
+    except (ValueError, RecursionError):  # a number of thousands of digits; lists within lists within lists
+        refuse(path, "is JSON that no labelling tool writes: its numbers or its nesting are too large", "Check it.")
 
 
 def need(entry: Any, key: str, kind: type, where: object, *, default: Any = ...) -> Any:
-    """The value of a key, of the kind that is needed; whole numbers are numbers too.
+    """The value of a key, of the kind that is needed; whole numbers are numbers too, and 512.0 is a whole number.
 
     Args:
         entry: a mapping.
@@ -58,7 +99,11 @@ def need(entry: Any, key: str, kind: type, where: object, *, default: Any = ...)
         if default is not ...:
             return default
         refuse(where, f"has no key {key!r}", "Export it again with all its entries.")
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
     wrong = not isinstance(value, (int, float) if kind is float else kind)
+    if kind in (int, float) and not wrong:
+        wrong = not math.isfinite(value) if isinstance(value, float) else abs(value) > _LARGEST
     if wrong or (isinstance(value, bool) and kind in (int, float)):
         refuse(f"{where}, {key}", f"is {_describe(value)}, and {_WORDS[kind]} is needed", "Correct it.")
     return value
@@ -74,7 +119,7 @@ def need_points(value: Any, where: object, *, least: int = 3) -> np.ndarray:
         points = np.asarray(value, np.float64)
         if points.ndim == 1 and len(points) % 2 == 0:
             points = points.reshape(-1, 2)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         points = np.zeros(0)
     if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
         refuse(where, "is no list of points: pairs of x and y are needed", "Correct it, or delete the object.")

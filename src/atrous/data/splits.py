@@ -26,6 +26,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from atrous.data.split_names import SPLIT_NAMES
 from atrous.errors import DataError, did_you_mean
 from atrous.findings import Finding, FindingError, error, warning
 from atrous.images.arrays import is_zarr
@@ -36,7 +37,6 @@ __all__ = ["Pair", "find_pairs", "fold_bounds", "list_images", "set_aside", "tak
 IMAGE_FOLDERS = ("images", "image", "imgs", "JPEGImages")
 MASK_FOLDERS = ("masks", "mask", "labels", "annotations", "gt", "SegmentationClass")
 INSTANCE_FOLDERS = ("instances",)
-SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 SPLIT_PLACES = ("", "splits", "ImageSets/Segmentation")
 IMAGE_ENDINGS = ("", "_image", "_img")
 MASK_ENDINGS = ("", "_mask", "_masks", "_label", "_labels", "_gt", "_seg", "_instances", "-mask", "_L")

@@ -5,31 +5,38 @@ Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014. annotations/in
 
 Where objects overlap, larger ones are painted first, so that what stands before them stays visible. A region of many
 (`iscrowd`) has its class, and is no object. Pixels that no object covers are the class "background"; those of a
-category `__ignore__` count for nothing.
+category `__ignore__` count for nothing. Annotations of a box or of two points are left out, and told.
+
+Where there are instances_*.json, the captions, key points and stuff beside them are not read. Files of different
+categories have the classes of all.
 """
 
 import mmap
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from atrous.annotations.coco import BACKGROUND, CocoFile, CocoImage, drawings, read_coco
+from atrous.annotations.base import image_stem
+from atrous.annotations.coco import CocoFile, CocoImage, drawings, join_names, read_coco
 from atrous.annotations.drawn import number_labels, paint
 from atrous.annotations.parsing import refuse
 from atrous.data.classes import Classes
 from atrous.data.datasets.base import Dataset, Division, Found, absent, class_table, complete, files, first_folder
-from atrous.data.splits import MASK_FOLDERS, SPLIT_NAMES, Pair
+from atrous.data.split_names import SPLIT_NAMES, split_of
+from atrous.data.splits import MASK_FOLDERS, Pair
 from atrous.errors import DataError
-from atrous.findings import Finding
+from atrous.findings import Finding, warning
 from atrous.images.colors import default_colors
 from atrous.images.derived import DerivedMask
 
-__all__ = ["COCO", "coco_files", "find_images"]
+__all__ = ["COCO", "coco_files", "find_image", "find_images", "names_alone"]
 
 _BESIDE = "_annotations.coco.json"
+_OFFICIAL = ("instances_", "image_info_test")
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class _CocoMask(DerivedMask):
     @property
     def place(self) -> Path:
         """The file and the image."""
-        return self.file.with_name(f"{self.file.name} {self.image.name}")
+        return self.file.parent / f"{self.file.name} {self.image.name}"  # the name may hold folders
 
     def read(self) -> np.ndarray:
         """Class numbers, or numbers of objects."""
@@ -60,14 +67,20 @@ def coco_files(root: Path) -> Iterator[tuple[str, Path]]:
             yield _split(folder.name if folder != root else ""), folder / _BESIDE
     plain = not any((root / name).is_dir() for name in MASK_FOLDERS if name != "annotations")
     for folder in (root / "annotations", root):
-        for name, path in files(folder, (".json",)).items():
-            if name.startswith(("instances_", "image_info_test")) or (plain and path.name != _BESIDE and _looks(path)):
-                yield _split(name), path
+        found = files(folder, (".json",))
+        official = [name for name in found if name.startswith(_OFFICIAL)]
+        for name in official or (name for name, path in found.items() if plain and _other(path)):
+            yield _split(name), found[name]
+
+
+def _other(path: Path) -> bool:
+    """Whether a JSON file of any name is COCO's."""
+    return path.name != _BESIDE and _looks(path)
 
 
 def _split(name: str) -> str:
     """The split that a name speaks of; training where it speaks of none."""
-    return next((s for s, words in SPLIT_NAMES.items() for word in words[::-1] if word in name.lower()), "train")
+    return split_of(name) or "train"
 
 
 def _looks(path: Path) -> bool:
@@ -85,41 +98,55 @@ def _fits(root: Path) -> bool:
 def _read(root: Path, division: Division) -> Found:
     findings: list[Finding] = []
     splits: dict[str, list[Pair]] = {}
-    names: tuple[str, ...] | None = None
-    for split, path in coco_files(root):
-        coco = read_coco(path)
-        if names is not None and coco.labelled and coco.names != names:
-            message = f"has the categories {', '.join(coco.names[1:])}, and the other file has {', '.join(names[1:])}"
-            refuse(path, message, "Give all files the same categories.")
-        if coco.labelled or names is None:
-            names = coco.names
+    found = [(split, path, read_coco(path)) for split, path in coco_files(root)]
+    names = join_names(coco for _, _, coco in found)
+    for split, path, coco in found:
         if split == "test" and not coco.labelled and not coco.images:
             continue
-        pairs = _pairs(root, path, coco, findings)
-        splits.setdefault(split, []).extend(pairs)
-    return Found(complete(splits, division), tuple(findings), _table(names or (BACKGROUND,), root))
+        for what, count in coco.left_out.items():
+            fix = "They are left out, so their pixels count as background. Export outlines to learn them."
+            findings.append(warning("annotation", path, f"{count} {what}", fix))
+        splits.setdefault(split, []).extend(_pairs(root, path, coco, names, findings))
+    return Found(complete(splits, division), tuple(findings), _table(names, root))
 
 
-def _pairs(root: Path, path: Path, coco: CocoFile, findings: list[Finding]) -> list[Pair]:
+def _pairs(root: Path, path: Path, coco: CocoFile, names: tuple[str, ...], findings: list[Finding]) -> list[Pair]:
     """The images of one COCO file."""
     base = find_images(root, path, coco)
     there = {entry.name for entry in base.iterdir()} if base.is_dir() else set()
+    alone = names_alone(coco)
     pairs = []
     for number, image in enumerate(coco.images):
-        if image.name not in there and not (base / image.name).is_file():
+        file = base / image.name if image.name in there else find_image(base, image.name, alone)
+        if file is None:
             findings.append(absent(f"{path} images[{number}]", base / image.name))
             continue
-        name = Path(image.name).with_suffix("").as_posix()
-        sides = (_CocoMask(path, image, coco.names, "mask"), _CocoMask(path, image, coco.names, "instances"))
-        pairs.append(Pair(name, base / image.name, *(sides if coco.labelled else (None, None))))
+        sides = (_CocoMask(path, image, names, "mask"), _CocoMask(path, image, names, "instances"))
+        pairs.append(Pair(image_stem(image.name), file, *(sides if coco.labelled else (None, None))))
     return pairs
+
+
+def find_image(base: Path, name: str, alone: Collection[str]) -> Path | None:
+    """The file of an image in a folder: by its path, or by its last part where that is one of those `alone`."""
+    if (base / name).is_file():
+        return base / name
+    last = name.rpartition("/")[2]
+    return base / last if last in alone and (base / last).is_file() else None
+
+
+def names_alone(coco: CocoFile) -> frozenset[str]:
+    """The last parts of file names that one image alone has, however its path begins."""
+    counts = Counter(image.name.rpartition("/")[2] for image in coco.images)
+    return frozenset(name for name, count in counts.items() if count == 1)
 
 
 def find_images(root: Path, path: Path, coco: CocoFile) -> Path:
     """The folder in which the images of a COCO file stand."""
     word = path.stem.removeprefix("instances_").removeprefix("image_info_")
     places = [path.parent, *(root / place for place in (f"images/{word}", word, "images", "data", "."))]
+    alone = names_alone(coco)
     found = next((p for p in places if any((p / image.name).is_file() for image in coco.images[:3])), None)
+    found = found or next((p for p in places if any(find_image(p, i.name, alone) for i in coco.images[:3])), None)
     return found or first_folder(root, f"images/{word}", word, "images") or root
 
 

@@ -35,7 +35,8 @@ from atrous.data.datasets.base import (
     pair_folders,
     partner,
 )
-from atrous.data.splits import IMAGE_FOLDERS, INSTANCE_FOLDERS, MASK_FOLDERS, SPLIT_NAMES, Pair
+from atrous.data.split_names import SPLIT_NAMES
+from atrous.data.splits import IMAGE_FOLDERS, INSTANCE_FOLDERS, MASK_FOLDERS, Pair
 from atrous.findings import Finding, FindingError, error
 from atrous.images.colors import default_colors
 from atrous.images.derived import DerivedPlanes
