@@ -114,7 +114,7 @@ def test_all_problems_at_once(make_folder, picture):
     write_image(masks / "003.png", mask)
     write_image(masks / "004.png", np.full((24, 32, 3), (10, 20, 30), np.uint8))
     write_image(masks / "005.png", np.full((24, 32), 255, np.uint8))
-    write_image(images / "006.png", picture(channels=1))
+    tifffile.imwrite(images / "006.png", picture(channels=5), photometric="minisblack", planarconfig="contig")
     write_image(images / "007.png", picture(dtype=np.uint16))
     write_image(images / "008.png", np.full((24, 32, 3), 9, np.uint8))
     (masks / "lonely.png").write_bytes((masks / "009.png").read_bytes())
@@ -273,8 +273,11 @@ def test_an_image_with_alpha_among_others(make_folder, picture):
     assert check_folder(root).findings == ()
     rgba[0, 0, 3] = 0
     write_image(root / "images" / "000.png", rgba)
-    report = check_folder(root)  # the folder becomes one of four channels, and the others lack one
-    assert set(found(report)) == {"mixed_channels"}
+    report = check_folder(root)
+    assert (found(report), report.summary["num_channels"]) == (["alpha_left_out"], 3)
+    assert str(report.findings[0]).startswith(
+        f"{root}/images/000.png: has an alpha channel that varies, and others have none: it is left out."
+    )
 
 
 def test_progress_is_told_and_a_stop_is_heard(make_folder):
@@ -305,7 +308,7 @@ def test_quick_check_reads_headers_of_all_and_a_few_pairs(make_folder, picture):
     assert sum(report.frequencies()["pixels"]) == 3 * 24 * 32
     write_image(folder.splits["train"][5].image, picture(channels=1))
     report = quick_check(folder, pairs=2)
-    assert found(report) == ["mixed_channels"]
+    assert found(report) == ["grey_images"]
     assert quick_check(root, pairs=100).summary["complete"]
 
 

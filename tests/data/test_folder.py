@@ -330,11 +330,12 @@ def test_constant_alpha_is_resolved_for_the_folder(make_folder, picture):
 
 def test_mixed_images_are_refused_on_opening(make_folder, picture):
     root = make_folder(6)
-    write_image(root / "images" / "002.png", picture(channels=1))
-    with pytest.raises(DataError, match=r"002\.png: has 1 channel, and 3 are needed\. Convert it, or take it out"):
+    tifffile.imwrite(root / "images" / "002.png", picture(channels=5), photometric="minisblack", planarconfig="contig")
+    with pytest.raises(DataError, match=r"002\.png: has 5 channels, and 3 are needed\. Convert it, or take it out"):
         open_folder(root)
     write_image(root / "images" / "002.png", picture(dtype=np.uint16))
-    with pytest.raises(DataError, match=r"002\.png: holds uint16 numbers, and the others hold uint8"):
+    message = r"002\.png: holds uint16 numbers, and the others hold uint8: the same grey is another number there\. Conv"
+    with pytest.raises(DataError, match=message):
         open_folder(root)
 
 

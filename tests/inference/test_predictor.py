@@ -3,6 +3,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from atrous.errors import BundleError, DataError, ModelError, UsageError
@@ -393,3 +394,25 @@ def test_load_from_a_bundle(small_model, tmp_path):
 def test_a_missing_file_is_named(predict, tmp_path):
     with pytest.raises(DataError, match=r"nothing.png: there is no such file"):
         predict(tmp_path / "nothing.png")
+
+
+def test_grey_and_alpha_are_brought_to_three_channels_and_told_once(tmp_path, caplog):
+    class Reds(Thresholds):
+        in_channels = 3
+
+        def __call__(self, image):
+            return super().__call__(image[:, :1])
+
+    grey = made_image(20, 30).astype(np.uint8)[..., 0]
+    alpha = np.dstack([grey, grey, grey, np.arange(30, dtype=np.uint8)[None].repeat(20, 0)])
+    for name, array in (("grey.png", grey), ("other.png", grey), ("alpha.png", alpha)):
+        Image.fromarray(array).save(tmp_path / name)
+    predict = Predictor(Reds(), class_names=["dark", "light"], device="cpu")
+    for image in (tmp_path / "grey.png", tmp_path / "other.png", tmp_path / "alpha.png", grey):
+        assert (predict(image).classes == (grey > 127)).all()
+    assert [record.message.removeprefix(f"{tmp_path}/") for record in caplog.records] == [
+        "grey.png is grey, and the model takes three channels: its grey is repeated; other such images alike",
+        "alpha.png has an alpha channel, and the model takes none: it is left out; other such images alike",
+    ]
+    with pytest.raises(BundleError, match="the array is uint8 with 2 channels"):
+        predict(alpha[..., :2])

@@ -131,8 +131,9 @@ def test_progress_goes_from_none_to_all(run: Path, data: Path) -> None:
 
 def test_a_bundle_for_other_images_is_refused(make_bundle, data: Path, tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("classes: [{name: c0, value: 0}, {name: c1, value: 1}]")
-    with pytest.raises(BundleError, match=r"takes uint8 images of 3 channels, but .* has uint8 images of 1"):
-        evaluate(make_bundle(in_channels=3), data, classes=tmp_path / "c.yaml")
+    with pytest.raises(BundleError, match=r"takes uint8 images of 4 channels, but .* has uint8 images of 1"):
+        evaluate(make_bundle(in_channels=4), data, classes=tmp_path / "c.yaml")
+    assert evaluate(make_bundle(in_channels=3), data, classes=tmp_path / "c.yaml").images  # grey is repeated
     with pytest.raises(BundleError, match=r"decides the classes .*'c2'.*--classes"):
         evaluate(make_bundle(num_classes=3), data)
 

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from atrous.data.brought import BroughtImages
 from atrous.data.classes import Classes
 from atrous.data.discovery import Palettes, mixed_255
 from atrous.data.examine import Moments, PairFacts, examine, used_values
@@ -98,7 +99,9 @@ def quick_check(folder: str | Path | Folder, *, pairs: int = 16, headers: int = 
     work += [("val", pair) for pair in spread(contents.splits["val"], pairs // 4)]
     chosen = {pair for _, pair in work}
     tally = _FolderTotals(contents)
-    tally.findings += header_findings(contents, (p for p in spread(contents.pairs, headers) if p not in chosen))
+    rest = [pair for pair in spread(contents.pairs, headers) if pair not in chosen]
+    tally.findings += header_findings(contents, rest, tally.brought)
+    tally.looked += len(rest)
     for facts in _examine_all(work, contents, None):
         tally.add(facts)
     return tally.report()
@@ -145,11 +148,15 @@ class _FolderTotals:
         self.palettes = Palettes()
         self.files_255: dict[str, str] = {}
         self.invalid = 0
+        self.brought = BroughtImages()
+        self.looked = 0
 
     def add(self, facts: PairFacts) -> None:
         """Add one pair."""
         self.findings += facts.findings
         self.read[facts.split] += 1
+        self.looked += 1
+        self.brought.add(facts.brought, facts.pair.image)
         if facts.size is not None:
             self.sizes[facts.size] += 1
             self.channels[facts.channels] += 1
@@ -233,6 +240,7 @@ class _FolderTotals:
         findings = [
             *self.findings,
             *self._value_findings(),
+            *self.brought.findings(self.looked),
             *_folder_findings(contents, summary, self.images, self._left_out()),
         ]
         return CheckReport(tuple(findings), summary)

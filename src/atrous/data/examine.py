@@ -7,6 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from atrous.data.brought import by_channels
 from atrous.data.classes import Classes
 from atrous.data.folder import Contents, read_labels, wrong_kind
 from atrous.data.splits import Pair
@@ -47,6 +48,7 @@ class PairFacts:
     findings: list[Finding] = field(default_factory=list)
     size: tuple[int, int] | None = None
     channels: int = 0
+    brought: str = ""  # how it got the folder's channels, see `BroughtImages`
     dtype: str = ""
     digest: bytes = b""
     moments: Moments | None = None
@@ -68,7 +70,7 @@ def examine(split: str, pair: Pair, contents: Contents) -> PairFacts:
     facts.size = (raster.array.shape[0], raster.array.shape[1])
     facts.channels, facts.dtype = raster.array.shape[2], raster.array.dtype.name
     if facts.channels != contents.channels:
-        raster = _with_alpha(pair, contents, facts) or raster
+        raster = _with_channels(pair, contents, facts) or raster
     if contents.dtype is not None and facts.dtype != contents.dtype:
         facts.findings.append(wrong_kind(pair.image, facts.dtype, contents.dtype))
     _look(raster, facts)
@@ -77,13 +79,14 @@ def examine(split: str, pair: Pair, contents: Contents) -> PairFacts:
     return facts
 
 
-def _with_alpha(pair: Pair, contents: Contents, facts: PairFacts) -> Raster | None:
-    """The image as the folder needs it, if its constant alpha makes up the channel that is missing."""
+def _with_channels(pair: Pair, contents: Contents, facts: PairFacts) -> Raster | None:
+    """The image as the folder needs it: with a constant alpha, without one that varies, its grey repeated."""
     try:
         raster = read_image(pair.image, channels=contents.channels)
     except FindingError:
         facts.findings.append(wrong_channels(pair.image, facts.channels, contents.channels or 0))
         return None
+    facts.brought = by_channels(facts.channels, contents.channels)
     facts.channels = raster.array.shape[2]
     return raster
 

@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from atrous.data.brought import BroughtImages
 from atrous.data.class_table import load_classes
 from atrous.data.classes import Classes
 from atrous.data.contents import Contents, Folder
@@ -22,6 +23,7 @@ from atrous.data.reading import read_labels, read_pair, wrong_kind
 from atrous.data.splits import Pair, find_pairs, take_fold
 from atrous.errors import DataError
 from atrous.findings import Finding, FindingError, error, raise_first
+from atrous.images.channels import GREY, how_brought
 from atrous.images.colors import default_colors
 from atrous.images.files import ImageFile, ImageInfo, read_image, read_info, wrong_channels
 
@@ -144,8 +146,16 @@ def spread(pairs: Sequence[Any], count: int) -> list[Any]:
     return [pairs[i * len(pairs) // count] for i in range(count)]
 
 
-def header_findings(contents: Contents | Folder, pairs: Iterable[Pair]) -> list[Finding]:
-    """Problems that the headers of images show: unreadable, another channel count or another kind of numbers."""
+def header_findings(
+    contents: Contents | Folder, pairs: Iterable[Pair], brought: BroughtImages | None = None
+) -> list[Finding]:
+    """Problems that the headers of images show: unreadable, another channel count or another kind of numbers.
+
+    Args:
+        contents: of the folder.
+        pairs: whose images are looked at.
+        brought: counts the grey images among coloured ones.
+    """
     findings = []
     for pair in pairs:
         try:
@@ -153,7 +163,10 @@ def header_findings(contents: Contents | Folder, pairs: Iterable[Pair]) -> list[
         except FindingError as problem:
             findings.append(problem.finding)
             continue
-        if contents.channels is not None and contents.channels not in _possible_channels(info):
+        how = how_brought(info.channels, info.alpha, info.dtype, contents.channels)
+        if brought is not None and how == GREY:
+            brought.add(how, pair.image)
+        if how is None and not (info.alpha and contents.channels == info.channels - 1):  # it may be constant
             findings.append(wrong_channels(pair.image, info.channels, contents.channels))
         if contents.dtype is not None and info.dtype != contents.dtype:
             findings.append(wrong_kind(pair.image, info.dtype, contents.dtype))
@@ -179,21 +192,28 @@ def _classes(root: Path, file: str | Path | None, pairs: Sequence[Pair], known: 
 
 
 def _channels_and_kind(images: Sequence[ImageFile]) -> tuple[int | None, str | None]:
-    """What most images have; alpha counts where it varies in one of the first few that have it."""
+    """What the images are read as.
+
+    Three channels where some are grey and some are coloured, else what most have. Alpha counts where all images have
+    it, and it varies in one of the first few.
+    """
     infos: list[tuple[ImageFile, ImageInfo]] = []
     for image, info in zip(images, _each(read_info, images), strict=True):
         if info is not None:
             infos.append((image, info))
     if not infos:
         return None, None
-    with_alpha = [image for image, info in infos if info.alpha][:_ALPHAS]
+    kind = Counter(info.dtype for _, info in infos).most_common(1)[0][0]
+    votes = Counter(info.channels - info.alpha for _, info in infos)
+    if how_brought(1, False, kind, 3) and {1, 3} <= set(votes):
+        return 3, kind
+    with_alpha = [image for image, info in infos if info.alpha]
     expected = dict(infos)
-    varies = any(
+    varies = len(with_alpha) == len(infos) and any(
         raster is not None and raster.array.shape[2] == expected[image].channels
-        for image, raster in zip(with_alpha, _each(read_image, with_alpha), strict=True)
+        for image, raster in zip(with_alpha[:_ALPHAS], _each(read_image, with_alpha[:_ALPHAS]), strict=True)
     )
-    votes = Counter(info.channels - (info.alpha and not varies) for _, info in infos)
-    return votes.most_common(1)[0][0], Counter(info.dtype for _, info in infos).most_common(1)[0][0]
+    return votes.most_common(1)[0][0] + varies, kind
 
 
 def _each(read: Any, paths: Sequence[ImageFile]) -> list[Any]:
@@ -207,8 +227,3 @@ def _each(read: Any, paths: Sequence[ImageFile]) -> list[Any]:
 
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(one, paths))
-
-
-def _possible_channels(info: ImageInfo) -> tuple[int, ...]:
-    """The channel counts as which an image may be read."""
-    return (info.channels, info.channels - 1) if info.alpha else (info.channels,)

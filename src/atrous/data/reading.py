@@ -129,8 +129,9 @@ def _check_kind(pair: Pair, raster: Raster, folder: Folder) -> None:
 
 def wrong_kind(path: ImageFile, came: str, needed: str) -> Finding:
     """The finding about an image whose numbers are not of the others' kind."""
-    message = f"holds {came} numbers, and the others hold {needed}"
-    return error("mixed_kinds", path, message, f"Convert it to {needed}, or take it out.")
+    message = f"holds {came} numbers, and the others hold {needed}: the same grey is another number there"
+    fix = f"Convert it to {needed} in the range of the others, or take it out."
+    return error("mixed_kinds", path, message, fix)
 
 
 def _same_size(image: ImageFile, size: tuple[int, int] | None, mask: MaskFile, came: tuple[int, ...]) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from atrous.data import open_folder
 from atrous.errors import BundleError, DataError, UsageError, did_you_mean
+from atrous.images.channels import how_brought
 
 if TYPE_CHECKING:
     from atrous.data import Folder, Pair
@@ -50,7 +51,8 @@ def must_agree(bundle: str, loaded: Any, folder: "Folder") -> None:
             f"{bundle}: decides the classes {ours}, but {folder.root} has {theirs}; "
             "give the bundle's classes, in this order, with --classes FILE."
         )
-    if (loaded.dtype, loaded.channels) != (folder.dtype, folder.channels):
+    fits = how_brought(folder.channels, False, folder.dtype, loaded.channels) is not None
+    if loaded.dtype != folder.dtype or not fits:
         raise BundleError(
             f"{bundle}: takes {loaded.dtype} images of {loaded.channels} channels, but {folder.root} has "
             f"{folder.dtype} images of {folder.channels}; convert the images, or train on images like these."

@@ -88,7 +88,8 @@ def read_image(path: str | bytes | ImageFile, *, channels: int | None = None) ->
         path: a PNG, JPEG, TIFF, BMP, GIF or WebP file, a NumPy file, a Zarr folder, a NIfTI file of one slice, the
             bytes of a file, or a derived image.
         channels: how many are needed. None drops a constant alpha and keeps one that varies; a number that counts the
-            alpha keeps it even where it is constant, as in one image of a set in which it varies elsewhere.
+            alpha keeps it even where it is constant, as in one image of a set in which it varies elsewhere. Where three
+            are needed, grey is repeated; where one or three are, an alpha channel that varies is left out too.
 
     Raises:
         DataError: if the file is missing, damaged, a stack of images, of a type that is not read, or has another

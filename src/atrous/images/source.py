@@ -13,6 +13,7 @@ from PIL import Image
 from atrous.errors import DataError
 from atrous.findings import FindingError, error
 from atrous.images.arrays import ArrayPixels, zarr_node_pixels
+from atrous.images.channels import bring_channels, how_brought
 from atrous.images.derived import DerivedImage
 from atrous.images.formats import decode_pillow
 from atrous.images.opening import open_pixels, reading
@@ -51,12 +52,14 @@ class Source:
     Args:
         name: what messages call it.
         pixels: what it is read from.
-        channels: how many are needed: decides whether a constant alpha channel is kept, see `raster`.
+        channels: how many are needed: decides whether a constant alpha channel is kept, see `raster`, and whether grey
+            is repeated or an alpha channel left out, see `channels`.
         whole_below: bytes of pixels up to which it is read at once where it could be read by windows.
     """
 
     def __init__(self, name: str, pixels: Pixels, *, channels: int | None = None, whole_below: int = 0) -> None:
-        self.name, self._pixels, self._needed, self._whole_below = name, pixels, channels, whole_below
+        self.name, self._needed, self._whole_below = name, channels, whole_below
+        self._own, self._pixels = pixels, bring_channels(pixels, channels)
         self._header: Header | None = None
         self._used: int | None = None
         self._kept: Raster | None = None
@@ -80,6 +83,13 @@ class Source:
     def stored(self) -> str:
         """The data type in which they are stored, such as "int16"."""
         return self._head().dtype.name
+
+    @property
+    def brought(self) -> str:
+        """How it got the channels that were needed: "grey" was repeated, "alpha" was left out; "" if it had them."""
+        with reading(self.name):
+            header = self._own.header()
+        return how_brought(header.channels, header.alpha, header.dtype, self._needed) or ""
 
     def read(self, rows: slice, columns: slice) -> Raster:
         """The pixels of some rows and columns.
@@ -200,7 +210,8 @@ def open_source(
         image: a path (PNG, JPEG, TIFF, BMP, GIF, WebP, `.npy`, Zarr, OME-Zarr, NIfTI), the bytes of such a file, an
             array of (H, W) or (H, W, C), anything that NumPy takes for one, a `Raster`, a Pillow image, a derived
             image, or an `ImageSource`.
-        channels: how many channels are needed: decides whether a constant alpha channel is kept.
+        channels: how many channels are needed: decides whether a constant alpha channel is kept, and whether grey is
+            repeated or an alpha channel left out, see `channels`.
         page: of a stack in TIFF or a volume in NIfTI, from 0.
         whole_below: bytes of pixels up to which a file is read at once although it could be read by windows; None is
             256 MiB. By windows are read TIFF that is not turned, NumPy files and Zarr.

@@ -1,11 +1,20 @@
 """Whether an image is one of those that a model was made for, and what to do where it is not."""
 
+import logging
+
 import numpy as np
 
 from atrous.errors import BundleError
+from atrous.images.channels import ALPHA, GREY
 from atrous.images.source import Source
 
-__all__ = ["must_fit"]
+__all__ = ["must_fit", "say_how_brought"]
+
+LOG = logging.getLogger(__name__)
+_BROUGHT = {
+    GREY: "is grey, and the model takes three channels: its grey is repeated",
+    ALPHA: "has an alpha channel, and the model takes none: it is left out",
+}
 
 
 def must_fit(source: Source, kind: str, channels: int) -> None:
@@ -33,6 +42,19 @@ def must_fit(source: Source, kind: str, channels: int) -> None:
         f"{source.name} is {read} with {_channels(came)}, but the model was made for {kind} with "
         f"{_channels(channels)}: {cure}"
     )
+
+
+def say_how_brought(source: Source, told: set[str]) -> None:
+    """Say once how an image got the channels that the model takes, and that further ones get them alike.
+
+    Args:
+        source: of the image.
+        told: what was said already; what is said now is added.
+    """
+    how = source.brought
+    if how and how not in told:
+        told.add(how)
+        LOG.warning("%s %s; other such images alike", source.name, _BROUGHT[how])
 
 
 def _cure(kind: str) -> str:

@@ -15,7 +15,7 @@ from atrous.bundle import Bundle, load_bundle
 from atrous.errors import BundleError, ModelError, UsageError, did_you_mean
 from atrous.images.colors import default_colors
 from atrous.images.source import Source, open_source
-from atrous.inference.agreement import must_fit
+from atrous.inference.agreement import must_fit, say_how_brought
 from atrous.inference.canvas import Canvas
 from atrous.inference.refining import Refining, ScoredTile
 from atrous.inference.sampling import Sampled
@@ -121,6 +121,7 @@ class Predictor:
         )
         self._notes = threading.local()
         self._warned = False
+        self._told: set[str] = set()
 
     @classmethod
     def load(cls, bundle: str | Path, device: str = "auto", precision: str = "auto", refine: Any = None) -> Self:
@@ -256,6 +257,7 @@ class Predictor:
             BundleError: naming both.
         """
         must_fit(source, self.dtype, self.scorer.in_channels)
+        say_how_brought(source, self._told)
 
     def _plan(
         self, size: tuple[int, int], tile: int | None, margin: Margin, views: bool, refiner: Refiner | None

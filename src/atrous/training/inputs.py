@@ -1,14 +1,20 @@
 """The data of a run: opened, looked at, and checked beside the training."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from atrous.data import Folder, open_folder, quick_check
 from atrous.data.background import BackgroundCheck
+from atrous.data.brought import BROUGHT
 from atrous.findings import CheckReport
 from atrous.training.resolved import ResolvedRun
 
 __all__ = ["Inputs", "open_inputs"]
+
+LOG = logging.getLogger(__name__)
+SAID_AT_ONCE = tuple(BROUGHT.values())
+"""Findings that say how images are read: they are told before the training, not counted after it."""
 
 
 @dataclass
@@ -53,5 +59,9 @@ def open_inputs(data: str | Path, run: ResolvedRun, out: Path, classes: str | Pa
     )
     for stage in run.stages:
         stage.recipe.task.build.accepts(folder)  # type: ignore[attr-defined]
-    quick_check(folder).raise_errors()
+    report = quick_check(folder)
+    report.raise_errors()
+    for finding in report.warnings:
+        if finding.code in SAID_AT_ONCE:
+            LOG.warning("%s", finding)
     return Inputs(Path(data), folder, classes, BackgroundCheck(folder, out / "check.json"))
