@@ -1,4 +1,4 @@
-"""How many images of a folder get their channels by a rule: grey that is repeated, an alpha channel that is left out."""
+"""How many images of a folder get their channels by a rule: repeated grey, an alpha channel that is left out."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -167,7 +167,7 @@ def header_findings(
         if brought is not None and how == GREY:
             brought.add(how, pair.image)
         if how is None and not (info.alpha and contents.channels == info.channels - 1):  # it may be constant
-            findings.append(wrong_channels(pair.image, info.channels, contents.channels))
+            findings.append(wrong_channels(pair.image, info.channels, contents.channels or 0))
         if contents.dtype is not None and info.dtype != contents.dtype:
             findings.append(wrong_kind(pair.image, info.dtype, contents.dtype))
     return findings
