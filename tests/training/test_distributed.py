@@ -44,6 +44,13 @@ def single(script, tmp_path_factory):
     return out, plan.model.state_dict()
 
 
+def test_the_threads_of_the_processes_group_end_before_the_interpreter(together):
+    """Left to run, one of them now and then aborts a process that has finished."""
+    for rank in (0, 1):
+        during, after = map(int, (together / f"threads{rank}.txt").read_text().split())
+        assert after < during or during == -1
+
+
 def rows(out):
     with (out / "log.csv").open(newline="") as file:
         return list(csv.DictReader(file))

@@ -3,6 +3,7 @@
 torchrun --nproc-per-node 2 two_processes.py OUT
 """
 
+import atexit
 import shutil
 import sys
 from pathlib import Path
@@ -54,7 +55,17 @@ def make_plan(batch_size: int, **options) -> TrainingPlan:
     )
 
 
+def talking() -> int:
+    """Threads that carry out what gloo was asked for; -1 where the system does not tell."""
+    tasks = Path("/proc/self/task")
+    names = [(task / "comm").read_text().strip() for task in tasks.iterdir()] if tasks.is_dir() else None
+    return -1 if names is None else names.count("pt_gloo_runloop")
+
+
 def main(out: Path) -> None:
+    # Registered before the processes meet, and so called after they have left one another.
+    count = {}
+    atexit.register(lambda: (out / f"threads{world().rank}.txt").write_text(f"{count['during']} {talking()}"))
     write = callbacks.write_checkpoint
 
     def write_and_keep(path, content):
@@ -71,6 +82,7 @@ def main(out: Path) -> None:
             carry_out(plan, out / f"{name}{again}", saved=saved, progress=False)
             if world().is_main:
                 torch.save(plan.model.state_dict(), out / f"{name}{again}.pt")
+    count["during"] = talking()
 
 
 if __name__ == "__main__":

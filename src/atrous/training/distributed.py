@@ -6,6 +6,8 @@ Each takes its own piece of every batch; gradients are averaged (ddp), or the mo
 of a step is then `data.batch_size` times the number of processes. Rank 0 alone writes.
 """
 
+import atexit
+import gc
 import os
 from typing import Any, NamedTuple
 
@@ -59,7 +61,19 @@ def join(device: str = "auto") -> World:
         if cuda:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
         dist.init_process_group("nccl" if cuda else "gloo")
+        atexit.register(_leave)
     return here
+
+
+def _leave() -> None:
+    """End the threads that talk to the others.
+
+    One that lets go of a tensor while the interpreter ends aborts the process, after all is done. They end with the
+    last reference to their group, and models that were spread lie in cycles.
+    """
+    if dist.is_initialized():
+        gc.collect()
+        dist.destroy_process_group()
 
 
 def wait_for_all() -> None:

@@ -25,7 +25,7 @@ from atrous.layers.sync import synchronized
 from atrous.training.adversary import Adversary
 from atrous.training.averaging import WeightAverage
 from atrous.training.callbacks import Checkpoints, Recorder, Watch
-from atrous.training.distributed import World, full_state, shard, world
+from atrous.training.distributed import World, full_state, join, shard
 from atrous.training.files import columns_of, read_checkpoint
 from atrous.training.loaders import choose_workers, train_loader, val_loader
 from atrous.training.memory import channels_last, keep_order
@@ -122,7 +122,7 @@ def carry_out(
         watch: called after each step; may raise to stop.
         progress: whether to show the progress line; or a function, called with the steps done and of all.
     """
-    device, here = choose_device(plan.options.device).type, world()
+    device, here = choose_device(plan.options.device).type, join(plan.options.device)
     # A model that is spread over processes cannot be put together again in place: a copy is spread.
     spread = here.processes > 1 and plan.options.strategy == "fsdp"
     model = copy.deepcopy(plan.model) if spread else plan.model
