@@ -237,11 +237,12 @@ class _FolderTotals:
         if self.moments is not None:
             summary["mean"] = [float(m) for m in self.moments.mean]
             summary["std"] = [float(s) for s in np.sqrt(self.moments.squares / self.moments.number)]
+        told = any(finding.severity == "error" for finding in self.findings)
         findings = [
             *self.findings,
             *self._value_findings(),
             *self.brought.findings(self.looked),
-            *_folder_findings(contents, summary, self.images, self._left_out()),
+            *_folder_findings(contents, summary, self.images, self._left_out(), told=told),
         ]
         return CheckReport(tuple(findings), summary)
 
@@ -277,9 +278,17 @@ def _sizes(sizes: Counter[tuple[int, int]]) -> dict[str, Any]:
 
 
 def _folder_findings(
-    contents: Contents, summary: dict[str, Any], images: dict[str, np.ndarray], left_out: float
+    contents: Contents, summary: dict[str, Any], images: dict[str, np.ndarray], left_out: float, *, told: bool
 ) -> Iterable[Finding]:
-    """What is wrong with the folder as a whole; `left_out` is the share of pixels that the masks ignore."""
+    """What is wrong with the folder as a whole.
+
+    Args:
+        contents: of the folder.
+        summary: of its files.
+        images: in how many images of a split each class occurs.
+        left_out: share of the pixels that the masks ignore.
+        told: there are errors in files, which may be why nothing is labelled.
+    """
     root, classes = contents.root, contents.classes
     lossy = [pair.mask for pair in contents.pairs if pair.mask and pair.mask.suffix.lower() in (".jpg", ".jpeg")]
     if lossy and classes is not None:
@@ -299,9 +308,9 @@ def _folder_findings(
         return  # what a part does not hold, the rest may
     rows = summary["classes"]
     if not any(row["pixels"] for row in rows):
-        yield error(
-            "no_labels", root, "has no labelled pixel in its training images", "Label some, or look at 'ignore'."
-        )
+        if not told:
+            fix = "Label some, or look at 'ignore'."
+            yield error("no_labels", root, "has no labelled pixel in its training images", fix)
         return
     multilabel = any(isinstance(pair.mask, DerivedPlanes) for pair in contents.pairs)
     elsewhere = {split: seen for split, seen in images.items() if split != "train"}

@@ -31,6 +31,7 @@ from atrous.data.datasets.base import (
     no_partner,
     pages_or_tell,
 )
+from atrous.data.datasets.plane_files import where_present
 from atrous.data.splits import Pair
 from atrous.findings import Finding, FindingError, error
 from atrous.images.colors import default_colors
@@ -175,8 +176,7 @@ class NucleusFiles(DerivedMask):
             raise FindingError(error("missing_mask", self.folder, message, "Copy it again, or take the image out."))
         numbers: np.ndarray | None = None
         for number, path in enumerate(found, start=1):
-            mask = read_mask(path)
-            inside = (mask if mask.ndim == 2 else mask.max(axis=2)) > 0
+            inside = where_present(read_mask(path), path)
             numbers = np.zeros(inside.shape, np.int32) if numbers is None else numbers
             if inside.shape != numbers.shape:
                 message = f"has {inside.shape[0]} x {inside.shape[1]} pixels, and {found[0].name} beside it has others"

@@ -10,11 +10,8 @@
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
 
 from atrous.data.classes import Classes
 from atrous.data.datasets.base import (
@@ -35,18 +32,16 @@ from atrous.data.datasets.base import (
     pair_folders,
     partner,
 )
+from atrous.data.datasets.plane_files import ClassFiles, PlaneFile, coded_alike
 from atrous.data.split_names import SPLIT_NAMES
 from atrous.data.splits import IMAGE_FOLDERS, INSTANCE_FOLDERS, MASK_FOLDERS, Pair
-from atrous.findings import Finding, FindingError, error
+from atrous.findings import Finding, error
 from atrous.images.colors import default_colors
-from atrous.images.derived import DerivedPlanes
 from atrous.images.files import ARRAY_SUFFIXES as _ARRAYS
-from atrous.images.files import SUFFIXES, MaskFile, read_mask
-from atrous.images.planes import planes_shape, read_planes
+from atrous.images.files import SUFFIXES, MaskFile
 from atrous.images.tiff import count_pages
-from atrous.types import IGNORE_INDEX
 
-__all__ = ["ARRAYS", "CLASS_FOLDERS", "MMSEG", "STACKS", "ClassFiles", "PlaneFile"]
+__all__ = ["ARRAYS", "CLASS_FOLDERS", "MMSEG", "STACKS"]
 
 _TIFF = (".tif", ".tiff")
 _MMSEG_ENDINGS = (("_leftImg8bit", "_gtFine_labelTrainIds"), ("", "_labelTrainIds"), ("", "_manual1"), ("", "_sem"))
@@ -167,31 +162,6 @@ def _stack(name: str, path: Path, mask: Path | None, objects: Path | None, findi
     ]
 
 
-@dataclass(frozen=True)
-class ClassFiles(DerivedPlanes):
-    """One mask file per class; None where an image shows none of it."""
-
-    files: tuple[Path | None, ...]
-
-    @property
-    def place(self) -> Path:
-        """The first file there is."""
-        return next(file for file in self.files if file is not None)
-
-    def read(self) -> np.ndarray:
-        """(K, H, W): 1 where the file is not 0."""
-        planes: list[np.ndarray | None] = []
-        for file in self.files:
-            raw = None if file is None else read_mask(file)
-            planes.append(None if raw is None else ((raw if raw.ndim == 2 else raw.max(axis=2)) > 0).astype(np.uint8))
-        sizes = {plane.shape for plane in planes if plane is not None}
-        if len(sizes) > 1:
-            message = "differs in size from the files of other classes"
-            raise FindingError(error("size_mismatch", self.place, message, "Export them at the size of the image."))
-        (size,) = sizes
-        return np.stack([np.zeros(size, np.uint8) if plane is None else plane for plane in planes])
-
-
 def _class_names(masks: Path | None, images: Path) -> list[str]:
     """The classes that a folder of masks has folders for; none if it is laid out otherwise."""
     if masks is None or has_files(masks) or folders(images):
@@ -219,6 +189,7 @@ def _read_class_folders(root: Path, division: Division) -> Found:
         for name, image in files(side.images).items():
             parts = tuple(partner(name, index) for index in indices)
             if any(parts):
+                findings += [_lossy(part) for part in parts if part and part.suffix.lower() in (".jpg", ".jpeg")]
                 splits[side.split].append(Pair(name, image, ClassFiles(parts)))
             elif side.split == "test":
                 splits[side.split].append(Pair(name, image, None))
@@ -227,38 +198,13 @@ def _read_class_folders(root: Path, division: Division) -> Found:
     return Found(complete(splits, division), tuple(findings), _overlapping(names))
 
 
+def _lossy(file: Path) -> Finding:
+    message = "is a JPEG, which changes values near every edge, and a class is wherever its file is not 0"
+    return error("lossy_mask", file, message, "Export it again as PNG.")
+
+
 def _overlapping(names: list[str]) -> Classes:
     return class_table(names, default_colors(names))
-
-
-@dataclass(frozen=True)
-class PlaneFile(DerivedPlanes):
-    """A file of (K, H, W): one plane per class."""
-
-    file: Path
-
-    @property
-    def place(self) -> Path:
-        """The file."""
-        return self.file
-
-    def shape(self) -> tuple[int, ...]:
-        """Of the array, without reading it; of a TIFF with colours, only height and width."""
-        return planes_shape(self.file)
-
-    def read(self) -> np.ndarray:
-        """(K, H, W): 1, 0, or 255."""
-        raw = read_planes(self.file)
-        if raw.ndim != 3:
-            message = f"has {raw.ndim} dimensions, and (classes, height, width) are needed"
-            raise FindingError(error("mask_type", self.file, message, "Write one plane per class."))
-        if raw.dtype.kind == "f":
-            raw = np.where(np.isnan(raw), IGNORE_INDEX, raw)
-        if raw.dtype.kind not in "buif" or (raw != np.rint(raw)).any() or raw.min() < 0 or raw.max() > IGNORE_INDEX:
-            message = f"holds {raw.dtype} values that are not 0, 1 or 255"
-            raise FindingError(error("mask_type", self.file, message, "Write the planes as 0 and 1."))
-        whole = raw.astype(np.uint8)
-        return (whole > 0).astype(np.uint8) if set(np.unique(whole).tolist()) == {0, IGNORE_INDEX} else whole
 
 
 def _entries(folder: Path | None) -> dict[str, Path]:
@@ -328,7 +274,18 @@ def _read_arrays(root: Path, division: Division) -> Found:
         fix = "Give every mask one plane per class, empty ones too."
         findings.append(error("mask_type", root, f"has masks of {counts} planes", fix))
     names = [f"class {number}" for number in range(min(planes, default=0))]
+    splits = _told(splits, findings)
     return Found(complete(splits, division), tuple(findings), _overlapping(names) if names else None)
+
+
+def _told(splits: dict[str, list[Pair]], findings: list[Finding]) -> dict[str, list[Pair]]:
+    """The pairs, whose files of planes are told what 255 means in them."""
+    masks = [pair.mask for pairs in splits.values() for pair in pairs if isinstance(pair.mask, PlaneFile)]
+    told = dict(zip(masks, coded_alike(masks, findings), strict=True))
+    return {
+        split: [pair._replace(mask=told[pair.mask]) if isinstance(pair.mask, PlaneFile) else pair for pair in pairs]
+        for split, pairs in splits.items()
+    }
 
 
 MMSEG = Dataset("mmsegmentation's layout", "img_dir/train/ and ann_dir/train/", _fits_mmseg, _read_mmseg)

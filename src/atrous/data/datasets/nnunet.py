@@ -94,9 +94,14 @@ class Regions(DerivedPlanes):
     def read(self) -> np.ndarray:
         """(K, H, W): 1 where the label is one of the class's, 255 where it is the ignored one."""
         raw = read_mask(self.mask)
+        known = {label for labels in self.labels for label in labels}
+        unknown = {IGNORE_INDEX} - known if self.ignore is None else {self.ignore}
+        if bad := sorted(set(np.unique(raw).tolist()) - known - unknown - {0}):
+            message = f"label {bad[0]} is in no region of dataset.json, which have {', '.join(map(str, sorted(known)))}"
+            fix = "Correct the mask, or put the label into a region, or name it 'ignore'."
+            raise FindingError(error("out_of_range_label", self.mask, message, fix))
         planes = np.stack([np.isin(raw, labels) for labels in self.labels]).astype(np.uint8)
-        if self.ignore is not None:
-            planes[:, raw == self.ignore] = IGNORE_INDEX
+        planes[:, np.isin(raw, list(unknown))] = IGNORE_INDEX
         return planes
 
 
