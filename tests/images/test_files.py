@@ -349,3 +349,20 @@ def test_real_files_with_the_wrong_suffix_and_a_real_stack(shared):
     with pytest.raises(DataError, match="is a stack of 31 pages of 61 x 57"):
         read_image(shared / "tiff16" / "3d.tif")
     assert read_image(shared / "tiff16" / "2d.tif").array.dtype == np.uint16
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".jp2", ".avif"])
+def test_images_of_rarer_endings_train_and_are_found(suffix: str, tmp_path: Path) -> None:
+    from atrous.data import FolderDataset, list_images, open_folder
+
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    picture = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+    for number in range(3):
+        kind = {".jfif": "JPEG", ".jp2": "JPEG2000", ".avif": "AVIF"}[suffix]
+        Image.fromarray(picture).save(tmp_path / "images" / f"{number}{suffix}", kind)
+        write_image(tmp_path / "masks" / f"{number}.png", picture[..., 0] // 128)
+    assert len(list_images(tmp_path)) == 3
+    folder = open_folder(tmp_path)
+    assert (len(folder.pairs), folder.channels, folder.dtype) == (3, 3, "uint8")
+    assert FolderDataset(folder, "train")[0]["image"].shape == (3, 16, 24)

@@ -26,7 +26,7 @@ from atrous.data.classes import Classes, count_values
 from atrous.errors import DataError
 from atrous.findings import Finding, FindingError, error
 from atrous.images.colors import Color, default_colors, to_hex
-from atrous.images.files import MaskFile, read_mask, read_palette
+from atrous.images.files import JPEG_SUFFIXES, MaskFile, read_mask, read_palette
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["Palettes", "discover_classes", "mixed_255"]
@@ -95,7 +95,7 @@ def discover_classes(masks: Sequence[MaskFile], *, file: str | Path) -> Classes:
     for mask in read:
         for value, count in mask.counts.items():
             counts[value] = counts.get(value, 0) + count
-    lossy = [mask for mask in masks if mask.suffix.lower() in (".jpg", ".jpeg")]
+    lossy = [mask for mask in masks if mask.suffix.lower() in JPEG_SUFFIXES]
     if lossy and len(counts) > 2:
         message = f"is a JPEG, which changes values near every edge: {len(counts)} values were found in the masks"
         _refuse("lossy_mask", lossy[0], message, "Export the masks again as PNG.")

@@ -35,7 +35,7 @@ from atrous.data.splits import Pair
 from atrous.findings import CheckReport, Finding, error, warning
 from atrous.images.colors import to_hex
 from atrous.images.derived import DerivedPlanes
-from atrous.images.files import ImageFile
+from atrous.images.files import JPEG_SUFFIXES, ImageFile
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["CheckReport", "Finding", "check_folder", "quick_check"]
@@ -290,7 +290,7 @@ def _folder_findings(
         told: there are errors in files, which may be why nothing is labelled.
     """
     root, classes = contents.root, contents.classes
-    lossy = [pair.mask for pair in contents.pairs if pair.mask and pair.mask.suffix.lower() in (".jpg", ".jpeg")]
+    lossy = [pair.mask for pair in contents.pairs if pair.mask and pair.mask.suffix.lower() in JPEG_SUFFIXES]
     if lossy and classes is not None:
         message = f"is a JPEG, as are {len(lossy)} masks in all; JPEG changes values near every edge"
         yield warning("lossy_mask", lossy[0], message, "Export the masks again as PNG.")

@@ -23,6 +23,7 @@ from atrous.images.writing import write_image
 
 __all__ = [
     "ARRAY_SUFFIXES",
+    "JPEG_SUFFIXES",
     "SUFFIXES",
     "ImageFile",
     "ImageInfo",
@@ -47,7 +48,9 @@ MaskFile = Path | DerivedMask
 ARRAY_SUFFIXES = (".npy", ".zarr")
 """Files and folders that are taken for images where they are named, or the layout is one of arrays."""
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
+JPEG_SUFFIXES = (".jpg", ".jpeg", ".jfif")
+
+SUFFIXES = (".png", *JPEG_SUFFIXES, ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".avif")
 """Files that are taken for images."""
 
 
