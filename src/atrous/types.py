@@ -67,6 +67,7 @@ class Prediction:
         instances: (H, W) int32, or None.
         labels: (K, H, W) bool, each class where it is, where classes may overlap; or None.
         keypoints: (P, 3) float32 x, y, score with pixel centres at integers, or None.
+        valid: (H, W) bool, False where the image has no data and `classes` says nothing; None where all of it has.
         class_names: one per class, or () where they are not known.
         colors: red, green, blue in 0..255 of each class, or () where they are not known.
     """
@@ -78,6 +79,7 @@ class Prediction:
     instances: np.ndarray | None = None
     labels: np.ndarray | None = None
     keypoints: np.ndarray | None = None
+    valid: np.ndarray | None = None
     class_names: tuple[str, ...] = ()
     colors: tuple[drawing.Color, ...] = ()
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from atrous.bundle import load_bundle, save_bundle, update_bundle
 from atrous.bundle.base import FILES
+from atrous.data import Classes
 from atrous.errors import BundleError
 from atrous.models import create_model
 from atrous.models.base import DenseModel, ModelSpec
@@ -431,3 +432,47 @@ def test_a_name_that_is_neither_here_nor_on_the_hub(monkeypatch, tmp_path):
         "owner/cells: there is no such folder here, and the Hugging Face Hub gives no model of that name "
         "(ConnectionError: no route to host); check the path, or the name and the connection."
     )
+
+
+def table():
+    colors = ((0, 0, 0), (255, 0, 0), (0, 255, 0))
+    return Classes(("a", "b", "c"), colors, ((0,), (2, 3), ()), (255, 254), ((9, 9, 9),), color_coded=True)
+
+
+def test_the_values_of_masks_are_kept(tmp_path):
+    path = save_bundle(tmp_path / "x", network(num_classes=3), class_names=table())
+    assert load_bundle(path).classes == table()
+    assert update_bundle(path, sections={"clean": {"min_size": 4}}) == path
+    assert load_bundle(path).classes == table()
+    card = (path / "README.md").read_text()
+    for text in ("| 0 | a |", "| 2, 3 | b |", "| colour | c |", "masks get the first", "known by its colour"):
+        assert text in card
+    assert json.loads((path / "classes.json").read_text())["classes"][1]["value"] == [2, 3]
+    with pytest.raises(BundleError, match=r"x: the class table has colours; leave `colors` out"):
+        save_bundle(path, network(num_classes=3), class_names=table(), colors=[(0, 0, 0)] * 3)
+
+
+def test_names_alone_have_no_values(folder):
+    assert load_bundle(folder).classes is None
+    assert "value" not in (folder / "classes.json").read_text()
+    assert "Masks hold the number of the class." in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content["classes"][0].update(value=[2]), "mask value 2 means both 'a' and 'b'"),
+        (lambda content: content["classes"][0].update(value=7), "the mask values do not fit"),
+        (lambda content: content["classes"][0].update(value=["x"]), "the mask values do not fit"),
+        (lambda content: content["classes"][0].update(value=[70000]), "mask value 70000 is not within 0 to 65535"),
+        (lambda content: content.update(ignore="#000000"), "the mask values do not fit"),
+        (lambda content: content.update(ignore=[[1]]), "the mask values do not fit"),
+    ],
+)
+def test_damaged_values_are_named(tmp_path, change, message):
+    path = save_bundle(tmp_path / "x", network(num_classes=3), class_names=table())
+    content = json.loads((path / "classes.json").read_text())
+    change(content)
+    (path / "classes.json").write_text(json.dumps(content))
+    with pytest.raises(BundleError, match=rf"classes\.json: .*{message}"):
+        load_bundle(path)

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atrous.drawing import Color
 from atrous.errors import BundleError
 from atrous.models import DenseModel
 from atrous.tables import describe_value
+
+if TYPE_CHECKING:
+    from atrous.data.classes import Classes
 
 __all__ = [
     "CARD",
@@ -54,6 +57,7 @@ class Bundle:
         channels: of the images.
         recipe: all sections, the ones of training too where the bundle was trained by atrous.
         metrics: measured figures; NaN where undefined.
+        classes: what the masks of the training held for each class, or None where the bundle knows names alone.
     """
 
     path: Path
@@ -65,6 +69,7 @@ class Bundle:
     channels: int
     recipe: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    classes: "Classes | None" = None
 
 
 def check_classes(names: Sequence[str], colors: Sequence[Color], num_classes: int, path: Path) -> None:

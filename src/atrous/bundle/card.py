@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from atrous.bundle.classes import class_values
+
 __all__ = ["model_card"]
 
 
@@ -14,7 +16,7 @@ def model_card(
     Args:
         name: of the bundle's folder.
         recipe: its sections; model, task and input are told.
-        classes: rows of "name" and "color".
+        classes: rows of "name" and "color", and "value" where the values of the training masks are known.
         metrics: figures by name; plain numbers become a table, "iou" by class a column of the classes.
     """
     model, task, images = recipe["model"], recipe["task"], recipe["input"]
@@ -58,6 +60,8 @@ Images of {channels}, `{images["kind"]}`, in their own numbers ({ranges}). The m
 
 ## Classes
 
+{_values_told(classes)}
+
 {_class_table(classes, metrics.get("iou"))}
 """
     return text + _measured(metrics)
@@ -72,13 +76,28 @@ def _measured(metrics: Mapping[str, Any]) -> str:
     return f"\n## Measured\n\n| | |\n|---|---|\n{rows}\n"
 
 
+def _values_told(classes: Sequence[Mapping[str, Any]]) -> str:
+    """What the column of values means."""
+    if not all("value" in row for row in classes):
+        return "Masks hold the number of the class."
+    text = (
+        "The values are those of the training masks, and `atrous predict` writes them into its masks (`--values index` "
+        "writes 0, 1, 2, ... in the order of this table instead)."
+    )
+    if any(len(row["value"]) > 1 for row in classes):
+        text += " Of a class with several values, masks get the first."
+    if not all(row["value"] for row in classes):
+        text += " A class without a value is known by its colour, which the palette of a mask has."
+    return text
+
+
 def _class_table(classes: Sequence[Mapping[str, Any]], iou: Any) -> str:
     measured = iou if isinstance(iou, Mapping) else None
     lines = ["| value | class | colour |", "|---|---|---|"]
     if measured is not None:
         lines = [line + end for line, end in zip(lines, (" IoU |", "---|"), strict=True)]
-    for value, row in enumerate(classes):
-        line = f"| {value} | {_cell(row['name'])} | `#{bytes(row['color']).hex()}` |"
+    for number, row in enumerate(classes):
+        line = f"| {class_values(row, number)} | {_cell(row['name'])} | `#{bytes(row['color']).hex()}` |"
         lines.append(line + (f" {_number(measured.get(row['name']))} |" if measured is not None else ""))
     return "\n".join(lines)
 

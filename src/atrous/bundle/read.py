@@ -23,9 +23,8 @@ from atrous.bundle.base import (
     WEIGHTS,
     Bundle,
     Color,
-    check_classes,
-    read_color,
 )
+from atrous.bundle.classes import BundleClasses, read_classes
 from atrous.disk import restore
 from atrous.errors import AtrousError, BundleError
 from atrous.models import MODELS, DenseModel, create_model
@@ -47,8 +46,7 @@ class BundleText:
     Attributes:
         recipe: all sections.
         place: of the recipe, for messages.
-        class_names: one per class.
-        colors: of the classes, 0..255 per channel.
+        classes: names and colours, and the class table of the masks where it is known.
         dtype: data type of the images: "uint8", "uint16" or "float32".
         channels: of the images.
         metrics: measured figures; NaN where undefined.
@@ -56,11 +54,20 @@ class BundleText:
 
     recipe: dict[str, Any]
     place: Place
-    class_names: tuple[str, ...]
-    colors: tuple[Color, ...]
+    classes: BundleClasses
     dtype: str
     channels: int
     metrics: dict[str, Any]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One per class."""
+        return self.classes.names
+
+    @property
+    def colors(self) -> tuple[Color, ...]:
+        """Of the classes, 0..255 per channel."""
+        return self.classes.colors
 
     @property
     def task(self) -> dict[str, Any]:
@@ -96,6 +103,7 @@ def load_bundle(path: str | Path, *, device: str | torch.device = "cpu") -> Bund
         channels=text.channels,
         recipe=text.recipe,
         metrics=text.metrics,
+        classes=text.classes.table,
     )
 
 
@@ -106,10 +114,10 @@ def read_text(folder: Path) -> BundleText:
         BundleError: naming the file that is missing or damaged.
     """
     values, place = read_yaml(_file(folder, RECIPE), error=BundleError)
-    names, colors = _read_classes(_file(folder, CLASSES))
+    classes = read_classes(_read_json(_file(folder, CLASSES)), folder / CLASSES)
     kind, channels = _read_input(values.get("input"), place / "input")
     metrics = _read_json(folder / METRICS) if (folder / METRICS).is_file() else {}
-    return BundleText(values, place, names, colors, kind, channels, _none_to_nan(metrics))
+    return BundleText(values, place, classes, kind, channels, _none_to_nan(metrics))
 
 
 def find_bundle(path: str | Path) -> Path:
@@ -168,19 +176,6 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as failed:
         raise BundleError(f"{path}: this is not JSON ({failed}); copy the file again from where it came.") from None
-
-
-def _read_classes(path: Path) -> tuple[tuple[str, ...], tuple[Color, ...]]:
-    content = _read_json(path)
-    try:
-        rows = [(row["name"], row["color"]) for row in content["classes"]]
-    except (TypeError, KeyError):
-        raise BundleError(
-            f'{path}: the file needs the form {{"classes": [{{"name": "soil", "color": [120, 90, 40]}}, ...]}}.'
-        ) from None
-    names, colors = tuple(name for name, _ in rows), tuple(read_color(color, path) for _, color in rows)
-    check_classes(names, colors, len(names), path)
-    return names, colors
 
 
 def _read_input(section: Any, place: Place) -> tuple[str, int]:

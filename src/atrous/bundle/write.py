@@ -26,7 +26,9 @@ from atrous.bundle.base import (
     read_color,
 )
 from atrous.bundle.card import model_card
+from atrous.bundle.classes import BundleClasses
 from atrous.bundle.read import find_bundle, read_text
+from atrous.data.classes import Classes
 from atrous.disk import restore, writing, writing_folder
 from atrous.errors import BundleError
 from atrous.images.colors import default_colors
@@ -44,7 +46,7 @@ def save_bundle(
     model: DenseModel,
     *,
     task: str | Mapping[str, Any] = "segmentation",
-    class_names: Sequence[str],
+    class_names: Sequence[str] | Classes,
     colors: Sequence[Color] | None = None,
     dtype: str = "uint8",
     recipe: Recipe | Mapping[str, Any] | None = None,
@@ -59,7 +61,8 @@ def save_bundle(
         path: the folder to write.
         model: made by `create_model`.
         task: a key of `TASKS`, or {"name": ..., its arguments}; a name alone takes its arguments from `recipe`.
-        class_names: one per class that the model decides, all different.
+        class_names: one per class that the model decides, all different; or the class table of the masks, which has
+            the colours too, so that `predict` writes the masks' own values.
         colors: red, green and blue of each class; a set of distinct ones where None.
         dtype: what the images' numbers are: "uint8", "uint16" or "float32".
         recipe: the recipe of the training; its model and input are written from the model and the arguments above.
@@ -75,8 +78,7 @@ def save_bundle(
     spec = getattr(model, "spec", None)
     if spec is None:
         raise BundleError(f"{path}: the {type(model).__name__} was not made by create_model, so no bundle can name it.")
-    names = tuple(class_names)
-    colors = tuple(read_color(color, path) for color in colors) if colors is not None else tuple(default_colors(names))
+    classes = _classes(class_names, colors, path)
     place = Place(str(path))
     if dtype not in DTYPES:
         raise BundleError(f"{path}: dtype is {dtype!r}, but images are one of {', '.join(DTYPES)}.")
@@ -86,12 +88,11 @@ def save_bundle(
     if isinstance(task, str) and isinstance(trained, Mapping) and trained.get("name") == task:
         section = dict(trained)  # with the losses of the training
     read_section(TASKS, section, kind="task", place=place / "task", given=TASK_GIVEN, error=BundleError)
-    check_classes(names, colors, model.num_classes - extra_maps(section), path)
+    check_classes(classes.names, classes.colors, model.num_classes - extra_maps(section), path)
     arguments = {key: value for key, value in spec.arguments.items() if key not in FROM_ELSEWHERE}
     values |= {"model": {"name": spec.name, **arguments}, "task": section}
     values["input"] = {"kind": dtype, "channels": model.in_channels}
-    table = [{"name": name, "color": list(color)} for name, color in zip(names, colors, strict=True)]
-    texts = _texts(path, values, table, metrics or {})
+    texts = _texts(path, values, classes, metrics or {})
     tensors, metadata = _tensors(model), {"format": "pt", "model": spec.name}
     _write(path, lambda file: _save(tensors, metadata, file), texts)
     return path
@@ -121,24 +122,33 @@ def update_bundle(path: str | Path, *, sections: Mapping[str, Any], metrics: Map
     if not (folder / WEIGHTS).is_file():
         raise BundleError(f"{folder}: the bundle has no {WEIGHTS}; copy the whole folder again.")
     values = {key: value for key, value in {**found.recipe, **sections}.items() if value is not None}
-    table = [{"name": name, "color": list(color)} for name, color in zip(found.class_names, found.colors, strict=True)]
-    texts = _texts(folder, values, table, {**found.metrics, **(metrics or {})})
+    texts = _texts(folder, values, found.classes, {**found.metrics, **(metrics or {})})
     _write(folder, lambda file: _link((folder / WEIGHTS).resolve(), file), texts)
     return folder
 
 
-def _texts(
-    path: Path, values: Mapping[str, Any], table: list[dict[str, Any]], metrics: Mapping[str, Any]
-) -> dict[str, str]:
+def _classes(given: Sequence[str] | Classes, colors: Sequence[Color] | None, path: Path) -> BundleClasses:
+    """Names and colours, and the table that they come from, if it is one."""
+    if isinstance(given, Classes):
+        if colors is not None:
+            raise BundleError(f"{path}: the class table has colours; leave `colors` out.")
+        return BundleClasses(given.names, given.colors, given)
+    names = tuple(given)
+    if colors is None:
+        return BundleClasses(names, tuple(default_colors(names)))
+    return BundleClasses(names, tuple(read_color(color, path) for color in colors))
+
+
+def _texts(path: Path, values: Mapping[str, Any], classes: BundleClasses, metrics: Mapping[str, Any]) -> dict[str, str]:
     """All files but the weights."""
     values = {key: values[key] for key in SECTIONS if key in values}
-    figures = _nan_to_none(dict(metrics))
+    figures, table = _nan_to_none(dict(metrics)), classes.to_dict()
     try:
         return {
             RECIPE: write_yaml(values),
-            CLASSES: json.dumps({"classes": table}, indent=2, ensure_ascii=False),
+            CLASSES: json.dumps(table, indent=2, ensure_ascii=False),
             METRICS: json.dumps(figures, indent=2, ensure_ascii=False),
-            CARD: model_card(path.name, values, table, figures),
+            CARD: model_card(path.name, values, table["classes"], figures),
         }
     except (YAMLError, TypeError) as failed:
         raise BundleError(f"{path}: recipe and metrics are text, numbers, lists and mappings ({failed}).") from None

@@ -146,6 +146,23 @@ class Classes:
             "Correct the mask, or put the value into classes.yaml, as a class or under 'ignore'.",
         )
 
+    def describe(self) -> str:
+        """The table in one line: what each class is in a mask, and what is ignored.
+
+        Example:
+            >>> Classes(("soil", "crop"), ((0, 0, 0), (9, 9, 9)), ((0,), (1, 2))).describe()
+            'soil 0, crop 1 or 2; ignored 255'
+        """
+        rows = zip(self.names, self.values, self.colors, strict=True)
+        shown = [self._describe(name, values, color) for name, values, color in rows]
+        more = f" and {len(shown) - 24} more" if len(shown) > 24 else ""
+        ignored = ", ".join([*map(str, self.ignore), *map(to_hex, self.ignore_colors)]) or "nothing"
+        return f"{', '.join(shown[:24])}{more}; ignored {ignored}"
+
+    def _describe(self, name: str, values: Sequence[int], color: Color) -> str:
+        written = " or ".join(map(str, values))
+        return " ".join(part for part in (name, written, to_hex(color) if self.color_coded else "") if part)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON and YAML; `from_dict` reads them."""
         rows = zip(self.names, self.values, self.colors, strict=True)

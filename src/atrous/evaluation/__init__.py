@@ -3,7 +3,7 @@
 A task measures (`atrous.tasks`, `Evaluator`); this room walks through the images, keeps what was found, and prints it.
 """
 
-from atrous.evaluation.pairs import labelled_pairs, must_agree, open_like
+from atrous.evaluation.pairs import labelled_pairs, must_agree, open_like, same_masks
 from atrous.evaluation.results import Evaluation, ImageResult, join, true_pixels
 from atrous.evaluation.scoring import score_split
 
@@ -14,6 +14,7 @@ __all__ = [
     "labelled_pairs",
     "must_agree",
     "open_like",
+    "same_masks",
     "score_split",
     "true_pixels",
 ]

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 from atrous.data import open_folder
 from atrous.errors import BundleError, DataError, UsageError, did_you_mean
 from atrous.images.channels import how_brought
+from atrous.images.colors import default_colors
 
 if TYPE_CHECKING:
-    from atrous.data import Folder, Pair
+    from atrous.data import Classes, Folder, Pair
 
-__all__ = ["labelled_pairs", "must_agree", "open_like"]
+__all__ = ["labelled_pairs", "must_agree", "open_like", "same_masks"]
 
 
 def open_like(recipe: dict[str, Any], data: str | Path, classes: str | Path | None = None) -> "Folder":
@@ -34,13 +35,16 @@ def labelled_pairs(folder: "Folder", split: str) -> list["Pair"]:
     return pairs
 
 
-def must_agree(bundle: str, loaded: Any, folder: "Folder") -> None:
-    """The bundle's classes and image type are those of the data, or an error that names both.
+def must_agree(bundle: str, loaded: Any, folder: "Folder", *, given: bool = False) -> None:
+    """The bundle's classes, their mask values and the image type are those of the data, or an error that names both.
+
+    Equal names are not enough: in masks of {0, 1, 255}, 255 is ignored, and in masks of {0, 255} it is the object.
 
     Args:
         bundle: its name, for messages.
-        loaded: has `class_names`, `kind` and `channels`.
+        loaded: has `class_names`, `dtype` and `channels`, and `classes`, the table of the masks or None.
         folder: the data.
+        given: whether the user named the class table of the data, and so said what its values mean.
 
     Raises:
         BundleError: naming both.
@@ -51,9 +55,28 @@ def must_agree(bundle: str, loaded: Any, folder: "Folder") -> None:
             f"{bundle}: decides the classes {ours}, but {folder.root} has {theirs}; "
             "give the bundle's classes, in this order, with --classes FILE."
         )
+    if not given and loaded.classes is not None and not same_masks(loaded.classes, folder.classes):
+        raise BundleError(
+            f"{bundle}: was trained on masks of other values or colours than those of {folder.root}. Bundle: "
+            f"{loaded.classes.describe()}. Data: {folder.classes.describe()}. If the values of the data do mean these "
+            "classes, say so with --classes FILE."
+        )
     fits = how_brought(folder.channels, False, folder.dtype, loaded.channels) is not None
     if loaded.dtype != folder.dtype or not fits:
         raise BundleError(
             f"{bundle}: takes {loaded.dtype} images of {loaded.channels} channels, but {folder.root} has "
             f"{folder.dtype} images of {folder.channels}; convert the images, or train on images like these."
         )
+
+
+def same_masks(one: "Classes", other: "Classes") -> bool:
+    """Whether two tables of equal class names mean the same by the values and colours of masks.
+
+    Ignored values are not compared: a value that one table ignores and the other takes for a class is a difference of
+    that class. Colours that were chosen for display say nothing, and nor do those of one table alone.
+    """
+    if [set(values) for values in one.values] != [set(values) for values in other.values]:
+        return False
+    shown = default_colors(one.names)
+    trios = zip(one.colors, other.colors, shown, strict=True)
+    return all(first == second or default in (first, second) for first, second, default in trios)

@@ -85,8 +85,10 @@ class Canvas:
         if decided is None:
             assert self._scores is not None
             decided = self._task.decode(self._scores)
+        valid = np.ones(self._size, bool) if self._invalid else None
         for rows, columns, invalid in self._invalid:
             decided.confidence[rows, columns][invalid] = 0
+            valid[rows, columns][invalid] = False  # type: ignore[index]
         scores = self._scores.cpu().numpy() if self._keep and self._scores is not None else None
         uncertainty = self._uncertainty if self._uncertainty is not None else decided.uncertainty
-        return replace(decided, scores=scores, uncertainty=uncertainty)
+        return replace(decided, scores=scores, uncertainty=uncertainty, valid=valid)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from atrous.bundle import Bundle, load_bundle
+from atrous.data.classes import Classes
 from atrous.errors import BundleError, ModelError, UsageError, did_you_mean
 from atrous.images.colors import default_colors
 from atrous.images.source import Source, open_source
@@ -27,7 +28,7 @@ from atrous.postprocess.clean import Cleaning, read_clean
 from atrous.postprocess.refine import Refiner, read_refine
 from atrous.tables import Place
 from atrous.tasks import TASKS, Task
-from atrous.types import DTYPES, Prediction
+from atrous.types import DTYPES, Prediction, Progress
 
 __all__ = ["Predictor", "SeamWarning"]
 
@@ -83,6 +84,7 @@ class Predictor:
         dtype: what the numbers of the images are.
         refiner: what scores are refined by where a call says nothing else, or None.
         cleaning: what is cleaned away from decided classes, or None; a bundle says it.
+        classes: what the masks of the training held for each class, or None; a bundle says it.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class Predictor:
         self.dtype = dtype
         self.refiner = read_refine(refine)
         self.cleaning: Cleaning | None = None
+        self.classes: Classes | None = None
         self.scorer: PixelScorer = (
             ModelScorer(model, task, device=device, precision=precision) if isinstance(model, nn.Module) else model
         )
@@ -153,6 +156,7 @@ class Predictor:
             dtype=bundle.dtype,
             refine=refine,
         )
+        predictor.classes = bundle.classes
         predictor.cleaning = read_clean(bundle.recipe.get("clean"), place=place / "clean", error=BundleError)
         return predictor
 
@@ -185,6 +189,7 @@ class Predictor:
         views: Iterable[str] = (),
         refine: Any = None,
         scores: bool | Literal["auto"] = "auto",
+        progress: Progress | None = None,
     ) -> Prediction:
         """Predict an image.
 
@@ -207,6 +212,7 @@ class Predictor:
             refine: a name in `REFINERS`, {"name": ..., its arguments} or text such as "crf:bilateral_xy=60"; scores are
                 refined once, after the views. None does what the predictor was made with, "none" nothing.
             scores: keep them in the prediction; "auto" keeps up to 1 GB.
+            progress: called with the number of tiles done and of all.
 
         Returns:
             The prediction. Pixels without data (nodata, NaN) get a class like all others, and confidence 0.
@@ -223,7 +229,7 @@ class Predictor:
         with open_source(image, channels=self.scorer.in_channels) as source:
             self.check_source(source)
             plan = self._plan(source.shape[:2], tile, margin, bool(names), refiner)
-            prediction, seams = self._run(source, plan, (names, passes), refiner, scores)
+            prediction, seams = self._run(source, plan, (names, passes), refiner, scores, progress)
         if self.cleaning is not None:
             prediction = self.cleaning(prediction)
         self._report(plan, seams, warn=margin == "exact")
@@ -311,27 +317,30 @@ class Predictor:
         views: tuple[tuple[str, ...], Passes],
         refiner: Refiner | None,
         keep_scores: bool | str,
+        progress: Progress | None,
     ) -> tuple[Prediction, Seams | None]:
         size = source.shape[:2]
         canvas = Canvas(self.task, self.scorer.num_classes, size, keep_scores)
         seams = None if plan.exact else Seams()
         fill, look = self.fill, self._looking(*views, size)
         refining = None if refiner is None else Refining(refiner, source, (plan.rows, plan.columns))
-        for rows in plan.rows:
-            for columns in plan.columns:
-                window = source.read(rows.read, columns.read)
-                numbers = window.as_floats(fill)
-                # (h, w, C) -> (1, C, h, w), which is channels_last in memory without a copy
-                image = torch.from_numpy(numbers).permute(2, 0, 1)[None]
-                scores, uncertainty = look(image, rows.read, columns.read)
-                if uncertainty is not None:
-                    canvas.put_uncertainty(rows, columns, uncertainty)
-                part = ScoredTile(rows, columns, scores, window.valid)
-                if refining is not None:
-                    part = refining(part, numbers)
-                if seams is not None:
-                    seams.see(part.rows, part.columns, part.scores)
-                canvas.put(*part)
+        tiles = [(rows, columns) for rows in plan.rows for columns in plan.columns]
+        for done, (rows, columns) in enumerate(tiles):
+            if progress is not None:
+                progress(done, len(tiles))
+            window = source.read(rows.read, columns.read)
+            numbers = window.as_floats(fill)
+            # (h, w, C) -> (1, C, h, w), which is channels_last in memory without a copy
+            image = torch.from_numpy(numbers).permute(2, 0, 1)[None]
+            scores, uncertainty = look(image, rows.read, columns.read)
+            if uncertainty is not None:
+                canvas.put_uncertainty(rows, columns, uncertainty)
+            part = ScoredTile(rows, columns, scores, window.valid)
+            if refining is not None:
+                part = refining(part, numbers)
+            if seams is not None:
+                seams.see(part.rows, part.columns, part.scores)
+            canvas.put(*part)
         return canvas.prediction(), seams
 
     def _looking(self, names: tuple[str, ...], passes: Passes, size: tuple[int, int]) -> Look:

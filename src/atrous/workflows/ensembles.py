@@ -6,6 +6,7 @@ from typing import Any
 
 from atrous.bundle import Bundle, load_bundle, save_bundle
 from atrous.errors import BundleError, ModelError, UsageError
+from atrous.evaluation import same_masks
 from atrous.models import create_model
 
 __all__ = ["ensemble"]
@@ -51,8 +52,8 @@ def ensemble(bundles: Sequence[str | Path], out: str | Path, *, metrics: Mapping
         out,
         model.eval(),
         task=first.task,
-        class_names=first.class_names,
-        colors=first.colors,
+        class_names=first.classes or first.class_names,
+        colors=None if first.classes else first.colors,
         dtype=first.dtype,
         recipe=_common([member.recipe for member in members]),
         metrics=metrics,
@@ -70,6 +71,11 @@ def _must_be_alike(one: str, first: Bundle, other: str, member: Bundle) -> None:
         raise BundleError(
             f"{other}: decides the classes {list(member.class_names)}, but {one} decides {list(first.class_names)}; "
             "an ensemble needs the same classes in the same order."
+        )
+    if first.classes and member.classes and not same_masks(first.classes, member.classes):
+        raise BundleError(
+            f"{other}: was trained on masks of {member.classes.describe()}, but {one} on masks of "
+            f"{first.classes.describe()}; an ensemble needs the same classes by the same values."
         )
     if (member.dtype, member.channels) != (first.dtype, first.channels):
         raise BundleError(

@@ -47,6 +47,6 @@ def evaluate(
     folder = open_like(loaded.recipe, data, classes)
     pairs = labelled_pairs(folder, split)
     name = str(loaded.path if bundle is loaded else bundle)
-    must_agree(name, loaded, folder)
+    must_agree(name, loaded, folder, given=classes is not None)
     named = name, str(data), split
     return score_split(predictor, folder, pairs, named=named, boundary=boundary, how=calling, progress=progress)

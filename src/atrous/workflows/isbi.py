@@ -56,7 +56,7 @@ def score_isbi(
     name, recipe, loaded, predictor = _load(bundle, device, precision)
     folder = open_like(recipe, data_folder, classes)
     pairs = labelled_pairs(folder, split)
-    must_agree(name, loaded, folder)
+    must_agree(name, loaded, folder, given=classes is not None)
     number = class_of_cells(cell, predictor.class_names)
     probability, truth, seconds = predict_stack(predictor, folder, pairs, number, progress)
     described = {"bundle": name, "data": str(data_folder), "split": split, "images": [pair.name for pair in pairs]}
@@ -73,5 +73,7 @@ def _load(
     if isinstance(bundle, str | Path):
         loaded, predictor = load_predictor(bundle, device=device, precision=precision)
         return str(bundle), loaded.recipe, loaded, predictor
-    kind = SimpleNamespace(class_names=bundle.class_names, dtype=bundle.dtype, channels=bundle.scorer.in_channels)
+    kind = SimpleNamespace(
+        class_names=bundle.class_names, dtype=bundle.dtype, channels=bundle.scorer.in_channels, classes=getattr(bundle, "classes", None)
+    )
     return type(bundle).__name__, {}, kind, bundle

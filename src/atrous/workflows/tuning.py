@@ -110,7 +110,7 @@ def tune_crf(
         loaded, predictor = load_predictor(bundle, **{**making, "refine": "none"})
         folder = open_like(loaded.recipe, data, classes)
         pairs = labelled_pairs(folder, split)
-        must_agree(str(bundle), loaded, folder)
+        must_agree(str(bundle), loaded, folder, given=classes is not None)
         scorer = predictor.scorer = RememberingScorer(predictor.scorer)
         samples = PredictedPairs(predictor, folder, spread(pairs, images or len(pairs)), calling)
         method, score = CrfMethod(), METRICS[grid.score]
