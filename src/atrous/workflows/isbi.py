@@ -74,6 +74,9 @@ def _load(
         loaded, predictor = load_predictor(bundle, device=device, precision=precision)
         return str(bundle), loaded.recipe, loaded, predictor
     kind = SimpleNamespace(
-        class_names=bundle.class_names, dtype=bundle.dtype, channels=bundle.scorer.in_channels, classes=getattr(bundle, "classes", None)
+        class_names=bundle.class_names,
+        dtype=bundle.dtype,
+        channels=bundle.scorer.in_channels,
+        classes=getattr(bundle, "classes", None),
     )
     return type(bundle).__name__, {}, kind, bundle
