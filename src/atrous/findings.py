@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from atrous.errors import DataError
 
-__all__ = ["CheckReport", "Finding", "FindingError", "error", "warning"]
+__all__ = ["CheckReport", "Finding", "FindingError", "error", "readable", "warning"]
 
 SHOWN = 10
 """Findings of one kind that the text of a report lists; the report itself holds them all."""
@@ -37,12 +37,17 @@ class Finding:
 
 def error(code: str, file: object, message: str, fix: str) -> Finding:
     """A problem that stops training."""
-    return Finding("error", code, str(file), message, fix)
+    return Finding("error", code, *map(readable, (file, message, fix)))
 
 
 def warning(code: str, file: object, message: str, fix: str) -> Finding:
     """A problem that one may live with."""
-    return Finding("warning", code, str(file), message, fix)
+    return Finding("warning", code, *map(readable, (file, message, fix)))
+
+
+def readable(text: object) -> str:
+    r"""A text without the bytes of file names that are no UTF-8, which no terminal prints: caf\xe9.png."""
+    return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 class FindingError(DataError):

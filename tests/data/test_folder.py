@@ -13,7 +13,8 @@ from PIL import Image
 
 from atrous.data.classes import Classes
 from atrous.data.folder import FolderDataset, open_folder
-from atrous.data.splits import find_pairs, list_images
+from atrous.data.listing import list_images
+from atrous.data.splits import find_pairs
 from atrous.errors import DataError
 from atrous.images.files import write_image
 

@@ -4,8 +4,8 @@ from atrous.data.classes import Classes
 from atrous.data.datasets import DATASETS
 from atrous.data.doctor import check_folder, quick_check
 from atrous.data.folder import Folder, FolderDataset, Pair, open_folder
+from atrous.data.listing import list_images
 from atrous.data.options import DataOptions
-from atrous.data.splits import list_images
 
 __all__ = [
     "DATASETS",

@@ -23,7 +23,6 @@ import cv2
 import numpy as np
 
 from atrous.data.classes import Classes, count_values
-from atrous.errors import DataError
 from atrous.findings import Finding, FindingError, error
 from atrous.images.colors import Color, default_colors, to_hex
 from atrous.images.files import JPEG_SUFFIXES, MaskFile, read_mask, read_palette
@@ -114,8 +113,8 @@ def _read(masks: Sequence[MaskFile], palettes: Palettes) -> Iterator[_Mask]:
         try:
             raw = read_mask(mask)
             palette = read_palette(mask)
-        except DataError:
-            continue  # the check names it when it comes to it
+        except Exception:  # decoders raise what they like; the check names it when it comes to it
+            continue
         counts = count_values(raw, file=str(mask))
         if palette is not None:
             palettes.add(palette, list(counts), mask)

@@ -32,7 +32,7 @@ from atrous.data.discovery import Palettes, mixed_255
 from atrous.data.examine import Moments, PairFacts, examine, used_values
 from atrous.data.folder import Contents, Folder, examine_folder, header_findings, spread
 from atrous.data.splits import Pair
-from atrous.findings import CheckReport, Finding, error, warning
+from atrous.findings import CheckReport, Finding, error, readable, warning
 from atrous.images.colors import to_hex
 from atrous.images.derived import DerivedPlanes
 from atrous.images.files import JPEG_SUFFIXES, ImageFile
@@ -216,7 +216,7 @@ class _FolderTotals:
         contents = self.contents
         counts = {split: len(pairs) for split, pairs in contents.splits.items()}
         summary: dict[str, Any] = {
-            "root": str(contents.root),
+            "root": readable(contents.root),
             "layout": contents.layout,
             "complete": all(self.read[split] == count for split, count in counts.items()),
             "splits": counts,

@@ -11,7 +11,7 @@ from atrous.data.brought import by_channels
 from atrous.data.classes import Classes
 from atrous.data.folder import Contents, read_labels, wrong_kind
 from atrous.data.splits import Pair
-from atrous.findings import Finding, FindingError, warning
+from atrous.findings import Finding, FindingError, error, warning
 from atrous.images.colors import Color
 from atrous.images.files import read_image, read_palette, wrong_channels
 from atrous.images.raster import Raster
@@ -58,15 +58,27 @@ class PairFacts:
 
 
 def examine(split: str, pair: Pair, contents: Contents) -> PairFacts:
-    """Read one pair and count."""
+    """Read one pair and count. Whatever a file does to its decoder becomes a finding, and the others are read."""
     facts = PairFacts(split, pair)
+    try:
+        _examine(pair, contents, facts)
+    except FindingError as problem:
+        facts.findings.append(problem.finding)
+    except Exception as problem:  # decoders raise what they like, MemoryError too
+        text = " ".join(str(problem).split()).rstrip(".") or type(problem).__name__
+        fix = "Open it and its mask in an image viewer; copy or export them again, or take the pair out."
+        facts.findings.append(error("unreadable", pair.image, f"it or its mask cannot be read: {text}", fix))
+    return facts
+
+
+def _examine(pair: Pair, contents: Contents, facts: PairFacts) -> None:
     try:
         raster = read_image(pair.image)
     except FindingError as problem:
         facts.findings.append(problem.finding)
         if contents.classes is not None:
             _count(None, contents.classes, facts)
-        return facts
+        return
     facts.size = (raster.array.shape[0], raster.array.shape[1])
     facts.channels, facts.dtype = raster.array.shape[2], raster.array.dtype.name
     if facts.channels != contents.channels:
@@ -76,7 +88,6 @@ def examine(split: str, pair: Pair, contents: Contents) -> PairFacts:
     _look(raster, facts)
     if contents.classes is not None:
         _count(raster, contents.classes, facts)
-    return facts
 
 
 def _with_channels(pair: Pair, contents: Contents, facts: PairFacts) -> Raster | None:

@@ -6,7 +6,7 @@ value 1 and the others 0.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -19,8 +19,10 @@ from atrous.data.contents import Contents, Folder
 from atrous.data.dataset import FolderDataset
 from atrous.data.datasets import DATASETS, Division, choose_layout
 from atrous.data.discovery import discover_classes
+from atrous.data.listing import entries, is_special, special
+from atrous.data.pairs import Pair, shared_images, shared_masks
 from atrous.data.reading import read_labels, read_pair, wrong_kind
-from atrous.data.splits import Pair, find_pairs, take_fold
+from atrous.data.splits import find_pairs, take_fold
 from atrous.errors import DataError
 from atrous.findings import Finding, FindingError, error, raise_first
 from atrous.images.channels import GREY, how_brought
@@ -117,7 +119,7 @@ def _find(
     """What an adapter finds, and what is wrong with it as a whole."""
     dataset = DATASETS[layout]
     found = dataset.read(root, division)
-    findings = list(found.findings)
+    findings = [*found.findings, *shared_images(found.splits), *shared_masks(found.splits), *_pipes(found.splits)]
     if not any(found.splits.values()) and not findings:
         fix = f"Its folder holds {dataset.holds}: name that folder, or another layout."
         findings.append(error("empty_folder", root, f"holds no image of {dataset.title}", fix))
@@ -129,6 +131,13 @@ def _find(
             fix = "Add a second image with its mask."
             findings.append(error("empty_split", root, "has no validation pair, so nothing can be measured", fix))
     return dict(found.splits), tuple(findings), found.classes
+
+
+def _pipes(splits: Mapping[str, Sequence[Pair]]) -> Iterator[Finding]:
+    """Pipes and devices beside images and masks, which an adapter passes over."""
+    sides = (side for pairs in splits.values() for pair in pairs for side in (pair.image, pair.mask))
+    for place in dict.fromkeys(side.parent for side in sides if isinstance(side, Path)):
+        yield from (special(entry.path) for entry in entries(place) if is_special(entry))
 
 
 def _named(finding: Finding, layout: str) -> Finding:
@@ -162,6 +171,10 @@ def header_findings(
             info = read_info(pair.image)
         except FindingError as problem:
             findings.append(problem.finding)
+            continue
+        except MemoryError:
+            fix = "Look at it; take it out if its size is a mistake."
+            findings.append(error("unreadable", pair.image, "has a header that the memory does not hold", fix))
             continue
         how = how_brought(info.channels, info.alpha, info.dtype, contents.channels)
         if brought is not None and how == GREY:
@@ -222,7 +235,7 @@ def _each(read: Any, paths: Sequence[ImageFile]) -> list[Any]:
     def one(path: ImageFile) -> Any:
         try:
             return read(path)
-        except DataError:
+        except Exception:  # decoders raise what they like
             return None
 
     with ThreadPoolExecutor(2) as pool:

@@ -18,66 +18,23 @@ and no masks, an object's pixels are foreground.
 """
 
 import hashlib
-import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
+from atrous.data.listing import IMAGE_FOLDERS, first_folder, image_files
+from atrous.data.pairs import Pair, partner, shared_images, shared_masks
 from atrous.data.split_names import SPLIT_NAMES
 from atrous.errors import DataError, did_you_mean
 from atrous.findings import Finding, FindingError, error, warning
-from atrous.images.arrays import is_zarr
-from atrous.images.files import ARRAY_SUFFIXES, SUFFIXES, ImageFile, MaskFile
+from atrous.images.files import SUFFIXES
 
-__all__ = ["Pair", "find_pairs", "fold_bounds", "list_images", "set_aside", "take_fold"]
+__all__ = ["Pair", "find_pairs", "fold_bounds", "set_aside", "take_fold"]
 
-IMAGE_FOLDERS = ("images", "image", "imgs", "JPEGImages")
 MASK_FOLDERS = ("masks", "mask", "labels", "annotations", "gt", "SegmentationClass")
 INSTANCE_FOLDERS = ("instances",)
 SPLIT_PLACES = ("", "splits", "ImageSets/Segmentation")
-IMAGE_ENDINGS = ("", "_image", "_img")
-MASK_ENDINGS = ("", "_mask", "_masks", "_label", "_labels", "_gt", "_seg", "_instances", "-mask", "_L")
-
-Files = dict[str, list[Path]]
-
-
-class Pair(NamedTuple):
-    """An image and what is known of it.
-
-    The name is the image's path within its folder without suffix; the mask may be missing in a test split, and where
-    there are instances alone.
-    """
-
-    name: str
-    image: ImageFile
-    mask: MaskFile | None
-    instances: MaskFile | None = None
-
-
-def list_images(path: str | Path) -> list[Path]:
-    """The images of a folder and its folders, in the order of their names; of a data folder, those in `images/`.
-
-    NumPy files and Zarr arrays count where the folder itself holds them and no image file lies in it or below.
-
-    Raises:
-        DataError: if there is no such folder, or no image in it.
-    """
-    path = Path(path)
-    if path.is_file() or (path.is_dir() and is_zarr(path)):
-        return [path]
-    folder = _first(path, IMAGE_FOLDERS) or path
-    files = [file for group in _files(folder).values() for file in group]
-    if not files and folder.is_dir():
-        arrays = (file for file in folder.iterdir() if file.suffix.lower() in ARRAY_SUFFIXES)
-        files = sorted(file for file in arrays if not file.name.startswith("."))
-    if not files:
-        fix = f"Name a folder with files that end in {', '.join((*SUFFIXES, *ARRAY_SUFFIXES))}."
-        message = "holds no image" if path.is_dir() else "there is no such file or folder"
-        raise FindingError(error("empty_folder", path, message, fix))
-    return files
 
 
 def find_pairs(
@@ -102,7 +59,7 @@ def find_pairs(
         splits["test"] = named["test"]
     if not any(finding.severity == "error" for finding in finder.findings):  # else the cause is already told
         finder.findings.extend(_empty(root, splits, val_fraction))
-    finder.findings.extend(_shared_files(splits))
+    finder.findings += [*shared_images(splits), *shared_masks(splits, meant=finder.written)]
     return {name: tuple(pairs) for name, pairs in splits.items()}, tuple(finder.findings)
 
 
@@ -157,6 +114,7 @@ class _Finder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.findings: list[Finding] = []
+        self.written = False  # a list says which mask belongs to which image
 
     def split_files(self) -> dict[str, list[Pair]]:
         """Layout 1; empty if there is no split file."""
@@ -175,14 +133,15 @@ class _Finder:
         """Layout 2; empty if there is no folder named after a split."""
         found: dict[str, list[Pair]] = {}
         images, masks, instances = (
-            _first(self.root, names) for names in (IMAGE_FOLDERS, MASK_FOLDERS, INSTANCE_FOLDERS)
+            first_folder(self.root, names) for names in (IMAGE_FOLDERS, MASK_FOLDERS, INSTANCE_FOLDERS)
         )
         for split, names in SPLIT_NAMES.items():
-            outer = _first(self.root, names)
-            if outer is not None and (inner := _first(outer, IMAGE_FOLDERS)):
-                found[split] = self._pairs(inner, _first(outer, MASK_FOLDERS), _first(outer, INSTANCE_FOLDERS), split)
-            elif images is not None and (inner := _first(images, names)):
-                sides = [side and _first(side, names) for side in (masks, instances)]
+            outer = first_folder(self.root, names)
+            if outer is not None and (inner := first_folder(outer, IMAGE_FOLDERS)):
+                sides = [first_folder(outer, names) for names in (MASK_FOLDERS, INSTANCE_FOLDERS)]
+                found[split] = self._pairs(inner, sides[0], sides[1], split)
+            elif images is not None and (inner := first_folder(images, names)):
+                sides = [side and first_folder(side, names) for side in (masks, instances)]
                 found[split] = self._pairs(inner, sides[0], sides[1], split)
         if found and "train" not in found:
             message = f"has folders for {' and '.join(found)} and none for train"
@@ -196,7 +155,7 @@ class _Finder:
             FindingError: if there is no image folder, or no mask folder.
         """
         images, masks, instances = (
-            _first(self.root, names) for names in (IMAGE_FOLDERS, MASK_FOLDERS, INSTANCE_FOLDERS)
+            first_folder(self.root, names) for names in (IMAGE_FOLDERS, MASK_FOLDERS, INSTANCE_FOLDERS)
         )
         wanted = (
             "Arrange it as images/ and masks/ of equal names, or as train/images and train/masks, or write train.txt."
@@ -219,7 +178,7 @@ class _Finder:
 
     def _index(self, images: Path, masks: Path | None, instances: Path | None) -> tuple[dict[str, Pair], list[Path]]:
         """Pairs by name, and masks that belong to none."""
-        sides = [_files(folder) if folder else {} for folder in (images, masks, instances)]
+        sides = [image_files(folder, self.findings) if folder else {} for folder in (images, masks, instances)]
         for files in sides:
             for alike in files.values():
                 if len(alike) > 1:
@@ -228,9 +187,9 @@ class _Finder:
         used: set[Path] = set()
         index = {}
         for name, group in sides[0].items():
-            mask, objects = _partner(name, sides[1]), _partner(name, sides[2])
-            used.update(path for path in (mask, objects) if path)
-            index[name] = Pair(name, group[0], mask, objects)
+            mask, objects = (partner(name, side, sides[0]) for side in sides[1:])
+            used.update(found[0] for found in (mask, objects) if found)
+            index[name] = Pair(name, group[0], mask[0] if mask else None, objects[0] if objects else None)
         orphans = [path for files in sides[1:] for group in files.values() for path in group[:1] if path not in used]
         return index, orphans
 
@@ -238,7 +197,7 @@ class _Finder:
         """Whether a pair can be used in its split; if not, it is a finding."""
         if pair.mask or (pair.instances and masks is None) or split == "test":
             return True
-        folder = f"{masks.name}/" if masks else "instances/" if _first(self.root, INSTANCE_FOLDERS) else "masks/"
+        folder = f"{masks.name}/" if masks else "instances/" if first_folder(self.root, INSTANCE_FOLDERS) else "masks/"
         fix = (
             f"Add {folder}{pair.name}.png, or take the image out, or list the labelled images in train.txt and val.txt."
         )
@@ -248,7 +207,7 @@ class _Finder:
     def _read_lists(self, lists: dict[str, Path]) -> dict[str, list[Pair]]:
         """The pairs that split files name."""
         images, masks, instances = (
-            _first(self.root, names) for names in (IMAGE_FOLDERS, MASK_FOLDERS, INSTANCE_FOLDERS)
+            first_folder(self.root, names) for names in (IMAGE_FOLDERS, MASK_FOLDERS, INSTANCE_FOLDERS)
         )
         index = self._index(images, masks, instances)[0] if images else {}
         if "train" not in lists:
@@ -258,16 +217,24 @@ class _Finder:
         found: dict[str, list[Pair]] = {}
         for split, file in lists.items():
             found[split] = pairs = []
-            for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
-                text = line.strip()
-                if not text or text.startswith("#"):
-                    continue
-                where = f"{file} line {number}"
+            for text, where in self._lines(file):
                 pair = self._line(text, where, index)
                 if pair is not None and self._complete(pair, split, where, masks):
                     pairs.append(pair)
             found[split] = _short_names(pairs)
         return found
+
+    def _lines(self, file: Path) -> Iterator[tuple[str, str]]:
+        """The lines of a split file that say something, and where each stands."""
+        try:
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as problem:
+            why = getattr(problem, "strerror", None) or "it is not UTF-8 text"
+            self.findings.append(error("split_line", file, f"cannot be read as a list ({why})", "Save it as UTF-8."))
+            return
+        for number, line in enumerate(lines, start=1):
+            if line.strip() and not line.strip().startswith("#"):
+                yield line.strip(), f"{file} line {number}"
 
     def _line(self, text: str, where: str, index: dict[str, Pair]) -> Pair | None:
         """What one line of a split file names; None, and a finding, if it is not there."""
@@ -294,6 +261,7 @@ class _Finder:
                 fix = f"Correct the line; paths are relative to {self.root}."
                 self.findings.append(error("missing_file", where, f"names {path}, and there is no such file", fix))
                 return None
+        self.written = True
         return Pair(Path(parts[0]).with_suffix("").as_posix(), image, mask)
 
 
@@ -308,44 +276,19 @@ def _check_root(root: Path) -> None:
     raise FindingError(error("missing_folder", root, message, fix))
 
 
-def _first(folder: Path, names: Iterable[str]) -> Path | None:
-    """The first of several folders that exists."""
-    return next((folder / name for name in names if (folder / name).is_dir()), None)
-
-
-def _files(folder: Path) -> Files:
-    """Images of a folder and its folders, by their path without suffix, in order; hidden files are passed over."""
-    found: Files = {}
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        inner = Path(place).relative_to(folder).as_posix()
-        prefix = "" if inner == "." else f"{inner}/"
-        for name in names:
-            stem, suffix = os.path.splitext(name)  # noqa: PTH122  (a Path per file is slow for 100 000 files)
-            if suffix.lower() in SUFFIXES and not name.startswith("."):
-                found.setdefault(prefix + stem, []).append(Path(place, name))
-    return {name: sorted(found[name]) for name in sorted(found)}
-
-
-def _partner(name: str, files: Files) -> Path | None:
-    """The mask of an image: its name, with the ending of images taken off and one of masks put on."""
-    for ending in IMAGE_ENDINGS:
-        if name.endswith(ending):
-            base = name.removesuffix(ending)
-            for other in MASK_ENDINGS:
-                if base + other in files:
-                    return files[base + other][0]
-    return None
-
-
 def set_aside(pairs: Sequence[Pair], val_fraction: float, seed: int) -> tuple[list[Pair], list[Pair]]:
     """Set a share aside by the hashes of names; at least one of two or more, unless the share is 0."""
     count = round(val_fraction * len(pairs))
     if val_fraction > 0 and len(pairs) >= 2:
         count = min(max(count, 1), len(pairs) - 1)
-    ordered = sorted(pairs, key=lambda pair: hashlib.sha256(f"{seed}/{pair.name}".encode()).digest())
+    ordered = sorted(pairs, key=lambda pair: _hash(f"{seed}/{pair.name}"))
     chosen = {pair.name for pair in ordered[:count]}
     return [p for p in pairs if p.name not in chosen], [p for p in pairs if p.name in chosen]
+
+
+def _hash(text: str) -> bytes:
+    """Of a name, which on some disks is no UTF-8."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
 def _empty(root: Path, splits: dict[str, list[Pair]], val_fraction: float) -> Iterator[Finding]:
@@ -366,20 +309,3 @@ def _short_names(pairs: list[Pair]) -> list[Pair]:
     if len(set(short)) < len(short):
         return pairs
     return [pair._replace(name=name) for pair, name in zip(pairs, short, strict=True)]
-
-
-def _shared_files(splits: dict[str, list[Pair]]) -> list[Finding]:
-    """Images that stand in two splits, or twice in one."""
-    seen: dict[ImageFile, str] = {}
-    findings = []
-    for split, pairs in splits.items():
-        for path, count in Counter(pair.image for pair in pairs).items():
-            if path in seen:
-                message = f"stands in {seen[path]} and in {split}"
-                fix = f"Take it out of {split}: what was trained on measures nothing."
-                findings.append(error("duplicate_across_splits", path, message, fix))
-            elif count > 1:
-                fix = "Keep one of the lines."
-                findings.append(warning("duplicate_image", path, f"stands {count} times in {split}", fix))
-            seen.setdefault(path, split)
-    return findings

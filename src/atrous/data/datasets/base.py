@@ -11,7 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from atrous.data.classes import Classes
-from atrous.data.splits import IMAGE_ENDINGS, MASK_ENDINGS, Pair, set_aside
+from atrous.data.listing import entries, is_special
+from atrous.data.pairs import Pair, partner
+from atrous.data.splits import set_aside
 from atrous.findings import Finding, FindingError, error
 from atrous.images.colors import Color
 from atrous.images.derived import DerivedImage, DerivedMask
@@ -41,7 +43,6 @@ __all__ = [
     "no_partner",
     "pages_or_tell",
     "pair_folders",
-    "partner",
     "read_lines",
     "voc_colors",
 ]
@@ -159,33 +160,35 @@ class Cleared(DerivedMask):
 def files(folder: Path, suffixes: Iterable[str] = SUFFIXES, *, ending: str = "") -> dict[str, Path]:
     """The files of a folder that end in `ending` and a suffix, by their name without both, in order.
 
-    Hidden files are passed over; a folder that is not there has none.
+    Hidden files, pipes and devices are passed over; a folder that is not there has none.
+
+    Raises:
+        FindingError: if the folder cannot be opened.
     """
     allowed, found = tuple(suffixes), {}
     if not folder.is_dir():
         return {}
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122  (a Path per file is slow for 100 000 files)
-            if suffix.lower() in allowed and stem.endswith(ending) and not entry.name.startswith("."):
-                found[stem.removesuffix(ending)] = Path(folder, entry.name)
+    for entry in entries(folder):
+        stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122  (a Path per file is slow for 100 000 files)
+        fits = suffix.lower() in allowed and stem.endswith(ending) and not entry.name.startswith(".")
+        if fits and not is_special(entry):  # `folder.py` tells those that it finds beside images and masks
+            found[stem.removesuffix(ending)] = Path(folder, entry.name)
     return {name: found[name] for name in sorted(found)}
 
 
 def has_files(folder: Path | None, suffixes: Iterable[str] = SUFFIXES) -> bool:
-    """Whether a folder holds anything, file or folder, that ends in a suffix; it looks no further than the first."""
+    """Whether a folder holds anything, file or folder, that ends in a suffix."""
     allowed = tuple(suffixes)
     if folder is None or not folder.is_dir():
         return False
-    with os.scandir(folder) as entries:
-        return any(entry.name.lower().endswith(allowed) and not entry.name.startswith(".") for entry in entries)
+    return any(entry.name.lower().endswith(allowed) and not entry.name.startswith(".") for entry in entries(folder))
 
 
 def folders(folder: Path) -> list[Path]:
     """The folders in a folder, in order, hidden ones left out."""
     if not folder.is_dir():
         return []
-    return sorted(Path(entry) for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(Path(entry.path) for entry in entries(folder) if entry.is_dir() and not entry.name.startswith("."))
 
 
 def first_folder(root: Path, *names: str) -> Path | None:
@@ -209,21 +212,6 @@ def read_lines(file: Path) -> Iterator[tuple[str, str]]:
             yield line.strip(), f"{file} line {number}"
 
 
-def partner(name: str, masks: Mapping[str, Path], endings: Sequence[tuple[str, str]] = ()) -> Path | None:
-    """The mask of an image: of its name, or with an ending of images taken off and one of masks put on.
-
-    Args:
-        name: of the image, without suffix.
-        masks: by their names without suffix.
-        endings: pairs of endings that the layout adds to the usual ones.
-    """
-    usual = ((image, mask) for image in IMAGE_ENDINGS for mask in MASK_ENDINGS)
-    for image, mask in (*endings, *usual):
-        if name.endswith(image) and (found := masks.get(name.removesuffix(image) + mask)) is not None:
-            return found
-    return None
-
-
 def pair_folders(
     images: Path, masks: Path | None, *, endings: Sequence[tuple[str, str]] = (), required: bool = True
 ) -> tuple[list[Pair], list[Finding]]:
@@ -236,9 +224,9 @@ def pair_folders(
         required: an image without a mask is a problem and left out; else it is taken without.
     """
     index = files(masks) if masks is not None else {}
-    pairs, findings = [], []
-    for name, image in files(images).items():
-        mask = partner(name, index, endings)
+    pairs, findings, there = [], [], files(images)
+    for name, image in there.items():
+        mask = partner(name, index, there, endings)
         if mask is None and required:
             findings.append(no_partner(image, masks or images, f"{name}.*"))
             continue

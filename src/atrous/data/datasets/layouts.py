@@ -30,11 +30,12 @@ from atrous.data.datasets.base import (
     hold_out,
     no_partner,
     pair_folders,
-    partner,
 )
 from atrous.data.datasets.plane_files import ClassFiles, PlaneFile, coded_alike
+from atrous.data.listing import IMAGE_FOLDERS
+from atrous.data.pairs import Pair, partner
 from atrous.data.split_names import SPLIT_NAMES
-from atrous.data.splits import IMAGE_FOLDERS, INSTANCE_FOLDERS, MASK_FOLDERS, Pair
+from atrous.data.splits import INSTANCE_FOLDERS, MASK_FOLDERS
 from atrous.findings import Finding, error
 from atrous.images.colors import default_colors
 from atrous.images.files import ARRAY_SUFFIXES as _ARRAYS
@@ -119,8 +120,9 @@ def _read_stacks(root: Path, division: Division) -> Found:
         labels = [files(folder) if folder else {} for folder in side[2:]]
         train, val = splits.setdefault(side.split, []), splits.setdefault("val", [])
         single: list[Pair] = []
-        for name, path in files(side.images).items():
-            mask, objects = (partner(name, index) for index in labels)
+        there = files(side.images)
+        for name, path in there.items():
+            mask, objects = (partner(name, index, there) for index in labels)
             if mask is None and (objects is None or side.masks is not None) and side.split != "test":
                 findings.append(no_partner(path, side.masks or side.instances or root, f"{name}.*"))
                 continue
@@ -186,8 +188,9 @@ def _read_class_folders(root: Path, division: Division) -> Found:
         assert side.masks is not None
         indices = [files(side.masks / name) for name in names]
         splits[side.split] = []
-        for name, image in files(side.images).items():
-            parts = tuple(partner(name, index) for index in indices)
+        there = files(side.images)
+        for name, image in there.items():
+            parts = tuple(partner(name, index, there) for index in indices)
             if any(parts):
                 findings += [_lossy(part) for part in parts if part and part.suffix.lower() in (".jpg", ".jpeg")]
                 splits[side.split].append(Pair(name, image, ClassFiles(parts)))
@@ -254,8 +257,9 @@ def _read_arrays(root: Path, division: Division) -> Found:
     for side in _sides(root):
         masks, objects = _entries(side.masks), _entries(side.instances)
         splits[side.split] = []
-        for name, image in _entries(side.images).items():
-            file, instances = partner(name, masks), partner(name, objects)
+        there = _entries(side.images)
+        for name, image in there.items():
+            file, instances = partner(name, masks, there), partner(name, objects, there)
             if file is None and (instances is None or side.masks is not None) and side.split != "test":
                 findings.append(no_partner(image, side.masks or side.instances or root, f"{name}.*"))
                 continue

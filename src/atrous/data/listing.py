@@ -1,0 +1,107 @@
+"""The image files of a folder and of the folders in it; and what there is that cannot be read."""
+
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from atrous.findings import Finding, FindingError, error, raise_first
+from atrous.images.arrays import is_zarr
+from atrous.images.files import ARRAY_SUFFIXES, SUFFIXES
+
+__all__ = ["IMAGE_FOLDERS", "Files", "entries", "first_folder", "image_files", "is_special", "list_images", "special"]
+
+LOG = logging.getLogger(__name__)
+
+IMAGE_FOLDERS = ("images", "image", "imgs", "JPEGImages")
+
+Files = dict[str, list[Path]]
+"""Files by their path within a folder without suffix."""
+
+
+def list_images(path: str | Path) -> list[Path]:
+    """The images of a folder and its folders, in the order of their names; of a data folder, those in `images/`.
+
+    NumPy files and Zarr arrays count where the folder itself holds them and no image file lies in it or below.
+
+    Raises:
+        DataError: if there is no such folder, it or a folder in it cannot be opened, or there is no image in it.
+    """
+    path = Path(path)
+    if path.is_file() or (path.is_dir() and is_zarr(path)):
+        return [path]
+    folder = first_folder(path, IMAGE_FOLDERS) or path
+    findings: list[Finding] = []
+    files = [file for group in image_files(folder, findings).values() for file in group]
+    raise_first(tuple(found for found in findings if found.code == "unreadable_folder"), str(path))
+    for finding in findings:
+        LOG.warning("%s", finding)
+    if not files and folder.is_dir():
+        arrays = (file for file in folder.iterdir() if file.suffix.lower() in ARRAY_SUFFIXES)
+        files = sorted(file for file in arrays if not file.name.startswith("."))
+    if not files:
+        fix = f"Name a folder with files that end in {', '.join((*SUFFIXES, *ARRAY_SUFFIXES))}."
+        message = "holds no image" if path.is_dir() else "there is no such file or folder"
+        raise FindingError(error("empty_folder", path, message, fix))
+    return files
+
+
+def image_files(folder: Path, findings: list[Finding]) -> Files:
+    """Images of a folder and its folders, by their path without suffix, in order; hidden files are passed over.
+
+    Args:
+        folder: an existing folder.
+        findings: gets an error for every folder that cannot be opened, and for every pipe or device.
+    """
+    found: Files = {}
+    waiting = [(folder, "")]
+    while waiting:
+        place, prefix = waiting.pop()
+        try:
+            inside = entries(place)
+        except FindingError as problem:
+            findings.append(problem.finding)
+            continue
+        for entry in inside:
+            if entry.name.startswith("."):
+                continue
+            stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122  (a Path per file is slow for 100 000 files)
+            if entry.is_dir():
+                waiting.append((Path(entry.path), f"{prefix}{entry.name}/"))
+            elif suffix.lower() not in SUFFIXES:
+                continue
+            elif is_special(entry):
+                findings.append(special(entry.path))
+            else:
+                found.setdefault(prefix + stem, []).append(Path(entry.path))
+    return {name: sorted(found[name]) for name in sorted(found)}
+
+
+def entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder.
+
+    Raises:
+        FindingError: if it cannot be opened.
+    """
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except OSError as problem:
+        message = f"cannot be opened ({problem.strerror}), so nobody knows what is in it"
+        fix = "Give yourself the right to read it, or take the folder out."
+        raise FindingError(error("unreadable_folder", folder, message, fix)) from None
+
+
+def is_special(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a pipe, a socket or a device: reading one may wait for ever."""
+    return not entry.is_file() and not entry.is_dir() and Path(entry.path).exists()
+
+
+def special(path: object) -> Finding:
+    """The finding about a pipe, a socket or a device."""
+    return error("special_file", path, "is a pipe, a socket or a device, and no file", "Take it out.")
+
+
+def first_folder(folder: Path, names: Iterable[str]) -> Path | None:
+    """The first of several folders that exists."""
+    return next((folder / name for name in names if (folder / name).is_dir()), None)
