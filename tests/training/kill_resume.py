@@ -32,7 +32,8 @@ def work(data: Path, out: Path) -> None:
     """One run, from wherever it stands."""
     from atrous.workflows.training import train
 
-    train(data, recipe="unet2015", out=out, overrides=OVERRIDES, resume=True, evaluate=False)
+    begun = (out / "run.json").is_file()
+    train(data, recipe="unet2015", out=out, overrides=OVERRIDES, resume=begun, evaluate=False)
 
 
 def start(data: Path, out: Path, *, fresh: bool, log: Path) -> int:

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from atrous.bundle import load_bundle
 from atrous.errors import AtrousError, BundleError, DataError, RecipeError, UsageError
 from atrous.made import make_cells
 from atrous.training.files import COLUMNS
+from atrous.training.loaders import explaining_lost_workers
 from atrous.workflows.training import train
 
 SMALL = [
@@ -79,6 +83,33 @@ def test_a_used_folder_is_refused(finished, cells, tmp_path):
     with pytest.raises(UsageError, match=r"no run to go on with"):
         train(cells, recipe="unet2015", out=tmp_path, overrides=SMALL, resume=True)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("folds", [None, 2])
+def test_nothing_to_go_on_with_is_no_new_run(cells, tmp_path, folds):
+    words = r"no run to go on with here: no run\.json; name the run's folder with -o, or leave out --resume"
+    with pytest.raises(UsageError, match=words):
+        train(cells, recipe="unet2015", out=tmp_path / "run", overrides=SMALL, resume=True, folds=folds)
+    (tmp_path / "begun").mkdir()  # what a kill leaves that came before anything was written
+    (tmp_path / "begun" / ".run.json.1.part").write_text("")
+    with pytest.raises(UsageError, match=words):
+        train(cells, recipe="unet2015", out=tmp_path / "begun", overrides=SMALL, resume=True, folds=folds)
+    assert [path.name for path in tmp_path.iterdir()] == ["begun"]
+
+
+def test_a_run_remembers_full_paths(cells, finished, tmp_path, monkeypatch):
+    (tmp_path / "classes.yaml").write_text("classes: [{name: background, value: 0}, {name: cell, value: 1}]\n")
+    monkeypatch.chdir(tmp_path)
+    given = {"recipe": "unet2015", "overrides": [*SMALL, "training.max_steps=1"], "evaluate": False}
+    from_bundle, data = os.path.relpath(finished.out, tmp_path), os.path.relpath(cells, tmp_path)
+    train(data, out="run", from_bundle=from_bundle, classes="classes.yaml", **given)
+    told = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert {**told, "data": Path(told["data"]).resolve(), "from": Path(told["from"]).resolve()} == {
+        "data": cells.resolve(),
+        "from": finished.out.resolve(),
+        "classes": str(tmp_path / "classes.yaml"),
+        "data_from_run": os.path.relpath(cells, (tmp_path / "run").resolve()),
+    }
 
 
 def test_another_recipe_is_no_resumption(finished, cells):
@@ -193,3 +224,22 @@ def test_a_wrong_recipe_leaves_nothing(cells, tmp_path, override, words):
     with pytest.raises(RecipeError, match=words):
         train(cells, recipe="unet2015", out=tmp_path / "runs" / "bad", overrides=[*SMALL, override])
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_lost_loader_process_is_one_message_with_the_cure(cells, tmp_path, number):
+    def lose(done: int, total: int) -> None:
+        if done == 2:
+            os.kill(multiprocessing.active_children()[0].pid, number)
+
+    out, more = tmp_path / "run", ["data.workers=1", "training.max_steps=400", "training.checkpoint_every=1"]
+    with pytest.raises(AtrousError, match=r"loads images was ended .* data\.workers=0, .*--resume") as caught:
+        train(cells, recipe="unet2015", out=out, overrides=[*SMALL, *more], progress=lose, evaluate=False)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+    assert (out / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_an_error_of_our_own_is_no_lost_process():
+    with pytest.raises(RuntimeError, match="something else"), explaining_lost_workers():
+        raise RuntimeError("something else")

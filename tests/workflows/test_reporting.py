@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from atrous.errors import UsageError
-from atrous.workflows import evaluate, report
+from atrous.errors import BundleError, UsageError
+from atrous.workflows import ensemble, evaluate, predict, report, tune_crf
 
 
 def text_of(page: Path) -> str:
@@ -38,13 +38,80 @@ def test_another_evaluation_may_be_shown(run: Path, data: Path, tmp_path: Path) 
     assert tested.images[0].name in text
 
 
-def test_moved_data_costs_the_pictures_alone(run: Path, tmp_path: Path, data: Path) -> None:
+def test_a_good_report_is_not_replaced_by_a_poorer_one(run: Path, tmp_path: Path, data: Path) -> None:
     other = Path(shutil.copytree(run, tmp_path / "run"))
+    before = (other / "report.html").read_text()
+    words = r"report\.html: stays as it is: .* without pictures, because .*gone: .*--data"
+    with pytest.raises(UsageError, match=words):
+        report(other, data=tmp_path / "gone", device="cpu")
+    assert (other / "report.html").read_text() == before
+    other_images = Path(shutil.copytree(data, tmp_path / "other"))
+    for file in other_images.rglob("*.*"):
+        file.rename(file.with_name(f"other-{file.name}"))
+    with pytest.raises(UsageError, match=r"none of the \d+ images of the evaluation\. .*--data"):
+        report(other, data=other_images, device="cpu")
+    assert (other / "report.html").read_text() == before
+    moved = Path(shutil.copytree(data, tmp_path / "moved"))
+    assert "data:image/" in report(other, data=moved, device="cpu").read_text()
+
+
+def test_without_a_report_numbers_alone_are_better_than_nothing(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Path(shutil.copytree(run, tmp_path / "run"))
+    (other / "report.html").unlink()
     page = report(other, data=tmp_path / "gone", device="cpu")
     assert "Pictures none:" in text_of(page)
     assert "data:image/" not in page.read_text()
-    moved = Path(shutil.copytree(data, tmp_path / "moved"))
-    assert "data:image/" in report(other, data=moved, device="cpu").read_text()
+    assert "the report is without pictures, because" in caplog.text
+
+
+def test_the_data_is_found_from_any_folder(
+    run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However run and data are named, and when both move together; in older runs too."""
+    place = tmp_path / "project"
+    shutil.copytree(data, place / "my data")
+    other = Path(shutil.copytree(run, place / "runs" / "run"))
+    monkeypatch.chdir(place)
+    begin_again(other, "my data")
+    monkeypatch.chdir(tmp_path)
+    for name in (Path("project/runs/run"), other):
+        page = report(name, device="cpu")
+        assert "data:image/" in page.read_text()
+        assert f"atrous train '{place / 'my data'}'" in text_of(page)
+    place.rename(tmp_path / "moved")
+    assert "data:image/" in report(tmp_path / "moved" / "runs" / "run", device="cpu").read_text()
+    (tmp_path / "moved" / "runs" / "run" / "run.json").write_text('{"data": "my data", "from": null, "classes": null}')
+    assert "data:image/" in report(tmp_path / "moved" / "runs" / "run", device="cpu").read_text()
+
+
+def begin_again(run: Path, data: str) -> None:
+    from atrous.recipe import load_recipe
+    from atrous.workflows.run_folders import begin
+
+    (run / "run.json").unlink()
+    begin(run, load_recipe(run / "recipe.yaml"), {"data": data, "from": None, "classes": None})
+
+
+@pytest.mark.parametrize("place", ["run", "run/bundle"])
+def test_an_unfinished_run_is_said_to_be_unfinished(run: Path, data: Path, tmp_path: Path, place: str) -> None:
+    other = Path(shutil.copytree(run, tmp_path / "run"))
+    shutil.rmtree(other / "bundle")
+    words = rf"run: the training of this run is not finished \(it stands at step 12\).*train {data} -o .*run --resume"
+    for command, named in ((evaluate, place), (tune_crf, "run")):
+        with pytest.raises(BundleError, match=words):
+            command(tmp_path / named, data)
+    with pytest.raises(BundleError, match=words):
+        predict(tmp_path / place, data / "images", tmp_path / "masks")
+    with pytest.raises(BundleError, match=words):
+        ensemble([run, tmp_path / place], tmp_path / "both")
+    with pytest.raises(UsageError, match=words):
+        report(other)
+    (other / "log.csv").unlink()
+    (other / "run.json").unlink()
+    with pytest.raises(BundleError, match=r"\(it stands at its beginning\).*train DATA"):
+        evaluate(tmp_path / place, data)
 
 
 def test_a_run_without_log_and_evaluation(run: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ in `MODELS` and its task in `TASKS`; the recipe's other sections are carried alo
 
 from atrous.bundle.base import Bundle
 from atrous.bundle.read import find_bundle, load_bundle
+from atrous.bundle.unfinished import explain_unfinished
 from atrous.bundle.write import save_bundle, update_bundle
 
-__all__ = ["Bundle", "find_bundle", "load_bundle", "save_bundle", "update_bundle"]
+__all__ = ["Bundle", "explain_unfinished", "find_bundle", "load_bundle", "save_bundle", "update_bundle"]

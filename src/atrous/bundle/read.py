@@ -25,6 +25,7 @@ from atrous.bundle.base import (
     Color,
 )
 from atrous.bundle.classes import BundleClasses, read_classes
+from atrous.bundle.unfinished import explain_unfinished
 from atrous.disk import restore
 from atrous.errors import AtrousError, BundleError
 from atrous.models import MODELS, DenseModel, create_model
@@ -135,6 +136,8 @@ def find_bundle(path: str | Path) -> Path:
         return _inside(folder)
     if folder.exists():
         raise BundleError(f"{folder}: a bundle is a folder with {WEIGHTS} and {RECIPE}, and this is a file.")
+    if words := explain_unfinished(folder):
+        raise BundleError(words)
     if not HUB_NAME.fullmatch(str(path)):
         raise BundleError(f"{path}: there is no such folder; give the folder of a bundle, or owner/name on the Hub.")
     # Heavy, and needed only here.
@@ -158,8 +161,8 @@ def _inside(folder: Path) -> Path:
     restore(inside)
     if inside.is_dir():
         return inside
-    if (folder / "run.json").is_file():
-        raise BundleError(f"{folder}: the run has no bundle yet; finish its training with --resume.")
+    if words := explain_unfinished(folder):
+        raise BundleError(words)
     return folder
 
 

@@ -18,6 +18,7 @@ from atrous.training.distributed import wait_for_all, world
 from atrous.training.engine import TrainingPlan, carry_out, fill_of, find_checkpoint
 from atrous.training.files import read_checkpoint
 from atrous.training.identity import identify, must_be_same_run
+from atrous.training.loaders import explaining_lost_workers
 from atrous.training.resolved import ResolvedRecipe, resolve
 from atrous.training.state import RunState
 from atrous.types import Progress
@@ -97,7 +98,8 @@ def follow_plan(
     begun = saved["state"]["step"] if saved is not None else 0
     if saved is None or not saved["state"]["spent"]:
         plan_for_budget(plan)
-    carry_out(plan, out, saved=saved, watch=watch, progress=progress)
+    with explaining_lost_workers():
+        carry_out(plan, out, saved=saved, watch=watch, progress=progress)
     wait_for_all()  # until the one that writes has written
     best = read_checkpoint(out / "checkpoints" / "best.ckpt")
     if best is not None:  # without one no validation had a score, and the last weights are all there is

@@ -2,7 +2,8 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
 
@@ -10,11 +11,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from atrous.errors import DataError
+from atrous.errors import AtrousError, DataError
 from atrous.training.stream import Augmented, Stream, collate, collate_step, quiet_worker
 from atrous.types import IGNORE_INDEX, Sample
 
-__all__ = ["choose_workers", "measure_normalization", "train_loader", "val_loader"]
+__all__ = ["choose_workers", "explaining_lost_workers", "measure_normalization", "train_loader", "val_loader"]
 
 MEASURED = 200
 """Training images that the normalisation is measured on, evenly spaced."""
@@ -35,6 +36,25 @@ def choose_workers(workers: int | Literal["auto"], device: str) -> int:
     if device == "cpu":
         return min(1, cores - 1) if multiprocessing.get_all_start_methods()[0] == "fork" else 0
     return max(1, min(8, cores - 1))
+
+
+@contextmanager
+def explaining_lost_workers() -> Iterator[None]:
+    """Say in one line what the end of a loader process means; torch raises it as an error of our own code.
+
+    Raises:
+        AtrousError: in place of torch's error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise AtrousError(
+            "a process that loads images was ended from outside, most often because the machine ran out of memory; "
+            "train with data.workers=0, or with fewer workers than there were, a smaller data.batch_size or a smaller "
+            "data.crop. A run that has a checkpoint goes on with --resume."
+        ) from None
 
 
 def train_loader(

@@ -1,25 +1,27 @@
 """The report of a run: gathers what the run folder and its data hold, and has the page written."""
 
-from collections.abc import Sequence
+import logging
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from shlex import quote
+from typing import TYPE_CHECKING
 
-from atrous.errors import AtrousError, UsageError
-from atrous.evaluation import Evaluation, open_like
-from atrous.recipe import Recipe
-from atrous.reports import Panel, ReportContent, panels, telling, write_report
-from atrous.tables import Place
-from atrous.training.augment import augmented_samples
+from atrous.bundle import explain_unfinished
+from atrous.errors import UsageError
+from atrous.evaluation import Evaluation
+from atrous.reports import ReportContent, telling, write_report
 from atrous.workflows.outcome import read_parts
+from atrous.workflows.pictured import gather_pictures
+from atrous.workflows.run_folders import find_data
 from atrous.workflows.runs import describe_machine, load_predictor, read_json, read_log
 
 if TYPE_CHECKING:
     from atrous.bundle import Bundle
-    from atrous.inference import Predictor
     from atrous.tasks import Measure, Task
 
 __all__ = ["report"]
+
+LOG = logging.getLogger(__name__)
 
 
 def report(
@@ -32,8 +34,8 @@ def report(
 ) -> Path:
     """Write `report.html` into a run folder.
 
-    The best and the worst images are segmented anew for their pictures. Where the data is no longer there, the page has
-    the numbers and says what it lacks.
+    The best and the worst images are segmented anew for their pictures. Where the data is no longer there, a report
+    that is there already stays as it is; a new one has the numbers and says what it lacks.
 
     Args:
         run: the folder of a run.
@@ -43,34 +45,48 @@ def report(
         bundle: the run's own, where it has been loaded already.
 
     Raises:
-        UsageError: if the folder is not a run.
+        UsageError: if the folder is not a run, its training is not finished, or its images cannot be shown and there is
+            a report that would be replaced.
     """
     folder = Path(run)
     if not (folder / "bundle").is_dir():
-        raise UsageError(f"{folder}: is not a run: it has no bundle/; name the folder that `atrous train` made.")
-    return write_report(folder / "report.html", _gather(folder, data, evaluation, device, bundle))
+        words = explain_unfinished(folder) or f"{folder}: is not a run: name the folder that `atrous train` made."
+        raise UsageError(words)
+    page = folder / "report.html"
+    content, lacking = _gather(folder, data, evaluation, device, bundle)
+    if lacking and page.exists():
+        raise UsageError(
+            f"{page}: stays as it is: a new one would be without pictures, because {lacking} Name the folder of the "
+            "images with --data."
+        )
+    if lacking:
+        LOG.warning("%s: the report is without pictures, because %s", page, lacking)
+    return write_report(page, content)
 
 
 def _gather(
     run: Path, data: str | Path | None, evaluation: Evaluation | None, device: str, loaded: "Bundle | None"
-) -> ReportContent:
-    """Everything the page tells."""
+) -> tuple[ReportContent, str]:
+    """Everything the page tells, and why it lacks pictures, or ""."""
     checked = read_json(run / "check.json") or {}
     summary, begun = checked.get("summary", {}), read_json(run / "run.json") or {}
     measured = evaluation or _own_evaluation(run)
     log = read_log(run / "log.csv")
     bundle, predictor = load_predictor(loaded or run, device=device)
-    root = data or begun.get("data") or (measured and measured.data)
-    shown = _pictures(root, begun.get("classes"), bundle, predictor, measured)
+    root = data or find_data(run, begun) or begun.get("data") or (measured and measured.data)
+    shown = gather_pictures(root, begun.get("classes"), bundle, predictor, measured)
     folds = f" --folds {begun['folds']}" if begun.get("folds") else ""
     shares = [entry["share"] for entry in summary.get("classes", [])]
-    return ReportContent(
+    content = ReportContent(
         title=f"{bundle.model.spec.name} on {Path(root).name if root else 'its data'}",
         class_names=bundle.class_names,
         colors=predictor.colors,
         lead=telling.lead(bundle, summary, log, measured),
         headline=telling.headline(bundle, log, measured),
-        data_facts=[*telling.data_facts(summary, root), *shown.missing],
+        data_facts=[
+            *telling.data_facts(summary, root),
+            *([("Pictures", f"none: {shown.lacking}")] if shown.lacking else []),
+        ],
         shares=shares if len(shares) == len(bundle.class_names) else [],
         examples=shown.examples,
         seen=shown.seen if log else (),
@@ -83,9 +99,12 @@ def _gather(
         refined=shown.refined,
         refinement=str(predictor.refiner or ""),
         environment=_environment(run, log, measured),
-        command=f"atrous train {root} --recipe {run / 'recipe.yaml'}{folds} -o NEW_RUN" if root else "",
+        command=f"atrous train {quote(str(root))} --recipe {quote(str(run / 'recipe.yaml'))}{folds} -o NEW_RUN"
+        if root
+        else "",
         recipe=(run / "recipe.yaml").read_text(encoding="utf-8") if (run / "recipe.yaml").is_file() else "",
     )
+    return content, shown.lacking
 
 
 def _monitor(bundle: "Bundle", task: "Task") -> "Measure":
@@ -104,33 +123,6 @@ def _own_evaluation(run: Path) -> Evaluation | None:
         raise UsageError(
             f"{path}: is not an evaluation ({error}); make it again: atrous evaluate -o {path}."
         ) from error
-
-
-class _Shown(NamedTuple):
-    """Images for the page, and a fact that says why there are none."""
-
-    examples: Sequence[Panel] = ()
-    seen: Sequence[Panel] = ()
-    best: Sequence[Panel] = ()
-    worst: Sequence[Panel] = ()
-    refined: Sequence[Panel] = ()
-    missing: Sequence[tuple[str, str]] = ()
-
-
-def _pictures(root: Any, classes: Any, bundle: "Bundle", predictor: "Predictor", measured: Evaluation | None) -> _Shown:
-    """Examples, best and worst images, and some before and after the refinement; or why there are none."""
-    if not root:
-        return _Shown(missing=[("Pictures", "none: the run does not say where its data is; give --data FOLDER")])
-    try:
-        folder = open_like(bundle.recipe, root, classes)
-        recipe, fill = Recipe(bundle.recipe, Place("recipe.yaml")), bundle.model.mean.tolist()
-        crops = augmented_samples(folder, recipe, panels.SEEN, fill)
-        examples, seen = panels.example_panels(folder), panels.seen_panels(crops, folder)
-        best, worst = panels.ranked_panels(folder, predictor, measured)
-        refined = panels.refined_panels(folder, predictor, measured)
-    except AtrousError as error:
-        return _Shown(missing=[("Pictures", f"none: {error}")])
-    return _Shown(examples, seen, best, worst, refined)
 
 
 def _environment(run: Path, log: telling.LogRows, measured: Evaluation | None) -> list[tuple[str, str]]:

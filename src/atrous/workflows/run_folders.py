@@ -1,6 +1,7 @@
 """The folder of a run: begun, complete, or removed again where an error came before the first checkpoint."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,7 +15,16 @@ from atrous.locks import LOCK, locked, refuse_locked
 from atrous.recipe import Recipe
 from atrous.workflows.runs import describe_machine, is_secondary, read_json
 
-__all__ = ["begin", "is_complete", "keeping", "keeping_bundle", "leaving_nothing", "read_begun", "stored_evaluation"]
+__all__ = [
+    "begin",
+    "find_data",
+    "is_complete",
+    "keeping",
+    "keeping_bundle",
+    "leaving_nothing",
+    "read_begun",
+    "stored_evaluation",
+]
 
 
 @contextmanager
@@ -64,9 +74,13 @@ def read_begun(out: Path, resume: bool) -> dict[str, Any]:
     saved: dict[str, Any] | None = read_json(out / "run.json") if out.is_dir() else None
     if saved is not None and not resume:
         raise UsageError(f"{out}: holds a run already; go on with it by --resume, or name a new folder with -o.")
+    if saved is None and resume:
+        raise UsageError(
+            f"{out}: there is no run to go on with here: no run.json; name the run's folder with -o, or leave out "
+            "--resume to start a new run."
+        )
     if saved is None and out.is_dir() and any(_counts(entry) for entry in out.iterdir()):
-        missing = "is no run to go on with: it has no run.json" if resume else "the folder is not empty"
-        raise UsageError(f"{out}: {missing}; name a new folder with -o.")
+        raise UsageError(f"{out}: the folder is not empty; name a new folder with -o.")
     return saved or {}
 
 
@@ -76,17 +90,48 @@ def _counts(entry: Path) -> bool:
 
 
 def begin(out: Path, recipe: Recipe, saved: Mapping[str, Any]) -> None:
-    """What the folder says about the run before there is a checkpoint. An older run's words stay as they are."""
+    """What the folder says about the run before there is a checkpoint. An older run's words stay as they are.
+
+    Paths are written in full, so that a later command finds them from wherever it is called.
+    """
     if is_secondary():
         return
     texts = {
-        "run.json": json.dumps({key: value and str(value) for key, value in saved.items()}),
+        "run.json": json.dumps(_plain(out, saved)),
         "recipe.yaml": recipe.text or recipe.to_yaml(),
         "environment.json": json.dumps(describe_machine()),
     }
     for name, text in texts.items():
         if not (out / name).is_file():
             write_text(out / name, text)
+
+
+def _plain(out: Path, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON can hold of it: paths that stay true elsewhere, and the way from the run to its data."""
+    values: dict[str, Any] = {key: value and str(value) for key, value in saved.items()}
+    for key in ("data", "from", "classes"):
+        if values.get(key) and Path(values[key]).exists():  # a name on the Hub stays a name
+            values[key] = str(Path(values[key]).absolute())
+    if values.get("data"):
+        values["data_from_run"] = os.path.relpath(values["data"], out.resolve())
+    return values
+
+
+def find_data(run: Path, saved: Mapping[str, Any]) -> Path | None:
+    """The data folder of a run: where it was, or where it is now that run and data have moved together; else None.
+
+    Args:
+        run: its folder.
+        saved: what its run.json says; older ones have the path as it was typed, seen from wherever that was.
+    """
+    if not saved.get("data"):
+        return None
+    ways = [Path(saved["data"])]
+    if saved.get("data_from_run"):
+        ways.append(run.resolve() / saved["data_from_run"])
+    elif not ways[0].is_absolute():
+        ways += [above / ways[0] for above in run.resolve().parents]
+    return next((way.absolute() for way in ways if way.exists()), None)
 
 
 def is_complete(out: Path, evaluate: bool) -> bool:
