@@ -12,7 +12,7 @@ from atrous.evaluation import Evaluation
 from atrous.reports import ReportContent, telling, write_report
 from atrous.workflows.outcome import read_parts
 from atrous.workflows.pictured import gather_pictures
-from atrous.workflows.run_folders import find_data
+from atrous.workflows.run_paths import find_data
 from atrous.workflows.runs import describe_machine, load_predictor, read_json, read_log
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """The folder of a run: begun, complete, or removed again where an error came before the first checkpoint."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -13,11 +12,11 @@ from atrous.errors import AtrousError, UsageError
 from atrous.evaluation import Evaluation
 from atrous.locks import LOCK, locked, refuse_locked
 from atrous.recipe import Recipe
+from atrous.workflows.run_paths import full_paths
 from atrous.workflows.runs import describe_machine, is_secondary, read_json
 
 __all__ = [
     "begin",
-    "find_data",
     "is_complete",
     "keeping",
     "keeping_bundle",
@@ -97,41 +96,13 @@ def begin(out: Path, recipe: Recipe, saved: Mapping[str, Any]) -> None:
     if is_secondary():
         return
     texts = {
-        "run.json": json.dumps(_plain(out, saved)),
+        "run.json": json.dumps(full_paths(out, saved)),
         "recipe.yaml": recipe.text or recipe.to_yaml(),
         "environment.json": json.dumps(describe_machine()),
     }
     for name, text in texts.items():
         if not (out / name).is_file():
             write_text(out / name, text)
-
-
-def _plain(out: Path, saved: Mapping[str, Any]) -> dict[str, Any]:
-    """What JSON can hold of it: paths that stay true elsewhere, and the way from the run to its data."""
-    values: dict[str, Any] = {key: value and str(value) for key, value in saved.items()}
-    for key in ("data", "from", "classes"):
-        if values.get(key) and Path(values[key]).exists():  # a name on the Hub stays a name
-            values[key] = str(Path(values[key]).absolute())
-    if values.get("data"):
-        values["data_from_run"] = os.path.relpath(values["data"], out.resolve())
-    return values
-
-
-def find_data(run: Path, saved: Mapping[str, Any]) -> Path | None:
-    """The data folder of a run: where it was, or where it is now that run and data have moved together; else None.
-
-    Args:
-        run: its folder.
-        saved: what its run.json says; older ones have the path as it was typed, seen from wherever that was.
-    """
-    if not saved.get("data"):
-        return None
-    ways = [Path(saved["data"])]
-    if saved.get("data_from_run"):
-        ways.append(run.resolve() / saved["data_from_run"])
-    elif not ways[0].is_absolute():
-        ways += [above / ways[0] for above in run.resolve().parents]
-    return next((way.absolute() for way in ways if way.exists()), None)
 
 
 def is_complete(out: Path, evaluate: bool) -> bool:
