@@ -34,7 +34,8 @@ class Sample(TypedDict, total=False):
     """One image and whatever the task supervises; a batch is the same with a leading B.
 
     `progress`, which a batch of training may have, is the share of the run that is done, 0..1: losses whose weight
-    changes over the run read it.
+    changes over the run read it. `flip_pairs` holds the numbers of classes that are each other's mirror image, such as
+    left and right hand: whatever mirrors a sample exchanges them in its mask.
     """
 
     image: Float[Tensor, "*B C H W"]
@@ -45,6 +46,7 @@ class Sample(TypedDict, total=False):
     visible: Bool[Tensor, "*B P"]
     index: Int[Tensor, "*B"]
     progress: Float[Tensor, ""]
+    flip_pairs: Int[Tensor, "F 2"]
 
 
 class Level(NamedTuple):

@@ -155,6 +155,17 @@ def test_the_lines_to_paste_are_a_table(table):
         ("classes:\n- {name: a, name: b, value: 0}", r"line 2: key 'name' stands twice"),
         ("classes: [", r"classes\.yaml line 1: is not YAML: "),
         ("classes:\n- soil", r"line 2: a class must be a mapping"),
+        *[
+            (f"classes: [{{name: l, value: 0}}, {{name: r, value: 1}}]\nflip_pairs: {pairs}", message)
+            for pairs, message in [
+                ("l", r"line 2: 'flip_pairs' must be a list of pairs\. Write: flip_pairs: \[\[left hand"),
+                ("[l, r]", r"line 2: one of 'flip_pairs' is no pair of class names"),
+                ("[[l]]", r"line 2: one of 'flip_pairs' is no pair of class names"),
+                ("[[l, right]]", r"line 2: 'flip_pairs' names 'right', which is no class"),
+                ("[[l, l]]", r"line 2: 'flip_pairs' names 'l' twice\. A class has one mirror image"),
+                ("[[l, r], [r, l]]", r"line 2: 'flip_pairs' names 'r' twice"),
+            ]
+        ],
         (
             "classes: [" + ", ".join(f"{{name: c{i}, value: {i}}}" for i in range(256)) + "]",
             r"1 to 255 classes, not 256",
@@ -229,6 +240,18 @@ def test_a_table_survives_json_and_pickle(table):
     classes = table(TABLE)
     assert Classes.from_dict(json.loads(json.dumps(classes.to_dict()))) == classes
     assert pickle.loads(pickle.dumps(classes)) == classes
+
+
+def test_pairs_of_mirror_images_are_read_and_survive_json_and_pickle(table):
+    rows = ", ".join(f"{{name: {name}, value: {value}}}" for value, name in enumerate("abcde"))
+    classes = table(f"classes: [{rows}]\nflip_pairs: [[d, b], [c, e]]")
+    assert classes.flip_pairs == ((3, 1), (2, 4))
+    assert Classes.from_dict(json.loads(json.dumps(classes.to_dict()))) == classes
+    assert pickle.loads(pickle.dumps(classes)) == classes
+    with pytest.raises(DataError, match="flip_pairs names class 7 of 2"):
+        Classes(("l", "r"), ((0, 0, 0), (9, 9, 9)), ((0,), (1,)), flip_pairs=((0, 7),))
+    with pytest.raises(DataError, match="flip_pairs names 'l' twice"):
+        Classes(("l", "r"), ((0, 0, 0), (9, 9, 9)), ((0,), (1,)), flip_pairs=((0, 0),))
 
 
 def test_default_colours_differ():

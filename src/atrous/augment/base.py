@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, NamedTuple, Protocol, cast, runtime_chec
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le, Lt
+from jaxtyping import Bool
 from torch import Tensor
 
 from atrous.errors import RecipeError
@@ -30,6 +31,7 @@ __all__ = [
     "check_positive",
     "check_probability",
     "check_range",
+    "exchange_pairs",
     "in_full",
     "move",
     "need_mask",
@@ -169,6 +171,34 @@ def in_full(sample: Sample) -> Sample:
             labels = cast(Tensor, full[key])
             full[key] = labels.to(torch.int64 if labels.ndim == 2 else torch.float32)
     return cast(Sample, full)
+
+
+def exchange_pairs(sample: Sample, where: Bool[Tensor, "H W"] | None = None) -> Sample:
+    """Give the classes of each of the sample's `flip_pairs` the other's pixels: what makes a mirrored mask true.
+
+    Every mirror does so, the vertical one too, which is a horizontal one turned by half a circle. Turning alone
+    exchanges nothing.
+
+    Args:
+        sample: whose mask has been mirrored.
+        where: the pixels that were; all where None.
+
+    Example:
+        >>> sample = {"mask": torch.tensor([[0, 1, 2, 255]]), "flip_pairs": torch.tensor([[1, 2]])}
+        >>> exchange_pairs(sample)["mask"].tolist()
+        [[0, 2, 1, 255]]
+    """
+    pairs, mask = sample.get("flip_pairs"), sample.get("mask")
+    if pairs is None or mask is None or not len(pairs):
+        return sample
+    exchanged = mask.clone()
+    for one, other in pairs.tolist():
+        if mask.ndim == 2:
+            exchanged[mask == one] = other
+            exchanged[mask == other] = one
+        else:  # a map for each class
+            exchanged[one], exchanged[other] = mask[other], mask[one]
+    return cast(Sample, {**sample, "mask": exchanged if where is None else torch.where(where, exchanged, mask)})
 
 
 def with_image(sample: Sample, image: Tensor) -> Sample:

@@ -4,7 +4,6 @@ Deterministic functions first (`resize`, `flip_horizontally`, ...), then the cla
 and weights are read bilinearly, labels at the nearest pixel.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
 from typing import Annotated
@@ -26,13 +25,14 @@ from atrous.augment.base import (
     check_positive,
     check_probability,
     check_range,
+    exchange_pairs,
     in_full,
     move,
 )
 from atrous.augment.crops import check_size, crop, inside
 from atrous.augment.resample import resample_image, resample_labels
 from atrous.errors import RecipeError
-from atrous.types import IGNORE_INDEX, Sample
+from atrous.types import Sample
 
 __all__ = [
     "DiscreteScale",
@@ -45,7 +45,6 @@ __all__ = [
     "flip_vertically",
     "quarter_turns",
     "resize",
-    "swap_classes",
 ]
 
 
@@ -86,35 +85,19 @@ def windowed_resize(sample: Sample, height: int, width: int) -> WindowedSample:
     return WindowedSample(height, width, cut)
 
 
-def flip_horizontally(sample: Sample, swap: Sequence[tuple[int, int]] = ()) -> Sample:
-    """Exchange left and right, and in the mask the two classes of each pair in `swap`."""
-    flipped = move(sample, image=lambda image: image.flip(-1), labels=lambda plane, _: plane.flip(-1))
-    if swap and "mask" in flipped:
-        mask = flipped["mask"]
-        if mask.ndim == 2:
-            flipped["mask"] = swap_classes(mask, swap)
-        else:  # a map for each class
-            flipped["mask"] = mask[swap_classes(torch.arange(len(mask)), swap)]
-    return flipped
-
-
-def swap_classes(mask: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
-    """Give each pixel of one class of a pair the other class.
-
-    Example:
-        >>> swap_classes(torch.tensor([0, 1, 2, 255]), [(1, 2)]).tolist()
-        [0, 2, 1, 255]
-    """
-    swapped = mask.clone()
-    for one, other in pairs:
-        swapped[mask == one] = other
-        swapped[mask == other] = one
-    return swapped
+def flip_horizontally(sample: Sample) -> Sample:
+    """Exchange left and right, and in the mask the classes of each of the sample's `flip_pairs`."""
+    return _flip(sample, -1)
 
 
 def flip_vertically(sample: Sample) -> Sample:
-    """Exchange top and bottom."""
-    return move(sample, image=lambda image: image.flip(-2), labels=lambda plane, _: plane.flip(-2))
+    """Exchange top and bottom, and in the mask the classes of each of the sample's `flip_pairs`."""
+    return _flip(sample, -2)
+
+
+def _flip(sample: Sample, axis: int) -> Sample:
+    flipped = move(sample, image=lambda image: image.flip(axis), labels=lambda plane, _: plane.flip(axis))
+    return exchange_pairs(flipped)
 
 
 def quarter_turns(sample: Sample, turns: int) -> Sample:
@@ -220,12 +203,13 @@ class Resize:
 
 @dataclass(frozen=True)
 class HorizontalFlip:
-    """Exchange left and right with probability `p`.
+    """Exchange left and right with probability `p`, and the classes that are each other's mirror image.
+
+    Which they are stands in the data: `flip_pairs` of `classes.yaml`.
 
     Attributes:
         p: how often to flip.
-        swap: pairs of classes that are each other's mirror image, such as [[1, 2], [3, 4]] for left and right eye, left
-            and right hand: a flip exchanges them in the mask. Other transforms that mirror or turn do not.
+        swap: was the place for such pairs; refused, because other transforms and predictions have to know them too.
     """
 
     p: Probability = 0.5
@@ -233,25 +217,24 @@ class HorizontalFlip:
 
     def __post_init__(self) -> None:
         check_probability("horizontal_flip", self.p)
-        classes = [number for pair in self.swap for number in pair]
-        for number in classes:
-            if not 0 <= number < IGNORE_INDEX:
-                raise RecipeError(
-                    f"horizontal_flip: swap names class {number}, but classes are numbered 0 to {IGNORE_INDEX - 1}."
-                )
-            if classes.count(number) > 1:
-                raise RecipeError(
-                    f"horizontal_flip: swap names class {number} twice: give pairs of different classes, each once."
-                )
+        if self.swap:
+            raise RecipeError(
+                "horizontal_flip: swap is known to this transform alone, and the pairs concern every other mirror and "
+                "the predictions too: name them in classes.yaml instead, such as flip_pairs: [[left eye, right eye]]."
+            )
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Perhaps flip."""
-        return flip_horizontally(sample, self.swap) if chance(rng, self.p) else sample
+        return flip_horizontally(sample) if chance(rng, self.p) else sample
 
 
 @dataclass(frozen=True)
 class VerticalFlip:
-    """Exchange top and bottom with probability `p`."""
+    """Exchange top and bottom with probability `p`, and the classes that are each other's mirror image.
+
+    Attributes:
+        p: how often to flip.
+    """
 
     p: Probability = 0.5
 
@@ -265,7 +248,10 @@ class VerticalFlip:
 
 @dataclass(frozen=True)
 class Rotate90:
-    """Turn by 0, 90, 180 or 270 degrees, each as likely. Put it after a square crop: turning exchanges the sides."""
+    """Turn by 0, 90, 180 or 270 degrees, each as likely. Put it after a square crop: turning exchanges the sides.
+
+    Nothing is mirrored: left stays left.
+    """
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Draw a number of quarter turns and turn."""

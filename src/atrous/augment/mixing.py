@@ -89,7 +89,7 @@ class CopyPaste(Mixing):
         share: how likely each object is to be pasted.
         classes: whose objects; all but the background where None.
         background: the class that is no object.
-        flip: whether the second sample is mirrored half of the time. Leave it off where classes know left from right.
+        flip: whether the second sample is mirrored half of the time, with its `flip_pairs` exchanged.
         smallest: objects of fewer pixels are left out.
         p: how often to paste anything.
     """

@@ -10,6 +10,7 @@ from math import cos, radians, sin
 from typing import Annotated
 
 import numpy as np
+import torch
 from annotated_types import Ge
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from atrous.augment.base import (
     chance,
     check_positive,
     check_probability,
+    exchange_pairs,
     move,
 )
 from atrous.augment.crops import crop, inside, take
@@ -45,11 +47,26 @@ __all__ = ["Elastic", "Rotation", "Shift", "Simard", "rotate", "rotated_position
 
 def warp(sample: Sample, positions: Positions) -> Sample:
     """Read everything at `positions`; image, mask, instances and weight all continue as their mirror images."""
-    return move(
+    warped = move(
         sample,
         image=lambda image: warp_image(image, positions),
         labels=lambda plane, _: warp_labels(plane, positions),
     )
+    return _exchanged(warped, positions, sample)
+
+
+def _exchanged(warped: Sample, positions: Positions, sample: Sample) -> Sample:
+    """The classes of `flip_pairs` exchanged where what was read is a mirror image: beyond one border, not beyond two."""
+    if "flip_pairs" not in sample:
+        return warped
+    height, width = sample["image"].shape[-2:]
+    mirrored = _beyond(positions.y, height) ^ _beyond(positions.x, width)
+    return exchange_pairs(warped, torch.from_numpy(mirrored)) if mirrored.any() else warped
+
+
+def _beyond(positions: np.ndarray, length: int) -> np.ndarray:
+    """Whether a position lies on a mirrored copy of an axis of so many pixels."""
+    return np.rint(positions) % max(2 * (length - 1), 1) > length - 1
 
 
 def windowed_warp(sample: Sample, positions: Callable[[WindowSlices], Positions]) -> WindowedSample:
@@ -98,7 +115,11 @@ def shift(sample: Sample, dy: int, dx: int) -> Sample:
     def act(planes: Tensor) -> Tensor:
         return take(take(planes, slice(dy, dy + height), -2), slice(dx, dx + width), -1)
 
-    return move(sample, image=act, labels=lambda plane, _: act(plane))
+    rows, columns = np.arange(dy, dy + height)[:, None], np.arange(dx, dx + width)[None]
+    moved = move(sample, image=act, labels=lambda plane, _: act(plane))
+    return _exchanged(
+        moved, Positions(*np.broadcast_arrays(rows.astype(np.float32), columns.astype(np.float32))), sample
+    )
 
 
 # Random draws

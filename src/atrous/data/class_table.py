@@ -1,5 +1,6 @@
 """Reading `classes.yaml`, so that every mistake in it is told with its line."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -14,7 +15,7 @@ from atrous.types import IGNORE_INDEX
 
 __all__ = ["load_classes"]
 
-_TABLE_KEYS = ("classes", "ignore")
+_TABLE_KEYS = ("classes", "ignore", "flip_pairs")
 _CLASS_KEYS = ("name", "value", "color")
 
 
@@ -31,7 +32,8 @@ def load_classes(path: str | Path) -> Classes:
 
     The file holds `classes`, a list of `{name, value, color}` where a class has a value, a list of values, a colour
     "#rrggbb", or both, and may hold `ignore`, a list of values and colours. Without `ignore`, 255 is ignored unless it
-    is a class. A grey colour without a value stands for its grey value too.
+    is a class. A grey colour without a value stands for its grey value too. `flip_pairs` is a list of two names each:
+    classes that are each other's mirror image.
 
     Raises:
         DataError: if the file is missing or anything in it is not as above; the text names the line.
@@ -55,8 +57,9 @@ def load_classes(path: str | Path) -> Classes:
     names = tuple(row.name for row in rows)
     chosen = tuple(row.color or color for row, color in zip(rows, default_colors(names), strict=True))
     coded = any(row.color for row in rows)
+    pairs = _flip_pairs(table.get("flip_pairs"), names, path)
     try:
-        return Classes(names, chosen, tuple(row.values for row in rows), values, colors, coded)
+        return Classes(names, chosen, tuple(row.values for row in rows), values, colors, coded, flip_pairs=pairs)
     except DataError as problem:
         message, _, fix = str(problem).partition(". ")
         raise FindingError(error("classes", path, message, fix)) from None
@@ -100,6 +103,27 @@ def _ignored(node: Node | None, taken: set[int], path: Path) -> tuple[tuple[int,
         else:
             values.extend(_values(item, path))
     return tuple(dict.fromkeys(values)), tuple(dict.fromkeys(colors))
+
+
+def _flip_pairs(node: Node | None, names: Sequence[str], path: Path) -> tuple[tuple[int, int], ...]:
+    """The numbers of classes that are each other's mirror image."""
+    if node is None:
+        return ()
+    fix = "Write: flip_pairs: [[left hand, right hand], ...]."
+    if not isinstance(node, SequenceNode):
+        _refuse(path, node, "'flip_pairs' must be a list of pairs", fix)
+    pairs: list[tuple[int, int]] = []
+    for item in node.value:
+        given = [each.value for each in item.value] if isinstance(item, SequenceNode) else []
+        if len(given) != 2:
+            _refuse(path, item, "one of 'flip_pairs' is no pair of class names", fix)
+        for name in given:
+            if name not in names:
+                _refuse(path, item, f"'flip_pairs' names {name!r}, which is no class", did_you_mean(str(name), names))
+            if given[0] == given[1] or any(names.index(name) in pair for pair in pairs):
+                _refuse(path, item, f"'flip_pairs' names {name!r} twice", "A class has one mirror image.")
+        pairs.append((names.index(given[0]), names.index(given[1])))
+    return tuple(pairs)
 
 
 def _entries(node: MappingNode, keys: tuple[str, ...], path: Path) -> dict[str, Node]:

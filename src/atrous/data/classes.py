@@ -34,6 +34,8 @@ class Classes:
         ignore_colors: mask colours that count for nothing.
         color_coded: the colours were given in a table, so RGB masks are read by them; otherwise they are for display.
         discovered: nobody wrote this table; it comes from the values in masks.
+        flip_pairs: classes that are each other's mirror image, such as left and right hand. Whatever mirrors an image,
+            in training and in prediction, exchanges them.
     """
 
     names: tuple[str, ...]
@@ -43,6 +45,7 @@ class Classes:
     ignore_colors: tuple[Color, ...] = ()
     color_coded: bool = False
     discovered: bool = False
+    flip_pairs: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.names) <= IGNORE_INDEX:
@@ -64,6 +67,18 @@ class Classes:
                 taken[value] = name
         if bad := [value for value in taken if not 0 <= value <= MAX_VALUE]:
             raise DataError(f"mask value {bad[0]} is not within 0 to {MAX_VALUE}. Renumber the masks.")
+        self._check_flip_pairs()
+
+    def _check_flip_pairs(self) -> None:
+        paired = [number for pair in self.flip_pairs for number in pair]
+        for number in paired:
+            if not 0 <= number < len(self.names):
+                raise DataError(f"flip_pairs names class {number} of {len(self.names)}. Name classes of the table.")
+            if paired.count(number) > 1:
+                raise DataError(
+                    f"flip_pairs names {self.names[number]!r} twice. A class has one mirror image: write pairs of two "
+                    "different classes, each once."
+                )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -168,19 +183,26 @@ class Classes:
         rows = zip(self.names, self.values, self.colors, strict=True)
         classes = [{"name": name, "value": list(values), "color": to_hex(color)} for name, values, color in rows]
         ignore: list[Any] = [*self.ignore, *map(to_hex, self.ignore_colors)]
-        return {"classes": classes, "ignore": ignore, "color_coded": self.color_coded}
+        table = {"classes": classes, "ignore": ignore, "color_coded": self.color_coded}
+        return table | ({"flip_pairs": self.named_flip_pairs()} if self.flip_pairs else {})
+
+    def named_flip_pairs(self) -> list[list[str]]:
+        """The pairs as `classes.yaml` has them."""
+        return [[self.names[number] for number in pair] for pair in self.flip_pairs]
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> "Classes":
         """Build a table from what `to_dict` gave."""
         rows = table["classes"]
+        names = tuple(row["name"] for row in rows)
         return cls(
-            names=tuple(row["name"] for row in rows),
+            names=names,
             colors=tuple(from_hex(row["color"]) for row in rows),
             values=tuple(tuple(row["value"]) for row in rows),
             ignore=tuple(value for value in table["ignore"] if isinstance(value, int)),
             ignore_colors=tuple(from_hex(value) for value in table["ignore"] if isinstance(value, str)),
             color_coded=table["color_coded"],
+            flip_pairs=tuple((names.index(one), names.index(other)) for one, other in table.get("flip_pairs", ())),
         )
 
 

@@ -25,7 +25,7 @@ class FolderDataset(Dataset[Sample]):
 
     An item holds `image` (C, H, W), the image's own numbers; `mask` (H, W), 255 where ignored, unless a test image has
     none, or (K, H, W) of floats where classes may overlap: 1, 0, or 255; `instances` (H, W), where there is such a map;
-    and `index`, its position in `names`.
+    `flip_pairs`, where the classes have some; and `index`, its position in `names`.
 
     Args:
         folder: an open folder.
@@ -84,7 +84,7 @@ class FolderDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         raster, mask, instances = self._read(index)
-        return _sample(index, raster.filled(self.fill), mask, instances)
+        return self._paired(_sample(index, raster.filled(self.fill), mask, instances))
 
     def window(self, index: int, rows: slice, columns: slice) -> Sample:
         """Some rows and columns of an item. Of tiled TIFF, Zarr and NumPy files only what they touch is read.
@@ -99,7 +99,7 @@ class FolderDataset(Dataset[Sample]):
             raster = raster.cut(rows, columns)
         else:
             raster, mask, instances = read_pair_window(self.pairs[index], self.folder, rows, columns)
-        return _sample(index, raster.filled(self.fill), mask, instances)
+        return self._paired(_sample(index, raster.filled(self.fill), mask, instances))
 
     def draw(self, index: int, rng: np.random.Generator) -> Sample:
         """An item to augment: as a whole, or of a large image a region anywhere in it, each place as likely.
@@ -123,7 +123,13 @@ class FolderDataset(Dataset[Sample]):
     def _whole(self, index: int) -> Sample:
         """An item as it is stored, but for its pixels without data."""
         raster, mask, instances = self._read(index)
-        return _stored(index, raster.filled(self.fill), mask, instances)
+        return self._paired(_stored(index, raster.filled(self.fill), mask, instances))
+
+    def _paired(self, sample: Sample) -> Sample:
+        """A sample that knows which classes a mirror exchanges."""
+        if self.folder.classes.flip_pairs:
+            sample["flip_pairs"] = torch.tensor(self.folder.classes.flip_pairs)
+        return sample
 
     def _read(self, index: int) -> tuple[Raster, np.ndarray | None, np.ndarray | None]:
         """Image, mask and objects, from the cache where they are there."""

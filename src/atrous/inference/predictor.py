@@ -85,6 +85,8 @@ class Predictor:
         refiner: what scores are refined by where a call says nothing else, or None.
         cleaning: what is cleaned away from decided classes, or None; a bundle says it.
         classes: what the masks of the training held for each class, or None; a bundle says it.
+        flip_pairs: classes that are each other's mirror image, such as left and right hand: views that mirror exchange
+            their scores; a bundle says it.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class Predictor:
         self.refiner = read_refine(refine)
         self.cleaning: Cleaning | None = None
         self.classes: Classes | None = None
+        self.flip_pairs: tuple[tuple[int, int], ...] = ()
         self.scorer: PixelScorer = (
             ModelScorer(model, task, device=device, precision=precision) if isinstance(model, nn.Module) else model
         )
@@ -345,8 +348,12 @@ class Predictor:
 
     def _looking(self, names: tuple[str, ...], passes: Passes, size: tuple[int, int]) -> Look:
         """What gives the scores of a window, and their uncertainty where there are passes."""
+        pairs = self.flip_pairs
         if not passes.number:
-            return lambda image, *_: (average_scores(lambda turned, _: self.scorer(turned), image, names)[0], None)
+            return lambda image, *_: (
+                average_scores(lambda turned, _: self.scorer(turned), image, names, pairs)[0],
+                None,
+            )
         sampled: Sampled = self.scorer.sampled(passes.seed)  # type: ignore[attr-defined]
 
         def look(image: Tensor, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
@@ -354,7 +361,7 @@ class Predictor:
                 def score(turned: Tensor, view: View) -> Tensor:
                     return sampled(turned, number, view.origin(rows, columns, size))
 
-                return average_scores(score, image, names)[0]
+                return average_scores(score, image, names, pairs)[0]
 
             return average_passes(one, passes.number)
 

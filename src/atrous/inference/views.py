@@ -5,7 +5,7 @@ much the answers differ is the uncertainty: Gal, Ghahramani, ICML 2016, https://
 Badrinarayanan, Cipolla, "Bayesian SegNet", 2015, https://arxiv.org/abs/1511.02680.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -26,11 +26,13 @@ class View(NamedTuple):
         turn: what is done to the image.
         back: what takes it back from the scores.
         origin: rows and columns of a window, and the size of the image -> where the window begins in the turned image.
+        mirrors: whether left becomes right; a turn leaves it left.
     """
 
     turn: Callable[[Tensor], Tensor]
     back: Callable[[Tensor], Tensor]
     origin: WindowOrigin
+    mirrors: bool = False
 
 
 class Passes(NamedTuple):
@@ -63,8 +65,10 @@ def _turned(quarters: int) -> Callable[[Tensor], Tensor]:
 AS_IT_IS = View(_same, _same, lambda rows, columns, size: (rows.start, columns.start))
 
 VIEWS: dict[str, View] = {
-    "hflip": View(_flipped, _flipped, lambda rows, columns, size: (rows.start, size[1] - columns.stop)),
-    "vflip": View(_upside_down, _upside_down, lambda rows, columns, size: (size[0] - rows.stop, columns.start)),
+    "hflip": View(_flipped, _flipped, lambda rows, columns, size: (rows.start, size[1] - columns.stop), mirrors=True),
+    "vflip": View(
+        _upside_down, _upside_down, lambda rows, columns, size: (size[0] - rows.stop, columns.start), mirrors=True
+    ),
     "rot90": View(_turned(1), _turned(-1), lambda rows, columns, size: (size[1] - columns.stop, rows.start)),
     "rot180": View(_turned(2), _turned(-2), lambda rows, columns, size: (size[0] - rows.stop, size[1] - columns.stop)),
     "rot270": View(_turned(3), _turned(-3), lambda rows, columns, size: (columns.start, size[0] - rows.stop)),
@@ -114,13 +118,20 @@ def _read_passes(text: str) -> Passes:
     return Passes(*map(int, numbers))
 
 
-def average_scores(score: Callable[[Tensor, View], Tensor], image: Tensor, views: Iterable[str]) -> Tensor:
+def average_scores(
+    score: Callable[[Tensor, View], Tensor],
+    image: Tensor,
+    views: Iterable[str],
+    flip_pairs: Sequence[tuple[int, int]] = (),
+) -> Tensor:
     """The mean of the scores of the image as it is and of its views, all turned back.
 
     Args:
         score: gives the scores of a turned image; told also which view it is.
         image: (B, C, H, W).
         views: names in `VIEWS`.
+        flip_pairs: maps that are each other's mirror image, such as left and right hand: those of a mirrored view are
+            exchanged.
 
     Example:
         >>> average_scores(lambda image, view: image.cumsum(-1), torch.ones(1, 1, 1, 3), ["hflip"])
@@ -129,9 +140,17 @@ def average_scores(score: Callable[[Tensor, View], Tensor], image: Tensor, views
     total, count = score(image, AS_IT_IS), 1
     for name in views:
         view = VIEWS[name]
-        total = total + view.back(score(view.turn(image), view))
+        scores = view.back(score(view.turn(image), view))
+        total = total + (_exchanged(scores, flip_pairs) if view.mirrors and flip_pairs else scores)
         count += 1
     return total if count == 1 else total / count
+
+
+def _exchanged(scores: Float[Tensor, "B K H W"], pairs: Sequence[tuple[int, int]]) -> Float[Tensor, "B K H W"]:
+    order = list(range(scores.shape[1]))
+    for one, other in pairs:
+        order[one], order[other] = other, one
+    return scores[:, order]
 
 
 def average_passes(

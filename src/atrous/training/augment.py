@@ -27,7 +27,7 @@ from atrous.augment import (
 from atrous.augment.crops import BalancedCrop, CenterCrop, ForegroundCrop
 from atrous.data.folder import Folder, FolderDataset
 from atrous.data.options import DataOptions
-from atrous.errors import AtrousError
+from atrous.errors import AtrousError, RecipeError
 from atrous.images.raster import Fill
 from atrous.recipe import Recipe
 from atrous.tables import NamedSection, Place, read_section
@@ -64,10 +64,15 @@ def read_augment(data: DataOptions, place: Place) -> tuple[NamedSection, ...]:
         RecipeError: naming the entry that does not fit.
     """
     here = place / "data" / "augment"
-    return tuple(
-        read_section(TRANSFORMS, section, kind="transform", place=here / position)
-        for position, section in enumerate(data.augment)
-    )
+    sections: list[NamedSection] = []
+    for position, written in enumerate(data.augment):
+        section = read_section(TRANSFORMS, written, kind="transform", place=here / position)
+        try:
+            section()
+        except RecipeError as problem:  # what a transform says of its own arguments
+            raise RecipeError(f"{here / position}: {problem}") from None
+        sections.append(section)
+    return tuple(sections)
 
 
 def training_transform(

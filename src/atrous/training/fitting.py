@@ -133,7 +133,14 @@ def make_plan(model: nn.Module, task: Task, folder: Folder, recipe: ResolvedReci
     steps = training.steps(count, together)
     recipe.schedule(steps)  # says what is wrong with it now
     interval = training.validation_interval(count, together, cost=_validation_cost(folder, data))
-    identity = identify(recipe.recipe.values, files, list(folder.classes.names), processes=world().processes)
+    classes = folder.classes
+    identity = identify(
+        recipe.recipe.values,
+        files,
+        list(classes.names),
+        flip_pairs=classes.flip_pairs,
+        processes=world().processes,
+    )
     sizes = {"num_classes": task.num_classes, "in_channels": folder.channels}
     return TrainingPlan(
         model=model,

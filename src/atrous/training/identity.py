@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atrous.errors import DataError, RecipeError, UsageError
@@ -14,7 +14,12 @@ FREE = ("data.workers", "training.device", "training.log_every", "training.check
 
 
 def identify(
-    recipe: Mapping[str, Any], files: Mapping[str, list[str]], class_names: list[str], *, processes: int = 1
+    recipe: Mapping[str, Any],
+    files: Mapping[str, list[str]],
+    class_names: list[str],
+    *,
+    flip_pairs: Sequence[tuple[int, int]] = (),
+    processes: int = 1,
 ) -> dict[str, str]:
     """Plain text that a checkpoint carries.
 
@@ -22,9 +27,10 @@ def identify(
         recipe: the plain values of the recipe.
         files: image names by split.
         class_names: in order.
+        flip_pairs: classes that a mirror exchanges.
         processes: that train together, and so share out the draws of a step.
     """
-    text = json.dumps([files, class_names], sort_keys=True)
+    text = json.dumps([files, class_names, *([flip_pairs] if flip_pairs else [])], sort_keys=True)
     counts = ", ".join(f"{len(names)} {split}" for split, names in files.items())
     return {
         "recipe": json.dumps(recipe),

@@ -127,7 +127,8 @@ def collate(samples: list[Sample | AtrousError]) -> dict[str, Tensor] | AtrousEr
         return UsageError(
             f"data.crop: images of different sizes ({shown}) make no batch; set data.crop, or data.batch_size=1."
         )
-    shared = [key for key in good[0] if all(key in sample for sample in good)]  # not every image has instances
+    # Not every image has instances; and flip_pairs are for the transforms, which have been here already.
+    shared = [key for key in good[0] if key != "flip_pairs" and all(key in sample for sample in good)]
     return {key: torch.stack([torch.as_tensor(sample[key]) for sample in good]) for key in shared}
 
 

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -64,7 +65,10 @@ def write_folder(
     if not objects:
         shutil.rmtree(out / "instances")
     rows = [{"name": n, "value": k, "color": to_hex(c)} for k, (n, c) in enumerate(zip(names, colors, strict=True))]
-    text = yaml.safe_dump({"classes": rows, "ignore": [IGNORE_INDEX]}, sort_keys=False, default_flow_style=None)
+    table: dict[str, Any] = {"classes": rows, "ignore": [IGNORE_INDEX]}
+    if classes is not None and classes.flip_pairs:
+        table["flip_pairs"] = classes.named_flip_pairs()
+    text = yaml.safe_dump(table, sort_keys=False, default_flow_style=None)
     (out / "classes.yaml").write_text(text, encoding="utf-8")
     return count, names
 
