@@ -56,7 +56,7 @@ def warp(sample: Sample, positions: Positions) -> Sample:
 
 
 def _exchanged(warped: Sample, positions: Positions, sample: Sample) -> Sample:
-    """The classes of `flip_pairs` exchanged where what was read is a mirror image: beyond one border, not beyond two."""
+    """The classes of `flip_pairs` exchanged where the image is read mirrored: beyond one border, not beyond two."""
     if "flip_pairs" not in sample:
         return warped
     height, width = sample["image"].shape[-2:]
