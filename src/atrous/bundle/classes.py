@@ -2,9 +2,11 @@
 
     {"classes": [{"name": "cell", "color": [242, 110, 61], "value": [255]}, ...],
      "ignore": [254, "#000000"],
-     "color_coded": false}
+     "color_coded": false,
+     "flip_pairs": [["left hand", "right hand"]]}
 
-The values are those of the training masks; a class that only a colour stands for has none. A bundle that was saved with
+The values are those of the training masks; a class that only a colour stands for has none. `flip_pairs` are there where
+classes are each other's mirror image. A bundle that was saved with
 names alone has neither `value` nor what follows: its classes are numbered.
 """
 
@@ -35,7 +37,8 @@ class BundleClasses(NamedTuple):
             return {"classes": rows}
         valued = [{**row, "value": list(values)} for row, values in zip(rows, self.table.values, strict=True)]
         ignore = [*self.table.ignore, *map(to_hex, self.table.ignore_colors)]
-        return {"classes": valued, "ignore": ignore, "color_coded": self.table.color_coded}
+        pairs = {"flip_pairs": self.table.named_flip_pairs()} if self.table.flip_pairs else {}
+        return {"classes": valued, "ignore": ignore, "color_coded": self.table.color_coded, **pairs}
 
 
 def read_classes(content: Any, path: Path) -> BundleClasses:
@@ -68,9 +71,11 @@ def _table(names: tuple[str, ...], colors: tuple[Color, ...], content: Mapping[s
             for name, color, row in zip(names, colors, content["classes"], strict=True)
         ]
         ignore = _list(content.get("ignore", []), int, str)
-        return Classes.from_dict({"classes": rows, "ignore": ignore, "color_coded": coded})
+        pairs = [_list(pair, str) for pair in _list(content.get("flip_pairs", []), list)]
+        table = {"classes": rows, "ignore": ignore, "color_coded": coded, "flip_pairs": pairs}
+        return Classes.from_dict(table)
     except (DataError, ValueError) as problem:
-        raise BundleError(f"{path}: the mask values do not fit: {problem}") from None
+        raise BundleError(f"{path}: the mask values do not fit, or the flip_pairs: {problem}") from None
 
 
 def _list(value: Any, *kinds: type) -> list[Any]:

@@ -160,6 +160,7 @@ class Predictor:
             refine=refine,
         )
         predictor.classes = bundle.classes
+        predictor.flip_pairs = bundle.classes.flip_pairs if bundle.classes is not None else ()
         predictor.cleaning = read_clean(bundle.recipe.get("clean"), place=place / "clean", error=BundleError)
         return predictor
 
