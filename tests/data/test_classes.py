@@ -6,7 +6,9 @@ import pickle
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
+from atrous.data import FolderDataset, check_folder, open_folder
 from atrous.data.class_table import load_classes
 from atrous.data.classes import Classes
 from atrous.data.discovery import discover_classes
@@ -270,3 +272,47 @@ def test_voc_palette_masks(shared):
     assert classes.colors[1] == (128, 0, 0)
     encoded = classes.encode(cv2.imread(str(files[0]), cv2.IMREAD_GRAYSCALE) * 0, file=files[0])
     assert (encoded == 0).all()
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".npy"])
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64, np.float32])
+def test_negative_values_are_ignored_by_the_words_that_the_doctor_advises(make_folder, suffix, dtype):
+    if suffix == ".tif" and dtype == np.int64:
+        pytest.skip("tifffile writes no such images for viewers")
+    root = make_folder(4)
+    for path in list((root / "masks").iterdir()):
+        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(dtype)
+        mask[:4] = -1
+        path.unlink()
+        np.save(path.with_suffix(suffix), mask) if suffix == ".npy" else tifffile.imwrite(
+            path.with_suffix(suffix), mask
+        )
+    with pytest.raises(DataError) as caught:
+        open_folder(root)
+    assert "its masks hold -1, which is no class. If it means unlabelled, write classes.yaml: cl" in str(caught.value)
+    advice = str(caught.value).partition("write classes.yaml: ")[2].partition(". (Read")[0].rstrip(".")
+    (root / "classes.yaml").write_text(advice.replace(" and ignore", "\nignore"))
+    opened = open_folder(root, val_fraction=0)
+    for sample in FolderDataset(opened, "train"):
+        mask = sample["mask"].numpy()
+        assert (mask[:4] == 255).all()
+        assert set(np.unique(mask[4:])) == {0, 1, 2}
+    assert not check_folder(root).errors
+    (root / "classes.yaml").write_text("classes: [{name: a, value: 0}, {name: b, value: 1}, {name: c, value: 2}]")
+    (finding, *_) = check_folder(root).errors
+    assert finding.message.startswith("label -1 (128 pixels) is not in the class table")
+    assert finding.fix == "Correct the mask, or put -1 under 'ignore' in classes.yaml: ignore: [255, -1]."
+    with (root / "classes.yaml").open("a") as file:
+        file.write("\nignore: [255, -1]\n")
+    assert not check_folder(root).errors
+
+
+def test_a_table_with_far_values(tmp_path):
+    classes = Classes(("a", "b"), ((0, 0, 0), (1, 1, 1)), ((0,), (1,)), ignore=(255, -1, 2**32 - 1))
+    raw = np.array([[0, 1, 255], [-1, 2**32 - 1, 1]], np.int64)
+    assert classes.encode(raw, file="m").tolist() == [[0, 1, 255], [255, 255, 1]]
+    with pytest.raises(DataError, match=r"label -2 \(1 pixels\).*ignores -1, 255, 4294967295\. .*ignore: \[255, -2\]"):
+        classes.encode(np.array([[-2]]), file="m")
+    with pytest.raises(DataError, match=r"mask value -1 is not within 0 to 65535, as .*\. Put it under 'ignore'"):
+        Classes(("a",), ((0, 0, 0),), ((-1,),))
+    assert Classes.from_dict(classes.to_dict()).ignore == classes.ignore

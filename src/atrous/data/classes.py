@@ -30,7 +30,7 @@ class Classes:
         names: of the classes, 1 to 255 of them.
         colors: red, green, blue of each, 0 to 255.
         values: the mask values that mean the class; empty where only the colour does.
-        ignore: mask values that count for nothing.
+        ignore: mask values that count for nothing; they may be negative.
         ignore_colors: mask colours that count for nothing.
         color_coded: the colours were given in a table, so RGB masks are read by them; otherwise they are for display.
         discovered: nobody wrote this table; it comes from the values in masks.
@@ -65,8 +65,11 @@ class Classes:
                         f"mask value {value} means both {taken[value]!r} and {name!r}. Give it to one of them."
                     )
                 taken[value] = name
-        if bad := [value for value in taken if not 0 <= value <= MAX_VALUE]:
-            raise DataError(f"mask value {bad[0]} is not within 0 to {MAX_VALUE}. Renumber the masks.")
+        if bad := [value for values in self.values for value in values if not 0 <= value <= MAX_VALUE]:
+            raise DataError(
+                f"mask value {bad[0]} is not within 0 to {MAX_VALUE}, as the values of classes are. Put it under "
+                "'ignore', or renumber the masks."
+            )
         self._check_flip_pairs()
 
     def _check_flip_pairs(self) -> None:
@@ -135,15 +138,15 @@ class Classes:
         return table.astype(np.uint8) - np.uint8(1) if table[list(used)].all() else None
 
     def _by_value(self, raw: np.ndarray, file: str | Path) -> np.ndarray:
-        if raw.dtype not in (np.uint8, np.uint16):
-            low, high = (int(raw.min()), int(raw.max())) if raw.size else (0, 0)
-            if low < 0 or high > MAX_VALUE:
-                outside = raw[(raw < 0) | (raw > MAX_VALUE)]
-                raise FindingError(self._out_of_range(outside, file))
-            raw = raw.astype(np.uint16)
         table = _value_table(self)
-        # OpenCV looks up 512x512 bytes in 0.03 ms, numpy in 0.3 ms.
-        classes = cv2.LUT(raw, table[:256]) if raw.dtype == np.uint8 and raw.size else np.take(table, raw)
+        if raw.dtype == np.uint8 and raw.size:
+            classes = cv2.LUT(raw, table[:256])  # 512x512 bytes in 0.03 ms, numpy takes 0.3 ms
+        elif raw.dtype in (np.uint8, np.uint16):
+            classes = np.take(table, raw)
+        else:  # -1 in signed files means "unlabelled" to many tools
+            inside = (raw >= 0) & (raw <= MAX_VALUE)
+            classes = np.where(inside, np.take(table, np.where(inside, raw, 0).astype(np.uint16)), np.uint16(0))
+            classes[~inside & np.isin(raw, self.ignore)] = IGNORE_INDEX + 1
         if classes.size and not classes.min():
             raise FindingError(self._out_of_range(raw[classes == 0], file))
         return classes.astype(np.uint8) - np.uint8(1)  # 256 is 0 in eight bits, and 255 again
@@ -154,12 +157,10 @@ class Classes:
         more = f" and {len(values) - 5} more values" if len(values) > 5 else ""
         known = _ranges(value for values in self.values for value in values)
         message = f"label {some}{more} is not in the class table, which has {known} and ignores {_ranges(self.ignore)}"
-        return error(
-            "out_of_range_label",
-            file,
-            message,
-            "Correct the mask, or put the value into classes.yaml, as a class or under 'ignore'.",
-        )
+        fix = "Correct the mask, or put the value into classes.yaml, as a class or under 'ignore'."
+        if outside := ", ".join(str(value) for value in values if not 0 <= value <= MAX_VALUE):  # no class can have it
+            fix = f"Correct the mask, or put {outside} under 'ignore' in classes.yaml: ignore: [255, {outside}]."
+        return error("out_of_range_label", file, message, fix)
 
     def describe(self) -> str:
         """The table in one line: what each class is in a mask, and what is ignored.
@@ -279,7 +280,7 @@ def _value_table(classes: Classes) -> np.ndarray:
     table = np.zeros(MAX_VALUE + 1, np.uint16)
     for number, values in enumerate(classes.values):
         table[list(values)] = number + 1
-    table[list(classes.ignore)] = IGNORE_INDEX + 1
+    table[[value for value in classes.ignore if 0 <= value <= MAX_VALUE]] = IGNORE_INDEX + 1
     return table
 
 

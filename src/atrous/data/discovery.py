@@ -11,7 +11,8 @@ Refused, with the lines to write or the folder to rename:
 - 255 beside 0 alone in some masks, and beside 1 in others: it may be the object or the pixels that count for nothing;
 - 255 as the last of a few grey levels, such as 0, 128, 255: it may be a class or ignored;
 - masks of 0 and 255 with all greys between them: they were resized or smoothed;
-- masks that number objects: 1, 2, 3, ..., each in one piece.
+- masks that number objects: 1, 2, 3, ..., each in one piece;
+- negative values, which many tools write for "unlabelled", and nobody says so.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -129,6 +130,13 @@ def _table(
     if set(counts) in ({0, 255}, {255}):
         return ("background", "foreground"), ((0,), (255,)), ()
     found = sorted(set(counts) - {IGNORE_INDEX}) or [0]
+    if found[0] < 0:
+        negative = [value for value in found if value < 0]
+        rows = ", ".join(f"{{name: class {value}, value: {value}}}" for value in found if value >= 0)
+        ignored = ", ".join(map(str, [*negative, 255]))
+        message = f"its masks hold {', '.join(map(str, negative[:8]))}, which is no class"
+        fix = f"If it means unlabelled, write classes.yaml: classes: [{rows}] and ignore: [{ignored}]."
+        _refuse("out_of_range_label", file, message, fix)
     if len(found) > IGNORE_INDEX:
         message = f"its masks hold {len(found)} values, and a class table holds at most {IGNORE_INDEX}"
         fix = "If they number objects, rename masks/ to instances/; if they are pictures, give classes.yaml."
