@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from atrous.data import FolderDataset, open_folder
+from atrous.data import FolderDataset, check_folder, open_folder
 from atrous.recipe import load_recipe
 from atrous.training.augment import augmented_samples
 from atrous.workflows.conversion import convert
@@ -60,6 +60,17 @@ def test_a_flip_of_training_shows_each_eye_on_its_own_side(faces):
 def test_folders_without_pairs_have_none(faces):
     (faces / "classes.yaml").write_text(TABLE.splitlines()[0])
     assert "flip_pairs" not in FolderDataset(open_folder(faces), "train")[0]
+
+
+def test_the_doctor_asks_for_pairs_that_the_names_suggest(faces):
+    def told():
+        return [finding for finding in check_folder(open_folder(faces)).findings if finding.code == "unpaired_sides"]
+
+    assert not told()
+    (faces / "classes.yaml").write_text(TABLE.splitlines()[0])
+    (finding,) = told()
+    assert finding.severity == "warning"
+    assert finding.fix.endswith("write into classes.yaml: flip_pairs: [[left eye, right eye]].")
 
 
 def test_converted_folders_keep_them(faces, tmp_path):

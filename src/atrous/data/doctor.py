@@ -304,6 +304,7 @@ def _folder_findings(
         message = f"255 is taken for 'ignored', which leaves out {100 * left_out:.0f} % of the pixels"
         fix = "If it is a class, write classes.yaml and give it a name there; if not, write ignore: [255] there."
         yield warning("much_ignored", root, message, fix)
+    yield from _unpaired(root, classes)
     if not summary["complete"]:
         return  # what a part does not hold, the rest may
     rows = summary["classes"]
@@ -324,6 +325,22 @@ def _folder_findings(
             message = f"{100 * row['share']:.2f} % of the labelled training pixels are {row['name']!r}"
             fix = "Add images of the others, or weigh the loss (cross_entropy with weights: median_frequency)."
             yield warning("imbalance", root, message, fix)
+
+
+def _unpaired(root: Path, classes: Classes) -> Iterable[Finding]:
+    """Classes whose names say left and right, and which nobody has called each other's mirror image."""
+    places = {name.lower(): number for number, name in enumerate(classes.names)}
+    paired = {number for pair in classes.flip_pairs for number in pair}
+    found = [
+        f"[{classes.names[number]}, {classes.names[places[other]]}]"
+        for name, number in places.items()
+        if (other := name.replace("left", "right")) != name and other in places
+        if number not in paired and places[other] not in paired
+    ]
+    if found:
+        message = f"has classes of a left and a right side, such as {found[0]}, and no flip_pairs that name them"
+        fix = f"If a mirror exchanges them, write into classes.yaml: flip_pairs: [{', '.join(found)}]."
+        yield warning("unpaired_sides", root, message, fix)
 
 
 def _ignored(classes: Classes | None) -> list[int | str]:
