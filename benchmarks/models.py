@@ -81,7 +81,7 @@ def steps(model: nn.Module, peer: nn.Module, dtype: torch.dtype) -> tuple[Callab
 
     def run_ours() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32):
-            losses = task.losses(model(laid_out), {"image": laid_out, "mask": mask})
+            losses = task.losses(model(laid_out), {"image": laid_out, "mask": mask, "grids": model.grids})
             loss = torch.stack(list(losses.values())).sum()
         optimizers[1].zero_grad()
         loss.backward()

@@ -116,7 +116,7 @@ def trainers(name: str, *, batch: int = 4, size: int = 256):
         peer_optimizer.step()
 
     def our_step() -> None:
-        batch = {"image": image.contiguous(memory_format=torch.channels_last), "mask": mask}
+        batch = {"image": image.contiguous(memory_format=torch.channels_last), "mask": mask, "grids": model.grids}
         with torch.autocast("cpu", torch.bfloat16, enabled=low):
             loss = torch.stack(list(task.losses(model(batch["image"]), batch).values())).sum()
         optimizer.zero_grad()

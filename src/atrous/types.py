@@ -1,8 +1,10 @@
 """Words shared by all rooms of the house: samples, outputs, levels, predictions."""
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from fractions import Fraction
+from math import lcm
 from typing import NamedTuple, TypedDict
 
 import numpy as np
@@ -12,7 +14,7 @@ from torch import Tensor
 from atrous import drawing
 from atrous.errors import UsageError
 
-__all__ = ["DTYPES", "IGNORE_INDEX", "Level", "Outputs", "Prediction", "Progress", "Sample"]
+__all__ = ["DTYPES", "IGNORE_INDEX", "CellGrid", "Level", "Outputs", "Prediction", "Progress", "Sample"]
 
 IGNORE_INDEX = 255
 """Class of pixels that count for nothing: unlabelled, nodata, NaN."""
@@ -30,12 +32,57 @@ Progress = Callable[[int, int], None]
 """Is called with how much is done, and how much there is to do as far as it is known."""
 
 
+class CellGrid(NamedTuple):
+    """Where the cells of a training output stand: cell i at pixel start + i * stride, on both axes.
+
+    Pixel centres are integers. Both numbers are exact, because 0.75 of an image has cells of 32/3 pixels.
+
+    Attributes:
+        stride: pixels from one cell to the next.
+        start: the pixel of the first cell.
+    """
+
+    stride: Fraction
+    start: Fraction
+
+    @classmethod
+    def centred(cls, stride: int | Fraction) -> "CellGrid":
+        """Cells that are squares of `stride` pixels, beginning at the corner of the image.
+
+        Example:
+            >>> CellGrid.centred(8)
+            CellGrid(stride=Fraction(8, 1), start=Fraction(7, 2))
+        """
+        return cls(Fraction(stride), Fraction(stride - 1) / 2)
+
+    @classmethod
+    def cornered(cls, stride: int | Fraction) -> "CellGrid":
+        """The first cell on the first pixel, as where corners are aligned."""
+        return cls(Fraction(stride), Fraction(0))
+
+    def within(self, factor: int) -> "CellGrid":
+        """The same cells in the pixels of an image that was reduced by a factor."""
+        return CellGrid(self.stride * factor, self.start * factor + Fraction(factor - 1, 2))
+
+    def cells(self, length: int) -> int:
+        """How many cells stand on an image of so many pixels, or less than half a cell beyond it.
+
+        Example:
+            >>> [CellGrid.cornered(8).cells(length) for length in (321, 324, 325)], CellGrid.centred(8).cells(33)
+            ([41, 41, 42], 5)
+        """
+        per_pixel, offset = 1 / self.stride, Fraction(1, 2) - self.start / self.stride
+        whole = lcm(per_pixel.denominator, offset.denominator)  # whole numbers, for sizes that are symbols in a graph
+        return ((length - 1) * int(per_pixel * whole) + int(offset * whole)) // whole + 1
+
+
 class Sample(TypedDict, total=False):
     """One image and whatever the task supervises; a batch is the same with a leading B.
 
     `progress`, which a batch of training may have, is the share of the run that is done, 0..1: losses whose weight
     changes over the run read it. `flip_pairs` holds the numbers of classes that are each other's mirror image, such as
-    left and right hand: whatever mirrors a sample exchanges them in its mask.
+    left and right hand: whatever mirrors a sample exchanges them in its mask. `grids` says of the training outputs
+    where their cells stand: a model's `grids`.
     """
 
     image: Float[Tensor, "*B C H W"]
@@ -47,6 +94,7 @@ class Sample(TypedDict, total=False):
     index: Int[Tensor, "*B"]
     progress: Float[Tensor, ""]
     flip_pairs: Int[Tensor, "F 2"]
+    grids: Mapping[str, CellGrid | None]
 
 
 class Level(NamedTuple):

@@ -81,6 +81,18 @@ def test_the_stems_pooling_rounds_up_where_asked():
     assert on_meta("resnet18")(image)[1].shape[2] == 81
 
 
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+def test_a_pooling_that_rounds_up_leaves_the_strides_alone(output_stride):
+    plain, caffes = (
+        on_meta({"name": "resnet18", "width": 4, "ceil_pool": up}, output_stride=output_stride) for up in (False, True)
+    )
+    assert caffes.levels == plain.levels
+    assert [level.stride for level in caffes.levels] == [min(stride, output_stride) for stride in (2, 4, 8, 16, 32)]
+    image = torch.empty(1, 3, 64, 96, device="meta")
+    assert [maps.shape for maps in caffes.fitted(image)] == [maps.shape for maps in plain(image)]
+    assert caffes(image)[1].shape[2:] == (17, 25)
+
+
 def test_vgg_gives_the_numbers_of_torchvision_where_sizes_halve():
     theirs = torchvision_vgg16(weights=None).features.eval()
     ours = create_encoder("vgg16").eval()

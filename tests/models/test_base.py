@@ -4,9 +4,12 @@ import copy
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
+from atrous import Predictor
+from atrous.analysis import alignment
 from atrous.errors import ModelError
 from atrous.models import MODELS, ModelSpec, create_model, list_models
 
@@ -140,3 +143,30 @@ def test_corners_are_aligned_where_the_encoder_has_them(encoder, aligned):
     assert model.align_corners is aligned
     for size in [(1, 1), (33, 65), (40, 70)]:
         assert model(torch.rand(1, 3, *size))["out"].shape[-2:] == size
+
+
+CAFFES = {"name": "resnet18", "width": 4, "depths": (1, 1, 1, 1), "ceil_pool": True}
+
+
+@pytest.mark.parametrize(("name", "arguments"), [("refinenet", {"width": 4}), ("gcn", {"k": 3}), ("fcn8s", {})])
+def test_a_trunk_whose_pooling_rounds_up_moves_with_the_image(name, arguments):
+    torch.manual_seed(0)
+    model = create_model(name, num_classes=3, encoder=CAFFES, **arguments).eval()
+    for weight in model.parameters():
+        if weight.ndim > 1 and not weight.any():
+            torch.nn.init.normal_(weight, std=0.1)
+    assert model.alignment == alignment(model) == 32
+    image = torch.randn(1, 3, 64, 672)
+    with torch.inference_mode():
+        whole, moved = model(image)["out"][..., 32:], model(image[..., 32:])["out"]
+    inside = slice(300, 340)
+    assert (whole - moved)[..., inside].abs().max() < 1e-3 * whole[..., inside].std()
+
+
+def test_tiles_of_a_trunk_whose_pooling_rounds_up_equal_the_whole():
+    torch.manual_seed(0)
+    model = create_model("gcn", num_classes=3, encoder=CAFFES, k=3)
+    predictor = Predictor(model, class_names=["a", "b", "c"])
+    image = np.random.default_rng(0).integers(0, 256, (70, 500, 3), dtype=np.uint8)
+    whole, tiled = predictor(image, tile=10_000), predictor(image, tile=96)
+    assert (whole.classes == tiled.classes).all()

@@ -11,7 +11,9 @@ import torch
 from torch.export import Dim
 
 from atrous.analysis import alignment, receptive_field
+from atrous.layers import shrink
 from atrous.models import MODELS, create_model
+from atrous.models.deeplabv2 import DeepLabV2
 from atrous.recipe import list_recipes, load_recipe
 
 SMALL = {"encoder": "test_resnet", "width": 4, "decoder_channels": (32, 16, 16, 8, 8), "aux": True}
@@ -89,6 +91,33 @@ def test_every_trainable_parameter_has_a_gradient_after_one_step(name):
         if value.requires_grad and not (value.grad is not None and value.grad.any())
     ]
     assert idle == []
+
+
+def test_labels_of_training_outputs_are_those_of_the_pixels_that_their_cells_stand_on(name):
+    """A mask with an edge at any one pixel has it within half a cell, whether the crop fits the stride or not."""
+    model = build(name).train()
+    corners = getattr(model, "align_corners", isinstance(model, DeepLabV2))
+    multiple = model.alignment
+    assert set(model.grids) == set(model(pixels(2, 3, 24, 24))) - {"out"}
+    for width in (2 * multiple, 2 * multiple + 1, 2 * multiple + 7, 3 * multiple - 2) if model.grids else ():
+        fitted = -(-(width - corners) // multiple) * multiple + corners
+        with torch.no_grad():
+            cropped, whole = model(pixels(2, 3, 24, width)), model(pixels(2, 3, 24, fitted))
+        for output, grid in model.grids.items():
+            count, full = cropped[output].shape[-1], whole[output].shape[-1]
+            cells = torch.arange(count)
+            if grid is None:  # spread evenly over any image
+                step = width / count
+                places = (cells + 0.5) * step - 0.5
+            elif corners:
+                step = (fitted - 1) / (full - 1)
+                places = cells * step
+            else:
+                step = fitted / full
+                places = (cells + 0.5) * step - 0.5
+            labels = shrink(torch.arange(width)[None, None], (1, count), grid)[0, 0]
+            assert (labels - places).abs().max() <= max(step / 2, 0.5), (output, width)
+            assert width - 1 - labels.max() <= step, (output, width)  # the cells reach to the end of the image
 
 
 def test_state_dict_goes_round_and_carries_the_normalisation(name):

@@ -1,14 +1,18 @@
 """The task: which losses, on which grids, with which weights; what is decided; and what is refused."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from atrous.errors import DataError, RecipeError, UsageError
 from atrous.layers import shrink
 from atrous.losses import LOSSES, boundary_loss, cross_entropy, dice_loss, enet, median_frequency
 from atrous.tables import Place, read_section
 from atrous.tasks import TASKS, Segmentation
+from atrous.types import CellGrid
 
 PLACE = Place("unet.yaml", ("task",), {("task", "loss"): "unet.yaml line 5"})
 AUXILIARY = Place("unet.yaml", ("task",), {("task", "aux_loss"): "unet.yaml line 5"})
@@ -58,6 +62,43 @@ def test_each_cell_takes_the_pixel_nearest_to_its_centre(source, target):
     assert (np.abs(nearest + 0.5 - centres) <= 0.5 + 1e-9).all()
     if source == target:
         assert (nearest == np.arange(source)).all()
+
+
+@pytest.mark.parametrize(
+    ("width", "grid", "cells", "pixels"),
+    [
+        (321, CellGrid.cornered(8), 41, [8 * cell for cell in range(41)]),  # as the authors' Interp shrinks labels
+        (16, CellGrid.centred(8), 2, [4, 12]),
+        (20, CellGrid.centred(8), 3, [4, 12, 19]),  # the last centre lies half a pixel beyond the image
+        (20, CellGrid.cornered(8), 3, [0, 8, 16]),
+        (23, CellGrid.cornered(8), 4, [0, 8, 16, 22]),
+        (
+            321,
+            CellGrid.cornered(Fraction(32, 3)),
+            31,
+            [(64 * cell + 3) // 6 for cell in range(31)],
+        ),  # 0.75 of the image
+        (5, None, 2, [1, 3]),
+    ],
+)
+def test_each_cell_of_a_training_output_learns_the_pixel_that_it_stands_on(width, grid, cells, pixels):
+    assert grid is None or grid.cells(width) == cells
+    mask = torch.randint(0, 3, (1, 4, width), generator=torch.Generator().manual_seed(0))
+    right = 50 * F.one_hot(mask[:, :, pixels], 3).permute(0, 3, 1, 2).float()
+    outputs = {"out": torch.zeros(1, 3, 4, width), "aux": right}
+    assert shrink(torch.arange(width)[None, None], (1, cells), grid)[0, 0].tolist() == pixels
+    batch = {"mask": mask, "grids": {"aux": grid}}
+    assert Segmentation(3, aux_weight=1.0).losses(outputs, batch)["aux.cross_entropy"] < 1e-6
+
+
+def test_an_output_whose_cells_stand_nobody_knows_where_is_refused():
+    outputs = {"out": torch.zeros(1, 3, 8, 20), "aux": torch.zeros(1, 3, 1, 3)}
+    with pytest.raises(UsageError) as caught:
+        Segmentation(3).losses(outputs, {"mask": torch.zeros(1, 8, 20, dtype=torch.int64)})
+    assert str(caught.value) == (
+        "the output 'aux' has 1 x 3 cells for 8 x 20 pixels, and nobody says where they stand: a model says it in "
+        '`grids`, which the batch hands on; task.losses(outputs, batch | {"grids": model.grids}).'
+    )
 
 
 def test_aux_weights_by_name(outputs, mask):

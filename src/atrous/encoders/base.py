@@ -20,6 +20,7 @@ __all__ = [
     "check_stride",
     "copy_weights",
     "keeps_corners",
+    "lines_up",
     "measure_levels",
 ]
 
@@ -56,6 +57,13 @@ class Encoder(nn.Module):
         """Feature maps (B, C_l, H_l, W_l) of a normalised image."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
+    def fitted(self, image: Float[Tensor, "B C H W"]) -> list[Tensor]:
+        """Feature maps of an image whose sides are multiples of the coarsest stride: size / stride cells each.
+
+        What a network reads that keeps pixel centres; one that aligns corners has images of a pixel more.
+        """
+        return self(image)
+
 
 def measure_levels(module: nn.Module, in_channels: int, size: int = 256) -> tuple[Level, ...]:
     """Channels and stride of every map that `module` makes, found by running a copy without numbers.
@@ -65,14 +73,30 @@ def measure_levels(module: nn.Module, in_channels: int, size: int = 256) -> tupl
     Args:
         module: anything that turns an image into a list of (B, C, H, W) maps.
         in_channels: channels of the image.
-        size: height and width of the image measured with; strides are rounded.
+        size: height and width of the smaller of the two images measured with. The stride is the rounded quotient of
+            what the image and the map grow by, so that a border added or lost does not count.
 
     Example:
         >>> measure_levels(nn.Sequential(nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.Identity()), 1)
         (Level(channels=8, stride=2),)
     """
+    small, large = (_run_without_numbers(module, in_channels, length) for length in (size, 2 * size))
+    pairs = zip(small, large, strict=True)
+    return tuple(Level(less.shape[1], _stride(size, less.shape[2], more.shape[2])) for less, more in pairs)
+
+
+def _stride(size: int, less: int, more: int) -> int:
+    """Pixels of a cell, from the cells of `size` pixels and of twice as many; all of them where a map never grows."""
+    return max(1, round(size / (more - less or less)))
+
+
+def lines_up(module: nn.Module, levels: Sequence[Level], in_channels: int, size: int) -> bool:
+    """Whether an image of `size` pixels gets as many cells as the strides of the levels say, rounded.
+
+    It does not where a network is made for one size, or eats its borders.
+    """
     maps = _run_without_numbers(module, in_channels, size)
-    return tuple(Level(feature.shape[1], max(1, round(size / feature.shape[2]))) for feature in maps)
+    return all(round(size / feature.shape[2]) == level.stride for feature, level in zip(maps, levels, strict=True))
 
 
 def keeps_corners(encoder: Encoder) -> bool:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from atrous.encoders.base import Encoder, check_stride, measure_levels
 from atrous.encoders.timm import timm_weights
 from atrous.errors import ModelError
-from atrous.layers import BatchNorm
+from atrous.layers import BatchNorm, unfit
 
 __all__ = ["RESNETS", "BasicBlock", "Bottleneck", "ResNet"]
 
@@ -114,6 +114,17 @@ class ResNet(Encoder):
             x = stage(x)
             features.append(x)
         return features
+
+    def fitted(self, image: Float[Tensor, "B C H W"]) -> list[Tensor]:
+        """Maps of size / stride cells; a pooling that rounds up has added one at the right and at the bottom."""
+        features = self(image)
+        if not self.ceil_pool:
+            return features
+        height, width = image.shape[-2:]
+        return [
+            unfit(feature, height // level.stride, width // level.stride)
+            for feature, level in zip(features, self.levels, strict=True)
+        ]
 
 
 class BasicBlock(nn.Module):

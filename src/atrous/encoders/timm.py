@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.encoders.base import OUTPUT_STRIDES, Encoder, MeanStd, Weights, check_stride, measure_levels
+from atrous.encoders.base import OUTPUT_STRIDES, Encoder, MeanStd, Weights, check_stride, lines_up, measure_levels
 from atrous.errors import ModelError
 from atrous.layers import BatchNorm
 from atrous.types import Level
@@ -135,11 +135,11 @@ def _attempt(name: str, in_channels: int, output_stride: int) -> tuple[tuple[Lev
             with torch.device(device):
                 body = timm.create_model(_architecture(name), features_only=True, in_chans=in_channels, **options)
             levels = measure_levels(_Turned(body), in_channels)
-            # The same at a second size, or the network is made for one size or eats its borders.
-            again = measure_levels(_Turned(body), in_channels, 64 + max(level.stride for level in levels))
+            sizes = (256, 64 + max(level.stride for level in levels))
+            fits = all(lines_up(_Turned(body), levels, in_channels, size) for size in sizes)
         except REFUSALS:
             continue
-        if levels == again:
+        if fits:
             return levels, options
     return None
 

@@ -6,7 +6,7 @@ RefineNet and GCN), `unet` (steps down and up), `ocr` (object regions), `dropout
 """
 
 from atrous.layers.atrous import ASPP, ImagePooling, atrous_convolution, effective_size, separable_conv_bn_relu
-from atrous.layers.basic import BatchNorm, conv_bn_relu, fit, mirror, resize, shrink, unfit
+from atrous.layers.basic import BatchNorm, conv_bn_relu, fit, mirror, resize, shrink, unfit, unfit_grid
 from atrous.layers.pyramid import PyramidPooling, averaging_matrix, block_average, pyramid_average
 from atrous.layers.residual import BoundaryRefinement, ChainedResidualPooling, GlobalConvolution, ResidualConvUnit
 from atrous.layers.upsample import (
@@ -56,5 +56,6 @@ __all__ = [
     "shrink",
     "skip",
     "unfit",
+    "unfit_grid",
     "zeros_then_filter",
 ]

@@ -1,17 +1,21 @@
-"""Any-size arithmetic (`fit`, `unfit`, `mirror`, `resize`) and the convolution that most decoders are made of.
+"""Any-size arithmetic (`fit`, `unfit`, `mirror`, `resize`, `shrink`), and the convolution of most decoders.
 
 Padding to a size and cropping back happen here and nowhere else, so that one set of rules holds for every model: pad
 on the right and at the bottom, crop with a negative pad. A slice of `h, w` would be frozen when the model is exported.
 """
 
 from collections.abc import Sequence
+from fractions import Fraction
+from math import lcm
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-__all__ = ["BatchNorm", "conv_bn_relu", "fit", "mirror", "resize", "shrink", "unfit"]
+from atrous.types import CellGrid
+
+__all__ = ["BatchNorm", "conv_bn_relu", "fit", "mirror", "resize", "shrink", "unfit", "unfit_grid"]
 
 
 def fit(x: Float[Tensor, "B C H W"], multiple: int, extra: int = 0) -> Float[Tensor, "B C H2 W2"]:
@@ -41,6 +45,20 @@ def unfit(x: Float[Tensor, "B C H2 W2"], height: int, width: int) -> Float[Tenso
         torch.Size([1, 1, 5, 7])
     """
     return F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]))
+
+
+def unfit_grid(
+    x: Float[Tensor, "B C h w"], height: int, width: int, grid: CellGrid | None
+) -> Float[Tensor, "B C h2 w2"]:
+    """What `unfit` does, on a coarser grid: the cells that stand on an image of `height` and `width`; all where None.
+
+    A training output that still covered what `fit` added would have cells without a label.
+
+    Example:
+        >>> unfit_grid(torch.ones(1, 1, 8, 8), 33, 47, CellGrid.centred(8)).shape
+        torch.Size([1, 1, 5, 6])
+    """
+    return x if grid is None else unfit(x, grid.cells(height), grid.cells(width))
 
 
 def mirror(x: Float[Tensor, "B C H W"], left: int, right: int, top: int, bottom: int) -> Float[Tensor, "B C H2 W2"]:
@@ -79,18 +97,31 @@ def resize(
     return F.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
 
 
-def shrink(mask: Shaped[Tensor, "*B H W"], size: Sequence[int]) -> Shaped[Tensor, "*B h w"]:
+def shrink(
+    mask: Shaped[Tensor, "*B H W"], size: Sequence[int], grid: CellGrid | None = None
+) -> Shaped[Tensor, "*B h w"]:
     """A mask, or a map of weights, on another grid: of each cell the pixel nearest to its centre, in exact integers.
+
+    Args:
+        mask: at the image's size.
+        size: rows and columns of the other grid.
+        grid: where its cells stand, the last at most half a cell beyond the image; evenly over the image where None.
 
     Example:
         >>> shrink(torch.tensor([[[0, 1, 2, 3, 4, 5]]]), (1, 2))
         tensor([[[1, 4]]])
+        >>> shrink(torch.arange(17)[None, None], (1, 3), CellGrid.cornered(8))
+        tensor([[[ 0,  8, 16]]])
     """
     for axis, target in zip((-2, -1), size, strict=True):
         source = mask.shape[axis]
         if source != target:
-            centres = torch.arange(target, device=mask.device)
-            mask = mask.index_select(axis, (2 * centres + 1) * source // (2 * target))
+            stride, start = grid or CellGrid.centred(Fraction(source, target))
+            # floor(start + i stride + 1/2)
+            first, whole = start + Fraction(1, 2), lcm(start.denominator, stride.denominator, 2)
+            cells = torch.arange(target, device=mask.device)
+            pixels = (cells * int(stride * whole) + int(first * whole)) // whole
+            mask = mask.index_select(axis, pixels.clamp(max=source - 1))
     return mask
 
 

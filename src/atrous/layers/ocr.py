@@ -32,9 +32,10 @@ class StackedMaps(nn.Module):
 
     def __init__(self, levels: Sequence[Level]) -> None:
         super().__init__()
-        widths = [level.channels for level in levels if level.stride >= FINEST]
-        self.num_maps = len(widths)
-        self.out_channels = sum(widths)
+        stacked = [level for level in levels if level.stride >= FINEST]
+        self.num_maps = len(stacked)
+        self.stride = stacked[0].stride
+        self.out_channels = sum(level.channels for level in stacked)
 
     def forward(self, features: list[Tensor]) -> Float[Tensor, "B C H W"]:
         """One map of all channels."""

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.layers.basic import BatchNorm, unfit
+from atrous.layers.basic import BatchNorm
 
 __all__ = [
     "BlockBuilder",
@@ -29,7 +29,6 @@ __all__ = [
     "expanding_path",
     "same_conv",
     "unet_channels",
-    "unfit_grid",
 ]
 
 BlockBuilder = Callable[[int, int], nn.Module]
@@ -252,15 +251,3 @@ class PlainUNet(nn.Module):
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K H W"]:
         """A map of the same size."""
         return self.head(self.expanding(self.contracting(x))[0])
-
-
-def unfit_grid(x: Float[Tensor, "B C h w"], height: int, width: int, stride: int) -> Float[Tensor, "B C h2 w2"]:
-    """What `unfit` does, on a coarser grid: the cells that lie on an image of `height` and `width`, wholly or in part.
-
-    A training output that still covered what `fit` added would be compared with a mask stretched over it.
-
-    Example:
-        >>> unfit_grid(torch.ones(1, 1, 8, 8), 33, 47, stride=8).shape
-        torch.Size([1, 1, 5, 6])
-    """
-    return unfit(x, (height + stride - 1) // stride, (width + stride - 1) // stride)

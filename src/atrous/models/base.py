@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from atrous.encoders.base import Encoder, keeps_corners
 from atrous.errors import ModelError
-from atrous.layers import conv_bn_relu, fit, resize, unfit
-from atrous.types import Outputs
+from atrous.layers import conv_bn_relu, fit, resize, unfit, unfit_grid
+from atrous.types import CellGrid, Outputs
 
 __all__ = ["ContractExpand", "DenseModel", "EncoderDecoder", "ModelSpec", "NetworkSection", "Paper", "fcn_head"]
 
@@ -51,19 +51,23 @@ class DenseModel(nn.Module):
     """An image (B, C, H, W) of floats becomes `{"out": (B, K, H, W), name: (B, K', h, w), ...}`.
 
     `out` has the height and width of the image for every image size. In training a model may add outputs on their
-    native grids under documented names; in evaluation there is only `out` and what the task needs. The image comes in
-    its own numbers (8-bit 0..255, 16-bit 0..65535, floats as they are); the model normalises it.
+    native grids under documented names, without what was padded, and says in `grids` where their cells stand; in
+    evaluation there is only `out` and what the task needs. The image comes in its own numbers (8-bit 0..255, 16-bit
+    0..65535, floats as they are); the model normalises it.
 
     Attributes:
         num_classes: maps in `out`.
         in_channels: channels of the image.
         alignment: pixels of shift under which the network is exactly equivariant, away from the borders.
+        grids: where the cells of each training output but `out` stand; None for cells that are spread evenly over the
+            image, whatever its size. A task takes their labels from there.
         spec: name and arguments, set by `create_model`; what a bundle writes down.
         mean: (C,) float32 buffer, taken off each channel; zeros until set.
         std: (C,) float32 buffer, each channel is divided by it; ones until set.
     """
 
     spec: ModelSpec
+    grids: Mapping[str, CellGrid | None]
     mean: Tensor
     std: Tensor
 
@@ -76,6 +80,7 @@ class DenseModel(nn.Module):
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.alignment = alignment
+        self.grids = {}
         self.register_buffer("mean", torch.zeros(in_channels))
         self.register_buffer("std", torch.ones(in_channels))
 
@@ -167,6 +172,8 @@ class EncoderDecoder(DenseModel):
         self.head = head if head is not None else nn.Conv2d(width, num_classes, 1)
         self.align_corners = align_corners and keeps_corners(encoder)
         self.aux_levels = dict(aux or {})
+        grid = CellGrid.cornered if self.align_corners else CellGrid.centred
+        self.grids = {name: grid(encoder.levels[index].stride) for name, index in self.aux_levels.items()}
         self.aux_heads = nn.ModuleDict(
             {name: fcn_head(encoder.levels[index].channels, num_classes) for name, index in self.aux_levels.items()}
         )
@@ -175,7 +182,7 @@ class EncoderDecoder(DenseModel):
         """Logits of every pixel as `out`; in training also the auxiliary logits on their levels' own grids."""
         height, width = image.shape[-2:]
         fitted = fit(self.normalize(image), self.alignment, extra=int(self.align_corners))
-        features = self.encoder(fitted)
+        features = self.encoder(fitted) if self.align_corners else self.encoder.fitted(fitted)
         logits = resize(
             self.head(self.decoder(features)),
             (fitted.shape[-2], fitted.shape[-1]),
@@ -183,7 +190,8 @@ class EncoderDecoder(DenseModel):
         )
         outputs = {"out": unfit(logits, height, width)}
         if self.training:
-            outputs |= {name: head(features[self.aux_levels[name]]) for name, head in self.aux_heads.items()}
+            for name, head in self.aux_heads.items():
+                outputs[name] = unfit_grid(head(features[self.aux_levels[name]]), height, width, self.grids[name])
         return outputs
 
 

@@ -29,10 +29,10 @@ from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.layers import fit, resize, unfit
-from atrous.layers.unet import PlainUNet, unfit_grid
+from atrous.layers import fit, resize, unfit, unfit_grid
+from atrous.layers.unet import PlainUNet
 from atrous.models.base import DenseModel, Paper
-from atrous.types import Outputs
+from atrous.types import CellGrid, Outputs
 
 __all__ = ["PAPERS", "ContextUNet", "context_unet"]
 
@@ -57,8 +57,8 @@ def context_unet(
     width: Annotated[int, Ge(1)] = 64,
     context_width: Annotated[int, Ge(1)] = 64,
     scale: Annotated[int, Ge(1)] = 4,
-    levels: Annotated[int, Ge(1)] = 3,
-    context_levels: Annotated[int, Ge(1)] = 5,
+    levels: Annotated[int, Ge(2)] = 3,
+    context_levels: Annotated[int, Ge(2)] = 5,
 ) -> DenseModel:
     """A local U-Net on all pixels, and a context U-Net on the reduced image.
 
@@ -111,6 +111,7 @@ class ContextUNet(DenseModel):
         self.local = local
         self.context_head = context_head
         self.scale = scale
+        self.grids = {"context": CellGrid.centred(scale)}
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> Outputs:
         """Logits of every pixel as `out`; in training the context network's own as `context`, on the reduced grid."""
@@ -121,5 +122,5 @@ class ContextUNet(DenseModel):
         enlarged = resize(features, (x.shape[-2], x.shape[-1]))
         outputs = {"out": unfit(self.local(torch.cat([x, enlarged], dim=1)), height, width)}
         if self.training:
-            outputs["context"] = unfit_grid(self.context_head(features), height, width, self.scale)
+            outputs["context"] = unfit_grid(self.context_head(features), height, width, self.grids["context"])
         return outputs

@@ -112,6 +112,7 @@ class CRFRNN(DenseModel):
         super().__init__(network.num_classes, network.in_channels, network.alignment)
         self.network = network
         self.crf = crf
+        self.grids = network.grids
         self.iterations = iterations
         self.test_iterations = test_iterations
         self.mean.copy_(network.mean)

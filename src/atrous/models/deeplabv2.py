@@ -38,9 +38,9 @@ from atrous.encoders.resnet import RESNETS
 from atrous.encoders.vgg import VGG
 from atrous.encoders.vgg_dense import load_vgg16_classifier, vgg_classifier
 from atrous.errors import ModelError
-from atrous.layers import fit, resize, unfit
+from atrous.layers import fit, resize, unfit, unfit_grid
 from atrous.models.base import DenseModel, Paper
-from atrous.types import Outputs
+from atrous.types import CellGrid, Outputs
 
 __all__ = ["PAPERS", "BranchSum", "DeepLabV2", "deeplabv2"]
 
@@ -142,7 +142,8 @@ class DeepLabV2(DenseModel):
         self.encoder = encoder
         self.head = head
         self.ratios = ratios
-        self.aux = aux
+        names = [f"scale_{round(100 * ratio)}" for ratio in ratios] if aux else []
+        self.grids = {name: CellGrid.cornered(stride / ratio) for name, ratio in zip(names, ratios, strict=False)}
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> Outputs:
         """Logits of every pixel as `out`; in training, where asked for, those of each scale on its own grid."""
@@ -154,8 +155,9 @@ class DeepLabV2(DenseModel):
         grid = (finest.shape[-2], finest.shape[-1])
         largest = reduce(torch.maximum, [resize(score, grid, align_corners=True) for score in scores])
         outputs = {"out": unfit(resize(largest, size, align_corners=True), height, width)}
-        if self.training and self.aux:
-            outputs |= {f"scale_{round(100 * r)}": score for r, score in zip(self.ratios, scores, strict=True)}
+        if self.training:
+            for (name, cells), score in zip(self.grids.items(), scores, strict=False):
+                outputs[name] = unfit_grid(score, height, width, cells)
         return outputs
 
     def _scores_at(self, fitted: Tensor, ratio: Fraction) -> Tensor:

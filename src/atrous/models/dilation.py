@@ -33,10 +33,10 @@ from torch import Tensor, nn
 from atrous.encoders import Encoder, EncoderSection, create_encoder, encoder_name
 from atrous.encoders.vgg_dense import ValidVGG
 from atrous.errors import ModelError
-from atrous.layers import fit, resize, unfit
+from atrous.layers import fit, resize, unfit, unfit_grid
 from atrous.models.base import DenseModel, Paper
 from atrous.tables import Place, check_arguments
-from atrous.types import Outputs
+from atrous.types import CellGrid, Outputs
 
 __all__ = ["PAPERS", "Context", "Dilation", "dilation"]
 
@@ -121,17 +121,17 @@ class Dilation(DenseModel):
         nn.init.normal_(self.head.weight, std=0.001)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
         self.context = context
-        self.aux = aux
+        self.grids = {"front": CellGrid.centred(encoder.levels[-1].stride)} if aux else {}
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> Outputs:
         """Logits of every pixel as `out`; in training, where asked for, the front end's as `front`."""
         height, width = image.shape[-2:]
         fitted = fit(self.normalize(image), self.alignment)
-        front = self.head(self.encoder(fitted)[-1])
+        front = self.head(self.encoder.fitted(fitted)[-1])
         logits = resize(self.context(front), (fitted.shape[-2], fitted.shape[-1]))
         outputs = {"out": unfit(logits, height, width)}
-        if self.training and self.aux:
-            outputs["front"] = front
+        if self.training and self.grids:
+            outputs["front"] = unfit_grid(front, height, width, self.grids["front"])
         return outputs
 
 

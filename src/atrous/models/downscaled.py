@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from atrous.errors import ModelError
-from atrous.layers import fit, resize, unfit
+from atrous.layers import fit, resize, unfit, unfit_grid
 from atrous.models.base import DenseModel, NetworkSection
 from atrous.types import Outputs
 
@@ -64,6 +64,7 @@ class Downscaled(DenseModel):
         super().__init__(network.num_classes, network.in_channels, factor * network.alignment)
         self.network = network
         self.factor = factor
+        self.grids = {name: grid and grid.within(factor) for name, grid in network.grids.items()}
         self.mean.copy_(network.mean)
         self.std.copy_(network.std)
 
@@ -81,4 +82,8 @@ class Downscaled(DenseModel):
             small = fit(small, 2 * self.network.alignment)
         outputs = self.network(small)
         logits = resize(unfit(outputs["out"], height, width), (fitted.shape[-2], fitted.shape[-1]))
-        return {**outputs, "out": unfit(logits, image.shape[-2], image.shape[-1])}
+        height, width = image.shape[-2:]
+        found = {"out": unfit(logits, height, width)}
+        for name, grid in self.grids.items() if self.training else ():
+            found[name] = unfit_grid(outputs[name], height, width, grid)
+        return found

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from atrous.errors import ModelError
 from atrous.models.base import DenseModel, Paper
-from atrous.types import Outputs
+from atrous.types import CellGrid, Outputs
 
 __all__ = ["PAPERS", "Ensemble", "ensemble", "mean_logits"]
 
@@ -83,6 +83,11 @@ class Ensemble(DenseModel):
         first = members[0]
         super().__init__(first.num_classes, first.in_channels, lcm(*(member.alignment for member in members)))
         self.members = nn.ModuleList(members)
+        grids: dict[str, CellGrid | None] = {}
+        for number, member in enumerate(members):
+            own = {f"member{number}.{name}": grid for name, grid in member.grids.items()}
+            grids |= {f"member{number}": CellGrid.centred(1), **own}
+        self.grids = grids
         self.mean.copy_(torch.stack([member.mean for member in members]).mean(0))
         self.std.copy_(torch.stack([member.std for member in members]).mean(0))
 

@@ -31,7 +31,7 @@ from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu, fit, resize, unfit
 from atrous.layers.ocr import OCR
 from atrous.models.base import DenseModel, Paper
-from atrous.types import Outputs
+from atrous.types import CellGrid, Outputs
 
 __all__ = ["HMSA", "PAPERS", "hmsa", "join", "scale_attention"]
 
@@ -147,6 +147,8 @@ class HMSA(DenseModel):
         self.attention = attention
         self.scales = sorted(scales, reverse=True)
         self.low_scale = low_scale
+        # The smaller image is stretched to whole pixels.
+        self.grids = {"aux": CellGrid.centred(1), "high": CellGrid.centred(1), "low": None}
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> Outputs:
         """Logits of every pixel as `out`; in training of two scales, with `aux`, `high` and `low`."""
@@ -174,7 +176,7 @@ class HMSA(DenseModel):
         scaled = _scaled(image, scale)
         # A smaller image has two cells on the coarsest grid at least, because an export cannot run on a single one.
         fitted = fit(scaled, self.alignment if scale >= 1 else 2 * self.alignment)
-        features, regions = self.context(self.encoder(fitted))
+        features, regions = self.context(self.encoder.fitted(fitted))
         maps = {"out": self.head(features), "attention": self.attention(features)}
         if self.training:
             maps["aux"] = regions

@@ -26,10 +26,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from atrous.encoders import Encoder, EncoderSection, create_encoder
-from atrous.layers import fit, resize, unfit
+from atrous.layers import fit, resize, unfit, unfit_grid
 from atrous.layers.ocr import OCR
 from atrous.models.base import DenseModel, Paper
-from atrous.types import Outputs
+from atrous.types import CellGrid, Outputs
 
 __all__ = ["PAPERS", "HRNetOCR", "hrnet_ocr"]
 
@@ -94,12 +94,15 @@ class HRNetOCR(DenseModel):
         self.encoder = encoder
         self.context = context
         self.head = head
+        self.grids = {"aux": CellGrid.centred(context.stack.stride)}
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> Outputs:
         """Logits of every pixel as `out`; in training also `aux`, the first guess on the finest map's grid."""
         height, width = image.shape[-2:]
         fitted = fit(self.normalize(image), self.alignment)
-        features, regions = self.context(self.encoder(fitted))
+        features, regions = self.context(self.encoder.fitted(fitted))
         logits = resize(self.head(features), (fitted.shape[-2], fitted.shape[-1]))
         outputs = {"out": unfit(logits, height, width)}
-        return outputs | {"aux": regions} if self.training else outputs
+        if self.training:
+            outputs["aux"] = unfit_grid(regions, height, width, self.grids["aux"])
+        return outputs

@@ -28,10 +28,10 @@ from annotated_types import Ge, Le
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.layers import fit, unfit
-from atrous.layers.unet import double_conv, expanding_path, same_conv, unet_channels, unfit_grid
+from atrous.layers import fit, unfit, unfit_grid
+from atrous.layers.unet import double_conv, expanding_path, same_conv, unet_channels
 from atrous.models.base import DenseModel, Paper
-from atrous.types import Outputs
+from atrous.types import CellGrid, Outputs
 
 __all__ = ["PAPERS", "MultiscaleUNet", "PyramidPath", "multiscale_unet"]
 
@@ -82,6 +82,8 @@ class MultiscaleUNet(DenseModel):
         self.expanding = expanding_path(channels)
         self.heads = nn.ModuleList(nn.Conv2d(channels[level], num_classes, 1) for level in range(scales))
         self.output = output
+        first = 0 if output == "mean" else 1  # the finest is already the output
+        self.grids = {f"side{2**level}": CellGrid.centred(2**level) for level in range(first, scales)}
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> Outputs:
         """Logits of every pixel as `out`; in training each classifier's on its own grid, as `side` and its stride."""
@@ -93,9 +95,8 @@ class MultiscaleUNet(DenseModel):
         logits = _mean(sides) if self.output == "mean" else sides[0]
         outputs = {"out": unfit(logits, height, width)}
         if self.training:
-            first = 0 if self.output == "mean" else 1  # the finest is already the output
-            for level in range(first, use):
-                outputs[f"side{2**level}"] = unfit_grid(sides[level], height, width, 2**level)
+            for (name, grid), side in zip(self.grids.items(), sides[use - len(self.grids) :], strict=True):
+                outputs[name] = unfit_grid(side, height, width, grid)
         return outputs
 
 

@@ -30,10 +30,10 @@ from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.layers import fit, resize, unfit
-from atrous.layers.unet import PlainUNet, unfit_grid
+from atrous.layers import fit, resize, unfit, unfit_grid
+from atrous.layers.unet import PlainUNet
 from atrous.models.base import DenseModel, Paper
-from atrous.types import Outputs
+from atrous.types import CellGrid, Outputs
 
 __all__ = ["PAPERS", "StackedUNet", "stacked_unet"]
 
@@ -105,6 +105,9 @@ class StackedUNet(DenseModel):
         self.carry = carry
         self.detach = detach
         self.coarse = coarse
+        self.grids = {
+            f"stage{number}": CellGrid.centred(coarse if number == 1 else 1) for number in range(1, len(networks))
+        }
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> Outputs:
         """Logits of the last stage as `out`; in training those of the others as `stage1`, `stage2`, ..."""
@@ -113,7 +116,8 @@ class StackedUNet(DenseModel):
         outputs = {}
         logits = self.stages[0](F.avg_pool2d(x, self.coarse) if self.coarse > 1 else x)
         for number, stage in enumerate(self.stages[1:], 1):
-            outputs[f"stage{number}"] = unfit_grid(logits, height, width, self.coarse if number == 1 else 1)
+            name = f"stage{number}"
+            outputs[name] = unfit_grid(logits, height, width, self.grids[name])
             carried = resize(self._carried(logits), (x.shape[-2], x.shape[-1]))
             logits = stage(torch.cat([x, carried], dim=1))
         out = {"out": unfit(logits, height, width)}

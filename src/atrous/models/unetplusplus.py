@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from atrous.layers import fit, unfit
 from atrous.layers.unet import contracting_path, unet_channels
 from atrous.models.base import DenseModel, Paper
-from atrous.types import Outputs
+from atrous.types import CellGrid, Outputs
 
 __all__ = ["PAPERS", "UNetPlusPlus", "unetplusplus"]
 
@@ -80,6 +80,7 @@ class UNetPlusPlus(DenseModel):
         self.columns = nn.ModuleList(_Column(channels, column) for column in range(1, levels))
         self.heads = nn.ModuleList(nn.Conv2d(width, num_classes, 1) for _ in self.columns)
         self.output = output
+        self.grids = {f"depth{depth}": CellGrid.centred(1) for depth in range(1, levels - 1)}
         self.apply(_initialize)
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> Outputs:

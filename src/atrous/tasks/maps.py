@@ -12,7 +12,7 @@ from atrous.losses import ClassFrequencies
 from atrous.tables import Place
 from atrous.tasks.base import Task
 from atrous.tasks.terms import LossSection, read_terms
-from atrous.types import IGNORE_INDEX, Outputs, Sample
+from atrous.types import IGNORE_INDEX, CellGrid, Outputs, Sample
 
 __all__ = ["MapTask"]
 
@@ -70,11 +70,12 @@ class MapTask(Task):
     def weigh(self, outputs: Outputs, batch: Sample, target: Shaped[Tensor, "*B H W"]) -> dict[str, Tensor]:
         """The losses of every output against a target at the image's size, whatever the target means.
 
-        The target is shrunk to each output's grid by the nearest pixel, and so is the map `weight` of a batch that has
-        one, for the losses that take `pixel_weights`; predictions are not enlarged.
+        Each cell of an output has the label of the pixel that it stands on, and so has the map `weight` of a batch that
+        has one, for the losses that take `pixel_weights`; predictions are not enlarged. Where the cells stand is said
+        by the batch's `grids`, which are the model's.
 
         Raises:
-            UsageError: if a loss still waits for class frequencies.
+            UsageError: if a loss still waits for class frequencies, or nobody says where an output's cells stand.
         """
         pixel_weights, progress = batch.get("weight"), batch.get("progress")
         result: dict[str, Tensor] = {}
@@ -83,8 +84,9 @@ class MapTask(Task):
             factor = 1.0 if main else self._aux_factor(output)
             if factor == 0:
                 continue
-            grid = logits.shape[-2:]
-            truth = shrink(target, grid)
+            size = (logits.shape[-2], logits.shape[-1])
+            grid = None if main else _grid(output, size, target, batch)
+            truth = shrink(target, size, grid)
             for term in self._terms if main else self._aux_terms:
                 if term.weighting:
                     raise UsageError(
@@ -93,7 +95,7 @@ class MapTask(Task):
                     )
                 extra = {}
                 if term.weighs_pixels and pixel_weights is not None:
-                    extra["pixel_weights"] = shrink(pixel_weights, grid)
+                    extra["pixel_weights"] = shrink(pixel_weights, size, grid)
                 value = term.function(logits, truth, ignore_index=self.ignore_index, **extra)
                 weight = factor * term.factor(progress)
                 unweighted = isinstance(weight, float) and weight == 1
@@ -109,3 +111,22 @@ class MapTask(Task):
                 f"(0 leaves it out). {did_you_mean(output, self.aux_weight)}"
             )
         return float(self.aux_weight[output])
+
+
+def _grid(output: str, size: tuple[int, int], target: Tensor, batch: Sample) -> CellGrid | None:
+    """Where the cells of a training output stand; None for evenly over the image.
+
+    Raises:
+        UsageError: if that is not said, and the cells do not divide the image.
+    """
+    grids = batch.get("grids", {})
+    if output in grids:
+        return grids[output]
+    height, width = target.shape[-2:]
+    if height % size[0] or width % size[1]:
+        raise UsageError(
+            f"the output {output!r} has {size[0]} x {size[1]} cells for {height} x {width} pixels, and nobody says "
+            "where they stand: a model says it in `grids`, which the batch hands on; task.losses(outputs, batch | "
+            '{"grids": model.grids}).'
+        )
+    return None

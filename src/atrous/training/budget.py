@@ -55,7 +55,8 @@ def measure_pace(plan: TrainingPlan) -> tuple[float, float]:
             if isinstance(batch, AtrousError):
                 raise batch
             batch = {key: value.to(device) for key, value in batch.items()}
-            loss = torch.stack(list(plan.task.losses(model(batch["image"]), batch).values())).sum()
+            losses = plan.task.losses(model(batch["image"]), batch | {"grids": getattr(model, "grids", {})})
+            loss = torch.stack(list(losses.values())).sum()
             torch.autograd.backward(loss)
             float(loss.detach())  # wait for the device
             times.append(time.perf_counter() - begin)

@@ -128,7 +128,7 @@ class TrainingModule(pl.LightningModule):
         learns = self.adversary is None or self.adversary.trains_segmenter
         for batch in batches:
             outputs = self.model(batch["image"])
-            parts = self.task.losses(outputs, batch | {"progress": progress})
+            parts = self.task.losses(outputs, batch | {"progress": progress, "grids": getattr(self.model, "grids", {})})
             if self.adversary is not None:
                 parts |= self.adversary.segmenter_losses(outputs, batch, self._seen(batch))
             loss = torch.stack(list(parts.values())).sum() if len(parts) > 1 else next(iter(parts.values()))

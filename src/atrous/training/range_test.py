@@ -115,7 +115,8 @@ def _step(plan: TrainingPlan, model: nn.Module, optimizer: Optimizer, step: int,
     dtype = choose_precision(plan.options.precision, device)
     short = dtype != torch.float32
     with torch.autocast(device.type, dtype if short else torch.bfloat16, enabled=short):
-        loss = torch.stack([part.float() for part in plan.task.losses(model(batch["image"]), batch).values()]).sum()
+        losses = plan.task.losses(model(batch["image"]), batch | {"grids": getattr(model, "grids", {})})
+        loss = torch.stack([part.float() for part in losses.values()]).sum()
     if not torch.isfinite(loss):
         return math.inf
     optimizer.zero_grad()
