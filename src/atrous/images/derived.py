@@ -63,6 +63,10 @@ class DerivedMask(Derived):
     def read(self) -> np.ndarray:
         """(H, W) whole numbers, or (H, W, 3) uint8 colours, which a class table encodes."""
 
+    def palette(self) -> list[tuple[int, int, int]] | None:
+        """The colours of which its numbers are indices, or None."""
+        return None
+
 
 class DerivedPlanes(DerivedMask):
     """A mask of classes that may overlap: one plane for each."""

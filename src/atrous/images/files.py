@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from atrous.findings import FindingError, error
-from atrous.images.derived import Derived, DerivedImage, DerivedMask, DerivedPlanes
-from atrous.images.formats import png_palette
-from atrous.images.opening import open_pixels, reading
+from atrous.images.derived import DerivedImage, DerivedMask, DerivedPlanes
+from atrous.images.limits import must_fit
+from atrous.images.opening import file_palette, open_pixels, reading
 from atrous.images.raster import Raster, image_dtype, turn, wrong_channels
 from atrous.images.source import check_window, lazy_source
 from atrous.images.stored import Stored
@@ -58,7 +58,8 @@ class ImageInfo(NamedTuple):
     """What the header of an image says, after its EXIF turn.
 
     `channels` counts an alpha channel; `alpha` says that the last one is such, which `read_image` drops where it is
-    constant, and only the pixels can tell. `kind` is the data type as which the numbers are read.
+    constant, and only the pixels can tell. `dtype` is the data type as which the numbers are read; `orientation` is
+    that of the camera (EXIF), from which the image is turned.
     """
 
     height: int
@@ -66,6 +67,7 @@ class ImageInfo(NamedTuple):
     channels: int
     dtype: str
     alpha: bool = False
+    orientation: int = 1
 
 
 def read_info(path: str | bytes | ImageFile) -> ImageInfo:
@@ -81,7 +83,9 @@ def read_info(path: str | bytes | ImageFile) -> ImageInfo:
     height, width = header.height, header.width
     if header.orientation >= 5:
         height, width = width, height
-    return ImageInfo(height, width, header.channels, image_dtype(header.dtype, name).name, header.alpha)
+    return ImageInfo(
+        height, width, header.channels, image_dtype(header.dtype, name).name, header.alpha, header.orientation
+    )
 
 
 def read_image(path: str | bytes | ImageFile, *, channels: int | None = None) -> Raster:
@@ -134,7 +138,11 @@ def read_mask(path: str | MaskFile) -> np.ndarray:
     with reading(path):
         if isinstance(path, DerivedMask):
             return path.read()
-        stored = open_pixels(path, path, indices=True).decode()
+        pixels = open_pixels(path, path, indices=True)
+        head = pixels.header()
+        size = head.height * head.width * head.channels * head.dtype.itemsize
+        must_fit(size, path, (head.height, head.width, head.channels))
+        stored = pixels.decode()
     return _mask(path, stored)
 
 
@@ -163,15 +171,14 @@ def read_mask_window(path: str | MaskFile, rows: slice, columns: slice) -> np.nd
 
 
 def read_palette(path: str | MaskFile) -> list[tuple[int, int, int]] | None:
-    """The colours of a palette PNG, or None for any other file.
+    """The colours of a mask with a palette (PNG, TIFF, GIF, BMP), whose values are indices of it; None for any other.
 
     Raises:
         DataError: if the file is missing or damaged.
     """
-    if isinstance(path, Derived) or Path(path).is_dir():
-        return None
-    with reading(Path(path)):
-        return png_palette(Path(path))
+    path = path if isinstance(path, DerivedMask) else Path(path)
+    with reading(path):
+        return path.palette() if isinstance(path, DerivedMask) else file_palette(path)
 
 
 def _checked(raster: Raster, name: object, channels: int | None) -> Raster:

@@ -1,6 +1,7 @@
 """From a file to what its pixels are read from: the content decides, not the suffix."""
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,12 +14,23 @@ from atrous.findings import FindingError, error
 from atrous.images import nifti
 from atrous.images.arrays import NUMPY, is_zarr, numpy_pixels, zarr_pixels
 from atrous.images.derived import DerivedImage
-from atrous.images.formats import PNG, decode_other, decode_png, other_header, png_header
+from atrous.images.formats import (
+    PALETTES,
+    PNG,
+    decode_other,
+    decode_png,
+    other_header,
+    other_palette,
+    png_header,
+    png_palette,
+)
+from atrous.images.limits import out_of_memory
 from atrous.images.pages import VolumePixels
 from atrous.images.stored import File, Header, Pixels, Stored, beginning
 from atrous.images.tiff import TIFF, TiffPixels
+from atrous.images.tiff import palette as tiff_palette
 
-__all__ = ["FORMATS", "FileFormat", "open_pixels", "reading"]
+__all__ = ["FORMATS", "FileFormat", "file_palette", "open_pixels", "reading", "special"]
 
 
 class _Picture(Pixels):
@@ -123,11 +135,31 @@ def open_pixels(file: File | DerivedImage, name: object, *, indices: bool = Fals
             message = "cannot be read as Zarr: it has neither zarr.json nor .zarray nor .zgroup"
             raise FindingError(error("unreadable", file, message, "Is it complete? Copy or export it again."))
         return zarr_pixels(file)
+    _must_be_a_file(file)
     pixels = _by_content(file, beginning(file, HEAD), name, indices=indices)
     if indices or isinstance(file, bytes) or not os.path.isfile(f"{file}.msk"):  # noqa: PTH113  (with every image)
         return pixels
     beside = file.with_name(f"{file.name}.msk")
     return _Masked(pixels, TiffPixels(beside, beside, indices=True), beside)
+
+
+def _must_be_a_file(file: File) -> None:
+    """Raise if it is a pipe, a socket or a device, which are never opened: reading a pipe waits for a writer.
+
+    Raises:
+        FindingError: if it is.
+    """
+    if isinstance(file, bytes):
+        return
+    mode = os.stat(file).st_mode  # noqa: PTH116  (with every image)
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        message = f"is a {special(mode)}, not a file"
+        raise FindingError(error("unreadable", file, message, "Take it out of the folder, or name another file."))
+
+
+def special(mode: int) -> str:
+    """What is neither file nor folder, in words."""
+    return "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
 
 
 def _by_content(file: File, start: bytes, name: object, *, indices: bool) -> Pixels:
@@ -136,6 +168,19 @@ def _by_content(file: File, start: bytes, name: object, *, indices: bool) -> Pix
         if known.fits(start, file):
             return known.open(file, name, indices)
     return _Picture(partial(other_header, file), partial(decode_other, file, indices=indices))
+
+
+def file_palette(path: Path) -> list[tuple[int, int, int]] | None:
+    """The colours of a file with a palette, None of any other."""
+    if path.is_dir():
+        return None
+    _must_be_a_file(path)
+    start = beginning(path, HEAD)
+    if start.startswith(PNG):
+        return png_palette(path)
+    if start.startswith(TIFF):
+        return tiff_palette(path)
+    return other_palette(path) if start.startswith(PALETTES) else None
 
 
 @contextmanager
@@ -148,14 +193,17 @@ def reading(name: object, where: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except (DataError, MemoryError):
+    except DataError:
         raise
+    except MemoryError:
+        raise out_of_memory(name) from None
     except FileNotFoundError:
         raise FindingError(error("missing_file", name, "there is no such file", "Check the name.")) from None
     except IsADirectoryError:
         raise FindingError(error("missing_file", name, "is a folder, not an image", "Name a file.")) from None
     except Exception as problem:  # decoders raise what they like: SyntaxError, struct.error, their own classes
-        text = " ".join(str(problem).split()).replace(str(name), "the file") or type(problem).__name__
+        told = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
+        text = " ".join(told.split()).replace(str(name), "the file") or type(problem).__name__
         if "cannot identify image file" in text:  # Pillow would name its buffer in memory
             text = "its bytes are those of no image format"
         fix = "Open it in an image viewer; copy or export it again, or take it out."

@@ -5,23 +5,26 @@ Data types. They are the same whatever holds the image (a file, an array, a Zarr
 | stored                                       | read as                                             |
 |----------------------------------------------|-----------------------------------------------------|
 | bool, one bit                                | uint8: 0 and 255                                    |
-| uint8, and 2 or 4 bits                       | uint8; fewer bits are spread over 0 to 255          |
-| uint16                                       | uint16                                              |
+| 2 and 4 bits                                 | uint8: spread over 0 to 255, by 85 and by 17        |
+| uint8, and 3, 5, 6 or 7 bits                 | uint8, as stored                                    |
+| uint16, and 9 to 15 bits                     | uint16, as stored: 12 bits are 0 to 4095            |
 | int8, int16, int32, uint32, int64, uint64    | float32; whole numbers beyond 2^24 lose last digits |
-| float16, float32, float64                    | float32; what it cannot hold is an invalid pixel    |
+| float16, float32, float64                    | float32; NaN, and 1e19 or more, are invalid pixels  |
 | complex numbers, text, records               | refused                                             |
 
-Byte order and memory layout make no difference. In a mask, values stay as they are stored: one bit is 0 and 1.
+Where 0 is white (TIFF), unsigned numbers of up to 16 bits are turned, 12 bits within 0 to 4095; other numbers are
+measurements, and stay. Palettes, CMYK, YCbCr and Lab of 8 bits become red, green and blue. Byte order and memory layout
+make no difference. In a mask, values stay as they are stored: one bit is 0 and 1, a palette's index an index.
 
 Alpha. A last channel that a file calls alpha is dropped where it is constant over the whole image, unless the count of
 channels that is asked for includes it; one that varies is a channel.
 
-Invalid pixels. "Nodata" is one value for all channels of a file (GDAL's tag). In floating point a pixel is invalid
-where any channel has it, or is not finite; in integers, where it is often 0 and an honest number too, where all
-channels have it. A mask inside a TIFF is followed too, and one beside any file (`image.tif.msk`, as GDAL writes it,
-0 where invalid). `Raster.array` holds 0 in all channels of an invalid pixel. A
-network is given the mean of its training images there (`Raster.as_floats`), in training as in prediction, whatever
-part of the image is read; statistics leave these pixels out.
+Invalid pixels. "Nodata" is one value for all channels of a file (GDAL's tag), as stored: of a palette, an index. In
+floating point a pixel is invalid where any channel has it, or is not below 1e19 in magnitude; in integers, where nodata
+is often 0 and an honest number too, where all channels have it. A mask inside a TIFF is followed too (a page, or that
+of LERC), and one beside any file (`image.tif.msk`, as GDAL writes it, 0 where invalid). `Raster.array` holds 0 in all
+channels of an invalid pixel. A network is given the mean of its training images there (`Raster.as_floats`), in training
+as in prediction, whatever part of the image is read; statistics leave these pixels out.
 """
 
 from collections.abc import Sequence
@@ -34,6 +37,10 @@ from atrous.images.stored import Stored
 
 __all__ = ["Fill", "Raster", "alpha_varies", "image_dtype", "raster_of", "turn", "wrong_channels"]
 
+LARGEST = 1e19
+"""From this magnitude on, a floating-point number is no measurement: float32 does not hold its square (3.4e38), so that
+no variance is finite. GIS tools write -3.4e38 or -1.8e308 where nothing was measured, often without a nodata tag."""
+
 Fill = Sequence[float] | np.ndarray | None
 """What invalid pixels hold, one value per channel in the image's own numbers; None is 0."""
 
@@ -45,10 +52,14 @@ class Raster:
     Attributes:
         array: (H, W, C) uint8, uint16 or float32, always finite; 0 where invalid.
         valid: (H, W) bool, False where there was nodata, NaN or infinity; None where all pixels are valid.
+        orientation: of the camera (EXIF, 1 to 8), from which the image was turned upright.
+        odd: what is odd about its file although all of it could be read; empty where nothing is.
     """
 
     array: np.ndarray
     valid: np.ndarray | None = None
+    orientation: int = 1
+    odd: str = ""
 
     def cut(self, rows: slice, columns: slice) -> "Raster":
         """Some rows and columns."""
@@ -131,12 +142,12 @@ def raster_of(stored: Stored, name: object, channels: int | None = None, *, keep
         valid = measured if valid is None else measured & valid
     numbers = np.ascontiguousarray(turn(numbers, stored.orientation))
     if valid is None or valid.all():
-        return Raster(numbers)
+        return Raster(numbers, None, stored.orientation, stored.odd)
     valid = np.ascontiguousarray(turn(valid, stored.orientation))
     if np.shares_memory(numbers, stored.array):
         numbers = numbers.copy()  # what was given is not written to
     numbers[~valid] = 0
-    return Raster(numbers, valid)
+    return Raster(numbers, valid, stored.orientation, stored.odd)
 
 
 def alpha_varies(array: np.ndarray) -> bool:
@@ -169,7 +180,8 @@ def _measured(array: np.ndarray, numbers: np.ndarray, nodata: float | None) -> n
         nodata: the value that stands for "nothing measured here".
     """
     if array.dtype.kind == "f":
-        bad = ~np.isfinite(numbers)
+        with np.errstate(over="ignore", invalid="ignore"):
+            bad = ~(np.abs(numbers) < LARGEST)  # NaN compares as False
         if nodata is not None and np.isfinite(nodata):
             with np.errstate(over="ignore"):
                 bad |= array == array.dtype.type(nodata)

@@ -4,6 +4,7 @@ Training, prediction, the check of a data folder and its conversion read images 
 the same numbers. What is decoded how stands in `opening` and the formats; what follows from it, in `raster`.
 """
 
+import logging
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -16,12 +17,15 @@ from atrous.images.arrays import ArrayPixels, zarr_node_pixels
 from atrous.images.channels import bring_channels, how_brought
 from atrous.images.derived import DerivedImage
 from atrous.images.formats import decode_pillow
+from atrous.images.limits import must_fit
 from atrous.images.opening import open_pixels, reading
 from atrous.images.pages import PagePixels
 from atrous.images.raster import Raster, alpha_varies, image_dtype, raster_of, wrong_channels
 from atrous.images.stored import Header, Pixels, Stored
 
 __all__ = ["ImageSource", "Source", "check_window", "lazy_source", "open_source"]
+
+LOG = logging.getLogger(__name__)
 
 _WHOLE_FILE = 1 << 28  # bytes of pixels up to which a TIFF is read at once
 _ROWS = 256  # of an image at a time, to look through its alpha channel
@@ -114,6 +118,7 @@ class Source:
         """
         if self._kept is None:
             with reading(self.name):
+                self._must_fit()
                 stored = self._pixels.decode()
             # Only where the alpha channel is one of those that are needed is it kept although it be constant.
             needed = self._needed if self._needed == stored.array.shape[2] else None
@@ -139,6 +144,14 @@ class Source:
                 self._header = self._pixels.header()
             image_dtype(self._header.dtype, self.name)
         return self._header
+
+    def _must_fit(self) -> None:
+        """Raise unless the decoded pixels fit into memory; of arrays in memory they are there already."""
+        if isinstance(self._pixels, _Held):
+            return
+        head = self._head()
+        shape = (head.height, head.width, head.channels)
+        must_fit(int(np.prod(shape, dtype=object)) * head.dtype.itemsize, self.name, shape)
 
     def _window(self, rows: slice, columns: slice) -> Stored | None:
         """A window as stored, None where the image is read whole."""

@@ -36,6 +36,7 @@ class Stored:
         nodata: the value that stands for "nothing measured here", if the file names one.
         valid: (H, W) bool from a mask inside the file, or None.
         step: grey levels of fewer than 8 bits were multiplied by this to fill 0..255.
+        odd: what is odd about the file although all of it could be read; empty where nothing is.
     """
 
     array: np.ndarray
@@ -44,6 +45,7 @@ class Stored:
     nodata: float | None = None
     valid: np.ndarray | None = None
     step: int = 1
+    odd: str = ""
 
 
 class Pixels(ABC):

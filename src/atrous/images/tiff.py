@@ -5,6 +5,9 @@ Tiles that a sparse file leaves out hold its nodata value, 0 where it names none
 
 import logging
 import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from io import BytesIO
 from types import ModuleType
@@ -13,15 +16,25 @@ from typing import Any
 import numpy as np
 
 from atrous.findings import FindingError, error
+from atrous.images.formats import decode_other
+from atrous.images.limits import must_fit
+from atrous.images.samples import Samples, colors
+from atrous.images.segments import channels_last, check_segments, read_page, read_segments, windowed
 from atrous.images.stored import File, Header, Pixels, Stored
 
-__all__ = ["TIFF", "TiffPixels", "count_pages", "decode_page", "decode_series", "page_header", "series_shape"]
+__all__ = [
+    "TIFF",
+    "TiffPixels",
+    "count_pages",
+    "decode_page",
+    "decode_series",
+    "page_header",
+    "palette",
+    "series_shape",
+]
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """How a TIFF begins."""
-
-_ORIENTATION, _NODATA, _EXTRA = 274, 42113, 338
-_MINISWHITE, _PALETTE = 0, 3
 
 
 class TiffPixels(Pixels):
@@ -54,7 +67,7 @@ class TiffPixels(Pixels):
             FindingError: if it is a stack of images.
         """
         with _open(self._file) as tif:
-            return _decode(tif, self._name, indices=self._indices)
+            return _decode(tif, self._file, self._name, indices=self._indices)
 
     def window(self, rows: slice, columns: slice) -> Stored | None:
         """The pixels of the tiles that a window touches, cut to it; threads may ask at once.
@@ -64,9 +77,9 @@ class TiffPixels(Pixels):
         Raises:
             FindingError: if it is a stack of images.
         """
-        with self._lock:
+        with self._lock, _silent():
             if self._windows is None:
-                tif = _open(self._file)
+                tif = _opened(self._file)
                 try:
                     self._windows = _Windows(tif, self._name, indices=self._indices)
                 except BaseException:
@@ -84,43 +97,51 @@ class TiffPixels(Pixels):
 
 def _header(tif: Any, name: object) -> Header:
     image, axes = _image(tif, name)
-    page, shape = tif.pages[0], dict(zip(axes, image.shape, strict=True))
-    channels = 3 if page.photometric == _PALETTE else shape.get("S", shape.get("C", 1))
-    dtype = np.dtype(np.uint8) if page.photometric == _PALETTE else np.dtype(image.dtype)
-    alpha = _alpha(page, shape.get("S", 1))
-    return Header(shape["Y"], shape["X"], channels, dtype, alpha, _tag(page, _ORIENTATION, 1))
-
-
-def _decode(tif: Any, name: object, *, indices: bool) -> Stored:
-    image, axes = _image(tif, name)
-    page, pages = tif.pages[0], _pages(image, tif)
+    for page in _pages(image, tif):
+        check_segments(page)
     shape = dict(zip(axes, image.shape, strict=True))
-    missing = _number(_tag(page, _NODATA, None))
-    if all(all(part.databytecounts) for part in pages):
-        array = _channels_last(image.asarray(), axes)
+    samples = Samples.of(tif.pages[0], shape.get("S", 1))
+    channels = samples.channels or shape.get("S", shape.get("C", 1))
+    return Header(
+        shape["Y"], shape["X"], channels, samples.dtype(np.dtype(image.dtype)), samples.alpha, samples.orientation
+    )
+
+
+def _decode(tif: Any, file: File, name: object, *, indices: bool) -> Stored:
+    image, axes = _image(tif, name)
+    pages, shape = _pages(image, tif), dict(zip(axes, image.shape, strict=True))
+    samples = Samples.of(tif.pages[0], shape.get("S", 1))
+    must_fit(image.size * np.dtype(image.dtype).itemsize, name, image.shape)
+    for page in pages:
+        check_segments(page)
+    if samples.foreign and not indices:
+        return replace(decode_other(file, indices=False), orientation=samples.orientation)
+    if _one_header(pages, axes, shape) or any(page.parent is not tif for page in pages):
+        array, valid = channels_last(image.asarray(), axes), None
     else:
-        everything = slice(0, shape["Y"]), slice(0, shape["X"])
-        array = np.concatenate([_read_segments(part, *everything, missing) for part in pages], axis=2)
+        array, valid = _joined(read_page(page, samples.nodata, name) for page in pages)
     mask = _mask_page(tif)
-    valid = None if mask is None else np.squeeze(mask.asarray()).astype(bool)
-    alpha, orientation = _alpha(page, shape.get("S", 1)), _tag(page, _ORIENTATION, 1)
-    array, step = _plain(array, *_shades(page, indices=indices))
-    return Stored(array, alpha=alpha, orientation=orientation, nodata=missing, valid=valid, step=step)
+    if mask is not None:
+        inner = np.squeeze(mask.asarray()).astype(bool)
+        valid = inner if valid is None else valid & inner
+    return samples.stored(array, valid, indices=indices)
+
+
+def _one_header(pages: list[Any], axes: str, shape: dict[str, int]) -> bool:
+    """Whether one header stands for many pages, as ImageJ writes it."""
+    return axes == "CYX" and len(pages) != shape["C"]
+
+
+def _joined(parts: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Channels of several pages beside each other; a pixel is valid where it is in all."""
+    arrays, masks = zip(*parts, strict=True)
+    known = [mask for mask in masks if mask is not None]
+    return np.concatenate(arrays, axis=2), np.logical_and.reduce(known) if known else None
 
 
 def _mask_page(tif: Any) -> Any:
     """The page that says which pixels are valid, or None."""
     return next((p for p in tif.pages[1:] if p.keyframe.is_mask and not p.keyframe.is_reduced), None)
-
-
-def _shades(page: Any, *, indices: bool) -> tuple[Any, bool]:
-    """The palette of an image, if it has one, and whether 0 is white in it.
-
-    What a mask stores are labels, not shades: tifffile writes booleans as "0 is white" and does not turn them.
-    """
-    if indices:
-        return None, False
-    return (page.colormap if page.photometric == _PALETTE else None), page.photometric == _MINISWHITE
 
 
 def _pages(image: Any, tif: Any) -> list[Any]:
@@ -142,25 +163,34 @@ class _Windows:
 
     def __init__(self, tif: Any, name: object, *, indices: bool) -> None:
         image, axes = _image(tif, name)
-        page = tif.pages[0]
-        self.tif = tif
+        shape = dict(zip(axes, image.shape, strict=True))
+        self.tif, self._name, self._indices = tif, name, indices
         self._pages, self._mask = _pages(image, tif), _mask_page(tif)
-        self._palette, self._inverted = _shades(page, indices=indices)
-        # ImageJ writes one header for many pages; and a set of files is read as one.
-        one = axes != "CYX" or len(self._pages) == image.shape[0]
-        upright = _tag(page, _ORIENTATION, 1) == 1
-        self._readable = upright and one and all(part.parent is tif for part in self._pages)
-        self._nodata = _number(_tag(page, _NODATA, None))
-        self._alpha = _alpha(page, dict(zip(axes, image.shape, strict=True)).get("S", 1))
+        self._samples = Samples.of(tif.pages[0], shape.get("S", 1))
+        for page in self._pages:
+            check_segments(page)
+        # A set of files is read as one.
+        together = not _one_header(self._pages, axes, shape) and all(part.parent is tif for part in self._pages)
+        plain = self._samples.orientation == 1 and (indices or not self._samples.foreign)
+        self._readable = together and plain and all(windowed(page) for page in self._pages)
 
     def read(self, rows: slice, columns: slice) -> Stored | None:
         """A window, or None where the image must be read as a whole."""
         if not self._readable:
             return None
-        parts = [_read_segments(part, rows, columns, self._nodata) for part in self._pages]
-        array, step = _plain(np.concatenate(parts, axis=2), self._palette, self._inverted)
-        valid = None if self._mask is None else _read_segments(self._mask, rows, columns, None)[..., 0].astype(bool)
-        return Stored(array, alpha=self._alpha, nodata=self._nodata, valid=valid, step=step)
+        nodata = self._samples.nodata
+        array, valid = _joined(read_segments(page, rows, columns, nodata, self._name) for page in self._pages)
+        if self._mask is not None:
+            inner = read_segments(self._mask, rows, columns, None, self._name)[0][..., 0].astype(bool)
+            valid = inner if valid is None else valid & inner
+        return self._samples.stored(array, valid, indices=self._indices)
+
+
+def palette(file: File) -> list[tuple[int, int, int]] | None:
+    """The colours of a TIFF with a palette, None of any other; the pages of a stack have one."""
+    with _open(file) as tif:
+        found = colors(tif.pages[0])
+    return None if found is None else [(int(red), int(green), int(blue)) for red, green, blue in found]
 
 
 def series_shape(file: File) -> tuple[int, ...]:
@@ -191,9 +221,11 @@ def page_header(file: File, page: int) -> Header:
     with _open(file) as tif:
         first = tif.pages[0]
         _within(page, tif)
-        channels = 3 if first.photometric == _PALETTE else dict(zip(first.axes, first.shape, strict=True)).get("S", 1)
-        dtype = np.dtype(np.uint8) if first.photometric == _PALETTE else np.dtype(first.dtype)
-        return Header(first.imagelength, first.imagewidth, channels, dtype, _alpha(first, channels), 1)
+        found = dict(zip(first.axes, first.shape, strict=True)).get("S", 1)
+        samples = Samples.of(first, found)
+        check_segments(first)
+        dtype = samples.dtype(np.dtype(first.dtype))
+        return Header(first.imagelength, first.imagewidth, samples.channels or found, dtype, samples.alpha, 1)
 
 
 def decode_page(file: File, page: int, *, indices: bool) -> Stored:
@@ -201,59 +233,15 @@ def decode_page(file: File, page: int, *, indices: bool) -> Stored:
     with _open(file) as tif:
         first = tif.pages[0]
         _within(page, tif)
+        samples = Samples.of(first, dict(zip(first.axes, first.shape, strict=True)).get("S", 1))
+        must_fit(first.size * np.dtype(first.dtype).itemsize, file, first.shape)
         if page < len(tif.pages):
-            array, alpha = tif.pages[page].asarray(), _alpha(first, first.shape[-1])
+            check_segments(tif.pages[page])
+            array, valid = read_page(tif.pages[page], samples.nodata, file)
         else:  # ImageJ writes one header for a stack of more than 4 GB
-            array = tif.series[0].asarray().reshape(-1, *first.shape)[page]
-            alpha = False
-        axes, shades, nodata = first.axes, _shades(first, indices=indices), _number(_tag(first, _NODATA, None))
-    array, step = _plain(_channels_last(array, axes), *shades)
-    return Stored(array, alpha=alpha and axes == "YXS", nodata=nodata, step=step)
-
-
-def _read_segments(page: Any, rows: slice, columns: slice, missing: float | None) -> np.ndarray:
-    """(h, w, C) of a page from the tiles or strips that a window touches; what lies outside of the page is cut off."""
-    key, handle = page.keyframe, page.parent.filehandle
-    height, width, samples = key.imagelength, key.imagewidth, key.samplesperpixel
-    tall, wide = (key.tilelength, key.tilewidth) if key.is_tiled else (min(key.rowsperstrip, height), width)
-    top, left = max(rows.start, 0), max(columns.start, 0)
-    bottom, right = min(rows.stop, height), min(columns.stop, width)
-    down, across = -(-height // tall), -(-width // wide)
-    planes = samples if key.planarconfig == 2 else 1
-    shape = (planes, max(bottom - top, 0), max(right - left, 0), samples // planes)
-    window = np.full(shape, _representable(missing, key.dtype), key.dtype)
-    for plane in range(planes):
-        for i in range(top // tall, -(-bottom // tall)):
-            for j in range(left // wide, -(-right // wide)):
-                index = (plane * down + i) * across + j
-                handle.seek(page.dataoffsets[index])
-                data = handle.read(page.databytecounts[index]) or None  # a sparse file leaves tiles of nodata out
-                tile, (_, _, y, x, _), _ = key.decode(data, index, jpegtables=key.jpegtables)
-                if tile is None:
-                    continue
-                part = tile[0, max(top - y, 0) : bottom - y, max(left - x, 0) : right - x]
-                start = (max(y - top, 0), max(x - left, 0))
-                window[plane, start[0] : start[0] + part.shape[0], start[1] : start[1] + part.shape[1]] = part
-    return np.concatenate(list(window), axis=2)
-
-
-def _channels_last(array: np.ndarray, axes: str) -> np.ndarray:
-    """(H, W, C), whatever the order in the file."""
-    if axes == "YX":
-        return array[..., None]
-    return array if axes == "YXS" else np.moveaxis(array, 0, -1)  # (C, H, W) -> (H, W, C)
-
-
-def _plain(array: np.ndarray, palette: Any, inverted: bool) -> tuple[np.ndarray, int]:
-    """Pixels with their palette applied, bits as 0 and 255, and "0 is white" turned; and the step of grey levels."""
-    if palette is not None:
-        array = (np.asarray(palette).T >> 8).astype(np.uint8)[array[..., 0]]
-    step = 1
-    if array.dtype == bool:
-        array, step = array.astype(np.uint8) * 255, 255
-    if inverted and array.dtype in (np.uint8, np.uint16):
-        array = np.iinfo(array.dtype).max - array
-    return array, step
+            array = channels_last(tif.series[0].asarray().reshape(-1, *first.shape)[page], first.axes)
+            valid = None
+    return replace(samples.stored(array, valid, indices=indices), orientation=1)
 
 
 def _within(page: int, tif: Any) -> None:
@@ -263,31 +251,40 @@ def _within(page: int, tif: Any) -> None:
         raise ValueError(f"it has {count} pages, and page {page} is needed")
 
 
-def _representable(missing: float | None, dtype: np.dtype) -> float:
-    """What a tile that was left out holds: the nodata value, 0 where there is none that the numbers can be."""
-    if missing is None:
-        return 0
-    if dtype.kind == "f":
-        return missing
-    limits = np.iinfo(dtype) if dtype.kind in "ui" else None
-    return int(missing) if limits is not None and limits.min <= missing <= limits.max else 0
+class _Quiet(threading.local):
+    """Whether this thread reads for us: what the library logs then is harmless, or an error of ours names the file."""
+
+    on = False
 
 
-def _number(nodata: Any) -> float | None:
-    """What GDAL's tag says, if it says a number."""
-    return None if nodata is None or not str(nodata).strip("\0 ") else float(str(nodata).strip("\0 "))
+_quiet = _Quiet()
 
 
 @cache
 def _tifffile() -> ModuleType:
-    """The library, imported on first use and told not to print that GDAL writes "0.0" for an integer."""
+    """The library, imported on first use."""
     import tifffile
 
-    logging.getLogger("tifffile").addFilter(lambda record: "GDAL_NODATA" not in record.getMessage())
+    logging.getLogger("tifffile").addFilter(lambda record: not _quiet.on)
     return tifffile
 
 
-def _open(file: File) -> Any:
+@contextmanager
+def _silent() -> Iterator[None]:
+    before, _quiet.on = _quiet.on, True
+    try:
+        yield
+    finally:
+        _quiet.on = before
+
+
+@contextmanager
+def _open(file: File) -> Iterator[Any]:
+    with _silent(), _opened(file) as tif:
+        yield tif
+
+
+def _opened(file: File) -> Any:
     return _tifffile().TiffFile(BytesIO(file) if isinstance(file, bytes) else file)
 
 
@@ -315,15 +312,3 @@ def _image(tif: Any, path: object) -> tuple[Any, str]:
             "if its pages are channels, write them into one page with planarconfig='separate'."
         )
     raise FindingError(error("stack", path, message, fix))
-
-
-def _alpha(page: Any, channels: int) -> bool:
-    """Whether the last channel is declared as alpha."""
-    extra = _tag(page, _EXTRA, ())
-    kinds = extra if isinstance(extra, tuple) else (extra,)
-    return bool(kinds) and int(kinds[-1]) in (1, 2) and channels >= 2
-
-
-def _tag(page: Any, code: int, default: Any) -> Any:
-    tag = page.tags.get(code)
-    return default if tag is None else tag.value

@@ -18,6 +18,7 @@ from atrous.findings import Finding, FindingError, error
 from atrous.images.colors import Color
 from atrous.images.derived import DerivedImage, DerivedMask
 from atrous.images.files import SUFFIXES, read_mask
+from atrous.images.opening import file_palette
 from atrous.images.pages import count_pages, decode_page, page_header
 from atrous.images.stored import Header, Stored
 from atrous.types import IGNORE_INDEX
@@ -130,6 +131,10 @@ class PageMask(DerivedMask):
             message = f"is no mask: it has {raw.shape[2]} channels of {raw.dtype}"
             raise FindingError(error("mask_type", self.place, message, "Store one integer per pixel."))
         return (raw if raw.dtype.kind in "ui" else raw.astype(np.int64))[..., 0] // stored.step
+
+    def palette(self) -> list[tuple[int, int, int]] | None:
+        """The colours of which its values are indices: those of the stack."""
+        return file_palette(self.file)
 
 
 @dataclass(frozen=True)
