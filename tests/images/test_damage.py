@@ -226,7 +226,7 @@ def test_pipes_and_sockets_are_never_opened(tmp_path):
     held.bind(os.path.relpath(tmp_path / "b.png"))
     for name, kind in (("a.png", "pipe"), ("b.png", "socket")):
         for read in (read_info, read_image, read_mask):
-            with pytest.raises(DataError, match=rf"{name}: is a {kind}, not a file\. Take it out of the folder"):
+            with pytest.raises(DataError, match=rf"{name}: is a {kind}, and no file\. Take it out"):
                 read(tmp_path / name)
     held.close()
 

@@ -79,66 +79,73 @@ def walk(data: Any, ends: Any, scan: Any, blocks: Any, tables: Any, seen: Any) -
         end = 8 * ends[interval]
         waiting = 0  # blocks that an end-of-band run leaves empty
         for unit in range(interval * restart, min((interval + 1) * restart, units)):
+            known = seen[unit if progressive and first else 0]
             for block in range(len(blocks)):
                 if at > end:
                     return TOO_SHORT
-                coding, k, top = blocks[block, 0], first, last
                 if first == 0:  # the DC coefficient
                     if refines:
                         at += 1
                     else:
-                        code = tables[coding, _peek(data, at)]
+                        code = tables[blocks[block, 0], _peek(data, at)]
                         if code == 0 or (code & 255) > 16:
                             return BAD_CODE
                         at += (code >> 8) + (code & 255)
-                    k = 1
-                    top = 0 if progressive else 63
-                coding = blocks[block, 1]
-                if waiting and not refines:
-                    waiting -= 1
-                    continue
-                while k <= top and not waiting:
-                    code = tables[coding, _peek(data, at)]
-                    if code == 0:
+                if first or not progressive:
+                    table = tables[blocks[block, 1]]
+                    at, waiting = _follow(data, at, waiting, table, known, (max(first, 1), last, refines, progressive))
+                    if at < 0:
                         return BAD_CODE
-                    at += code >> 8
-                    run, size = (code >> 4) & 15, code & 15
-                    if size == 0 and run < 15:
-                        if progressive:
-                            waiting = (1 << run) + (_peek(data, at) >> (16 - run))
-                            at += run
-                            if not refines:
-                                waiting -= 1
-                        break
-                    at += size
-                    if refines:
-                        while k <= top:
-                            if seen[unit, k]:
-                                at += 1
-                            elif run == 0:
-                                break
-                            else:
-                                run -= 1
-                            k += 1
-                    else:
-                        k += run
-                    if size:
-                        if k > top:
-                            return BAD_CODE
-                        if progressive:
-                            seen[unit, k] = 1
-                    k += 1
-                if waiting and refines:
-                    while k <= top:
-                        at += seen[unit, k]
-                        k += 1
-                    waiting -= 1
         if at > end:
             return TOO_SHORT
         for place in range((at + 7) // 8, ends[interval]):
             if data[place] != 0 and data[place] != 255:
                 left_over = True
     return LEFT_OVER if left_over else SOUND
+
+
+@kernel
+def _follow(
+    data: Any, at: int, waiting: int, table: Any, known: Any, band: tuple[int, int, int, int]
+) -> tuple[int, int]:
+    """Follow the AC coefficients of a block.
+
+    Returns:
+        The bit after them, -1 where a code does not exist; and how many blocks are still to be left empty.
+    """
+    k, last, refines, progressive = band
+    if waiting and not refines:
+        return at, waiting - 1
+    while k <= last and not waiting:
+        code = table[_peek(data, at)]
+        if code == 0:
+            return -1, 0
+        at += code >> 8
+        run, size = (code >> 4) & 15, code & 15
+        if size == 0 and run < 15:  # the rest is empty
+            if progressive:
+                waiting = (1 << run) + (_peek(data, at) >> (16 - run)) - (0 if refines else 1)
+                at += run
+            if not refines:
+                return at, waiting
+            break
+        at += size
+        while refines and k <= last and (known[k] or run):  # those that are not zero have a bit each
+            at += known[k]
+            run -= 1 - known[k]
+            k += 1
+        k += 0 if refines else run
+        if size and k > last:
+            return -1, 0
+        if size and progressive:
+            known[k] = 1
+        k += 1
+    if waiting and refines:
+        while k <= last:
+            at += known[k]
+            k += 1
+        waiting -= 1
+    return at, waiting
 
 
 @kernel

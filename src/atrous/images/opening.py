@@ -30,7 +30,7 @@ from atrous.images.stored import File, Header, Pixels, Stored, beginning
 from atrous.images.tiff import TIFF, TiffPixels
 from atrous.images.tiff import palette as tiff_palette
 
-__all__ = ["FORMATS", "FileFormat", "file_palette", "open_pixels", "reading", "special"]
+__all__ = ["FORMATS", "FileFormat", "file_palette", "open_pixels", "reading"]
 
 
 class _Picture(Pixels):
@@ -153,11 +153,11 @@ def _must_be_a_file(file: File) -> None:
         return
     mode = os.stat(file).st_mode  # noqa: PTH116  (with every image)
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        message = f"is a {special(mode)}, not a file"
-        raise FindingError(error("unreadable", file, message, "Take it out of the folder, or name another file."))
+        message = f"is a {_special(mode)}, and no file"
+        raise FindingError(error("special_file", file, message, "Take it out."))
 
 
-def special(mode: int) -> str:
+def _special(mode: int) -> str:
     """What is neither file nor folder, in words."""
     return "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
 

@@ -147,7 +147,7 @@ class Source:
 
     def _must_fit(self) -> None:
         """Raise unless the decoded pixels fit into memory; of arrays in memory they are there already."""
-        if isinstance(self._pixels, _Held):
+        if isinstance(self._own, _Held):
             return
         head = self._head()
         shape = (head.height, head.width, head.channels)
