@@ -1,19 +1,35 @@
 """What every reader of annotations gives, and what several of them use."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from atrous.annotations.drawn import Drawn
+from atrous.annotations.parsing import Gathered
 from atrous.findings import FindingError, error
 from atrous.images.colors import Color
-from atrous.images.files import SUFFIXES
+from atrous.images.files import SUFFIXES, read_info
 
-__all__ = ["Annotated", "Annotations", "Format", "ellipse", "image_stem", "locate", "turned"]
+__all__ = [
+    "Annotated",
+    "Annotations",
+    "Format",
+    "ellipse",
+    "image_stem",
+    "is_there",
+    "last_part",
+    "locate",
+    "names_alone",
+    "one_by_one",
+    "path_within",
+    "size_of",
+    "turned",
+]
 
 _CORNERS = 128
 """Corners of the polygon that stands for an ellipse."""
@@ -27,14 +43,16 @@ class Annotated(NamedTuple):
         where: the place in the annotation file, for messages.
         image: the file, or its bytes where the annotations hold them.
         size: (height, width) that the annotations were drawn on.
-        drawings: in the order in which they are painted.
+        drawings: in the order in which they are painted; None where nobody has labelled the image.
+        subset: the part of the data that it belongs to, as the file or folder names it: "train", "Test", "batch 3".
     """
 
     name: str
     where: str
     image: Path | bytes
     size: tuple[int, int]
-    drawings: Sequence[Drawn]
+    drawings: Sequence[Drawn] | None
+    subset: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,13 +63,13 @@ class Annotations:
         labels: names in their order, "background" not among them.
         images: read one by one, because drawings may be large.
         colors: of labels, where the file has them.
-        notes: what was left out, and how often; complete once all images were read.
+        background: pixels where nothing is drawn are a class; else they are not known, and count for nothing.
     """
 
     labels: tuple[str, ...]
     images: Iterable[Annotated]
     colors: Mapping[str, Color] = field(default_factory=dict)
-    notes: dict[str, int] = field(default_factory=dict)
+    background: bool = True
 
 
 class Format(NamedTuple):
@@ -60,41 +78,112 @@ class Format(NamedTuple):
     Attributes:
         title: its name in prose.
         fits: a quick look whether a file or folder is of it.
-        read: takes the file or folder, and the folder of images if one was named.
+        read: takes the file or folder, the folder of images if one was named, and what keeps the errors of single
+            entries, and what is left out, until all images were read.
     """
 
     title: str
     fits: Callable[[Path], bool]
-    read: Callable[[Path, Path | None], Annotations]
+    read: Callable[[Path, Path | None, Gathered], Annotations]
+
+
+Item = TypeVar("Item")
+
+
+def one_by_one(
+    items: Iterable[Item], read: Callable[[Item], Annotated | None], gathered: Gathered
+) -> Iterator[Annotated]:
+    """The images that `read` makes of items; an error is kept, and the next item read."""
+    for item in items:
+        with gathered.going_on():
+            one = read(item)
+            if one is not None:
+                yield one
+
+
+def size_of(image: Path | bytes, wanted: tuple[int, int] | None, where: object) -> tuple[int, int]:
+    """(height, width) of an image.
+
+    Args:
+        image: a file or its bytes.
+        wanted: the size that annotations were drawn on; None where they do not say.
+        where: the place of the annotations, for the message.
+
+    Raises:
+        DataError: if the image cannot be read, or has another size.
+    """
+    info = read_info(image)
+    has = (info.height, info.width)
+    if wanted is not None and wanted != has:
+        sizes = [f"{height} x {width}" for height, width in (wanted, has)]
+        message = f"was drawn on {sizes[0]} pixels (height x width), and the image has {sizes[1]}"
+        fix = "Use the images that the annotations were drawn on, not resized or turned ones."
+        raise FindingError(error("size_mismatch", where, message, fix))
+    return has
+
+
+def names_alone(names: Iterable[str]) -> frozenset[str]:
+    """The last parts of paths that no other path ends in."""
+    counts = Counter(last_part(name) for name in set(names))
+    return frozenset(name for name, count in counts.items() if count == 1)
+
+
+def last_part(name: str) -> str:
+    """The name of a file without its folders, however they are separated."""
+    return re.split(r"[\\/]", name)[-1]
+
+
+def path_within(name: str) -> str:
+    r"""A path that stays within a folder, whatever a file calls its image.
+
+    Example:
+        >>> path_within("../day 1/a..b.png"), path_within("C:\\scans\\a.tif")
+        ('day 1/a..b.png', 'scans/a.tif')
+    """
+    parts = [part for part in re.split(r"[\\/]+", name) if part not in ("", ".", "..") and not part.endswith(":")]
+    return "/".join(parts) or "image"
 
 
 def image_stem(name: str) -> str:
-    r"""The name of an image without suffix, as a path that stays within a folder.
+    """The name of an image without suffix, as a path that stays within a folder.
 
     Example:
-        >>> image_stem("../day 1/a..b.png"), image_stem("C:\\scans\\a.tif")
-        ('day 1/a..b', 'scans/a')
+        >>> image_stem("../day 1/a..b.png")
+        'day 1/a..b'
     """
-    parts = [part for part in re.split(r"[\\/]+", name) if part not in ("", ".", "..") and not part.endswith(":")]
-    if not parts:
-        return "image"
-    stem, dot, suffix = parts[-1].rpartition(".")
-    return "/".join([*parts[:-1], stem if dot and stem and f".{suffix.lower()}" in SUFFIXES else parts[-1]])
+    path = path_within(name)
+    stem, dot, suffix = path.rpartition(".")
+    return stem if dot and stem and f".{suffix.lower()}" in SUFFIXES and not stem.endswith("/") else path
 
 
-def locate(names: Iterable[str], folders: Iterable[Path | None], where: object) -> Path:
-    """The first file of one of these names in one of these folders.
+def locate(name: str, folders: Iterable[Path | None], where: object, *, others: Iterable[str] = ()) -> Path:
+    """The first file of a name in one of several folders.
+
+    Args:
+        name: as the annotations have it, with the folders in it.
+        folders: to look into; None is passed over.
+        where: the place of the annotations, for the message.
+        others: what else the file may be called.
 
     Raises:
         FindingError: if there is none.
     """
-    tried = list(dict.fromkeys(names))
+    name = name.replace("\\", "/")
+    tried = [one for one in dict.fromkeys((name, *others)) if one]
     for folder in folders:
-        for name in tried if folder is not None else ():
-            if folder is not None and name and (folder / name).is_file():
-                return folder / name
+        found = next((folder / one for one in tried if folder is not None and is_there(folder / one)), None)
+        if found is not None:
+            return found
     fix = "Put it beside the annotations, or name its folder with --images."
-    raise FindingError(error("missing_image", where, f"names the image {tried[0]}, and there is no such file", fix))
+    raise FindingError(error("missing_image", where, f"names the image {name}, and there is no such file", fix))
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file; False for names that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def ellipse(center: tuple[float, float], radii: tuple[float, float], degrees: float = 0.0) -> np.ndarray:

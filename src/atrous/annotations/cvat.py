@@ -4,15 +4,29 @@ Shapes are painted by z_order, and within one in the order of the file. Shapes w
 object. Lines, points, skeletons and tags have no area.
 """
 
+import math
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from atrous.annotations.base import Annotated, Annotations, Format, ellipse, locate, turned
+from atrous.annotations.base import (
+    Annotated,
+    Annotations,
+    Format,
+    ellipse,
+    last_part,
+    locate,
+    names_alone,
+    one_by_one,
+    size_of,
+    turned,
+)
 from atrous.annotations.drawn import Drawn
-from atrous.annotations.parsing import need_points, refuse
+from atrous.annotations.parsing import Gathered, need_points, refuse
 from atrous.annotations.polygons import Patch
 from atrous.annotations.rle import rows_to_mask
 from atrous.images.colors import Color, from_hex
@@ -37,7 +51,7 @@ def _fits(path: Path) -> bool:
         return b"<annotations" in stream.read(4096)
 
 
-def _read(path: Path, images: Path | None) -> Annotations:
+def _read(path: Path, images: Path | None, gathered: Gathered) -> Annotations:
     file = _find(path)
     if file is None:
         refuse(path, "holds no annotations.xml", 'Export from CVAT as "CVAT for images 1.1", and unpack the archive.')
@@ -61,30 +75,51 @@ def _read(path: Path, images: Path | None) -> Annotations:
     for shape in root.iterfind("image/*"):
         if shape.tag in _SHAPES and shape.get("label"):
             labels.setdefault(str(shape.get("label")), None)
-    notes: dict[str, int] = {}
     colors = {name: color for name, color in labels.items() if color is not None}
-    return Annotations(tuple(labels), _images(root, file, images, notes), colors, notes)
+    return Annotations(tuple(labels), _images(root, file, images, gathered), colors)
 
 
-def _images(root: ET.Element, file: Path, images: Path | None, notes: dict[str, int]) -> Iterator[Annotated]:
-    for index, image in enumerate(root.iterfind("image")):
-        where = f"{file} image[{index}]"
-        name = _text(image, "name", where)
-        size = (int(_number(image, "height", where)), int(_number(image, "width", where)))
-        subset = image.get("subset") or ""
-        folders = (images, file.parent / "images" / subset, file.parent / "images", file.parent)
-        path = locate((name, Path(name).name), folders, f"{where}, name")
-        found: list[tuple[int, Drawn]] = []
-        counts: dict[str, int] = {}
-        for shape in image:
-            place = f"{where} ({name}) {shape.tag}[{counts.setdefault(shape.tag, 0)}]"
-            counts[shape.tag] += 1
-            if shape.tag not in _SHAPES:
-                notes[f"{shape.tag} shapes have no area"] = notes.get(f"{shape.tag} shapes have no area", 0) + 1
-                continue
+def _images(root: ET.Element, file: Path, images: Path | None, gathered: Gathered) -> Iterator[Annotated]:
+    elements = list(root.iterfind("image"))
+    names = [str(image.get("name")) for image in elements]
+    alone = names_alone(f"{image.get('subset')}/{name}" for image, name in zip(elements, names, strict=True))
+    twice = {name for name, count in Counter(names).items() if count > 1}
+    read = partial(_image, elements, file, images, (alone, twice), gathered)
+    return one_by_one(range(len(elements)), read, gathered)
+
+
+def _image(
+    elements: list[ET.Element],
+    file: Path,
+    images: Path | None,
+    names: tuple[frozenset[str], set[str]],
+    gathered: Gathered,
+    index: int,
+) -> Annotated:
+    """One image and its shapes."""
+    image, where = elements[index], f"{file} image[{index}]"
+    name, subset = _text(image, "name", where), image.get("subset") or ""
+    wanted = (int(_number(image, "height", where)), int(_number(image, "width", where)))
+    alone, twice = names
+    places = [file.parent / "images", file.parent] if images is None else [images, file.parent / "images", file.parent]
+    folders = [place / subset for place in places]
+    if name not in twice or not subset:  # else the file beside the folders of the subsets may be another's
+        folders += places
+    last = last_part(name)
+    path = locate(name, folders, f"{where}, name", others=[last] if last in alone else [])
+    size = size_of(path, wanted, where)
+    found: list[tuple[int, Drawn]] = []
+    counts: dict[str, int] = {}
+    for shape in image:
+        place = f"{where} ({name}) {shape.tag}[{counts.setdefault(shape.tag, 0)}]"
+        counts[shape.tag] += 1
+        if shape.tag not in _SHAPES:
+            gathered.note(f"{shape.tag} shapes have no area")
+            continue
+        with gathered.going_on():
             found.append((int(_number(shape, "z_order", place, default=0)), _shape(shape, place)))
-        drawings = [drawing for _, drawing in sorted(found, key=lambda item: item[0])]
-        yield Annotated(name, where, path, size, drawings)
+    drawings = [drawing for _, drawing in sorted(found, key=lambda item: item[0])]
+    return Annotated(name, where, path, size, drawings, subset)
 
 
 def _shape(shape: ET.Element, where: str) -> Drawn:
@@ -125,9 +160,12 @@ def _number(element: ET.Element, key: str, where: str, *, default: float | None 
         return default
     text = _text(element, key, where)
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
         refuse(f"{where}, {key}", f"is {text!r}, and a number is needed", "Correct it.")
+    return number
 
 
 def _color(text: str | None) -> Color | None:

@@ -146,7 +146,10 @@ class _Bits:
 
 def _spread(counts: Sequence[int], total: int) -> np.ndarray:
     """Runs, background first, as bools."""
-    runs = np.asarray(counts, np.int64)
+    try:
+        runs = np.asarray(counts, np.int64)
+    except OverflowError:
+        raise ValueError("its runs are longer than any image") from None
     if runs.ndim != 1 or (runs < 0).any() or runs.sum() != total:
         raise ValueError(f"its runs cover {int(runs.sum())} pixels, and the mask has {total}")
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs)

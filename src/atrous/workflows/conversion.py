@@ -5,13 +5,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from atrous.annotations.parsing import Gathered
 from atrous.data import open_folder
 from atrous.data.class_table import load_classes
 from atrous.data.convert import TARGETS, choose_format, write_folder
 from atrous.disk import writing_folder
-from atrous.errors import UsageError, did_you_mean
+from atrous.errors import DataError, UsageError, did_you_mean
+from atrous.findings import FindingError
 
 __all__ = ["Conversion", "convert", "write_annotations"]
+
+SHOWN = 200
+"""Entries that the text of an error lists."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +69,23 @@ def convert(
         What was written; `str()` of it is the text that `atrous convert` prints.
 
     Raises:
-        DataError: if something in the source is wrong; the text names the file and the key. Nothing is left behind.
+        DataError: if something in the source is wrong; the text names the file and the key of every entry, one a line.
+            Nothing is left behind.
         UsageError: if `out` holds something, or there is no such folder of images.
     """
     if images is not None and not Path(images).is_dir():
         raise UsageError(f"{images}: there is no such folder of images.")
     source, out = Path(source), Path(out)
     chosen = choose_format(source, format)
+    table = load_classes(classes) if classes is not None else None
+    gathered = Gathered()
     with _filling(out) as beside:
-        annotations = chosen.read(source, Path(images) if images is not None else None)
-        table = load_classes(classes) if classes is not None else None
-        count, names = write_folder(annotations, beside, classes=table, ignore=ignore, progress=progress)
+        annotations = chosen.read(source, Path(images) if images is not None else None, gathered)
+        count, names = write_folder(annotations, beside, gathered, classes=table, ignore=ignore, progress=progress)
+        _raise_all(gathered)
         if not count:
             raise UsageError(f"{source}: holds no annotated image ({chosen.title}); annotate some and export again.")
-    return Conversion(out, chosen.title, count, names, annotations.notes)
+    return Conversion(out, chosen.title, count, names, gathered.left_out)
 
 
 def write_annotations(
@@ -111,9 +119,25 @@ def write_annotations(
         raise UsageError(f"tolerance is in pixels, 0 to 100, not {tolerance:g}. Take 0 or 1.")
     out = Path(out)
     folder = open_folder(data, classes=classes, val_fraction=0, layout=layout)
+    gathered = Gathered()
     with _filling(out) as beside:
-        count = TARGETS[to](folder, beside, tolerance=tolerance, progress=progress)
-    return Conversion(out, to, count, folder.classes.names, {})
+        count = TARGETS[to](folder, beside, gathered, tolerance=tolerance, progress=progress)
+        _raise_all(gathered)
+    return Conversion(out, to, count, folder.classes.names, gathered.left_out)
+
+
+def _raise_all(gathered: Gathered) -> None:
+    """Raise one error that lists all that were met.
+
+    Raises:
+        DataError: if there is any.
+    """
+    found = list(gathered.findings)
+    if len(found) == 1:
+        raise FindingError(found[0])
+    if found:
+        more = [f"... and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
+        raise DataError("\n".join([f"{len(found)} entries cannot be converted:", *map(str, found[:SHOWN]), *more]))
 
 
 @contextmanager

@@ -1,4 +1,8 @@
-"""How annotations become a data folder."""
+"""How annotations become a data folder.
+
+Where the annotations are of several splits, the folder has train/, val/ and test/; a subset whose name speaks of no
+split is training. Images of one name in one split are told apart by their subset, or by their suffix.
+"""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -8,9 +12,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from atrous.annotations.base import Annotated, Annotations
+from atrous.annotations.base import Annotated, Annotations, image_stem, path_within
 from atrous.annotations.drawn import BACKGROUND_LABELS, IGNORE_LABEL, Painted, number_labels, paint
+from atrous.annotations.parsing import Gathered
+from atrous.class_names import is_plain
 from atrous.data.classes import Classes
+from atrous.data.split_names import split_of
 from atrous.errors import DataError, did_you_mean
 from atrous.findings import FindingError, error
 from atrous.images.colors import Color, default_colors, to_hex
@@ -25,6 +32,7 @@ __all__ = ["place_image", "write_folder"]
 def write_folder(
     annotations: Annotations,
     out: Path,
+    gathered: Gathered,
     *,
     classes: Classes | None = None,
     ignore: Sequence[str] = (),
@@ -32,9 +40,12 @@ def write_folder(
 ) -> tuple[int, tuple[str, ...]]:
     """Write images/, masks/, classes.yaml, and instances/ where single objects were drawn.
 
+    After the first error nothing more is written, but all is read, so that every error is gathered.
+
     Args:
         annotations: what to write.
         out: an empty folder that exists.
+        gathered: gets what is wrong with single images.
         classes: names and their order; None takes the labels.
         ignore: labels that count for nothing.
         progress: called with the number of images done.
@@ -43,27 +54,25 @@ def write_folder(
         The images written, and the names of the classes.
 
     Raises:
-        DataError: if a label is not among the classes, sizes differ, or two images have one name.
+        DataError: if there are more classes than a mask can hold.
     """
     names, colors = _table(annotations, classes, ignore)
     numbers = {**number_labels(names), **dict.fromkeys(ignore, IGNORE_INDEX)}
-    for folder in ("images", "masks", "instances"):
-        (out / folder).mkdir()
-    background = 0 if names[0] in BACKGROUND_LABELS else IGNORE_INDEX
-    objects, count, used = False, 0, set[str]()
+    drawn_on = annotations.background and names[0] in BACKGROUND_LABELS
+    writer = _FolderWriter(out, numbers, colors, 0 if drawn_on else IGNORE_INDEX)
+    count = 0
     for one in annotations.images:
-        stem = Path(one.name.replace("\\", "/")).with_suffix("").as_posix().strip("/").replace("..", "_")
-        if stem in used:
-            message = f"is a second image with the name {stem}"
-            raise FindingError(error("same_name", one.where, message, "Rename one of the files, or leave it out."))
-        used.add(stem)
-        _check_labels(one, numbers)
-        objects |= _write_one(one, out, stem, paint(one.drawings, one.size, numbers, background=background), colors)
-        count += 1
+        with gathered.going_on():
+            for problem in _unknown_labels(one, numbers):
+                gathered.add(problem)
+            if one.drawings is None and writer.split(one) != "test":
+                gathered.note("images have no annotation")
+                continue
+            writer.add(one, dry=bool(gathered.findings))
+            count += 1
         if progress is not None:
             progress(count)
-    if not objects:
-        shutil.rmtree(out / "instances")
+    writer.finish()
     rows = [{"name": n, "value": k, "color": to_hex(c)} for k, (n, c) in enumerate(zip(names, colors, strict=True))]
     table: dict[str, Any] = {"classes": rows, "ignore": [IGNORE_INDEX]}
     if classes is not None and classes.flip_pairs:
@@ -73,14 +82,71 @@ def write_folder(
     return count, names
 
 
-def _write_one(one: Annotated, out: Path, stem: str, painted: Painted, colors: Sequence[Color]) -> bool:
-    """Write one image with its mask and its objects, and tell whether there are any."""
-    place_image(one.image, out / "images", stem, suffix=Path(one.name).suffix, where=one.where, size=one.size)
-    _write(out / "masks" / f"{stem}.png", painted.mask, palette=_palette(colors))
-    most = int(painted.instances.max(initial=0))
-    suffix, dtype = (".png", np.uint16) if most < 1 << 16 else (".tif", np.uint32)
-    _write(out / "instances" / f"{stem}{suffix}", painted.instances.astype(dtype))
-    return most > 0
+class _FolderWriter:
+    """Writes images with their masks and objects, a folder for each split until it is known that there is one alone."""
+
+    def __init__(self, out: Path, numbers: Mapping[str, int], colors: Sequence[Color], background: int) -> None:
+        self.out, self.numbers, self.background = out, numbers, background
+        self.palette = _palette(colors)
+        self.objects = False
+        self.places: dict[tuple[str, str], Annotated] = {}
+
+    def split(self, one: Annotated) -> str:
+        """train, val or test."""
+        return split_of(one.subset) or "train"
+
+    def add(self, one: Annotated, *, dry: bool) -> None:
+        """Write one image; with `dry`, only find its place.
+
+        Raises:
+            FindingError: if there is an image of that name already.
+        """
+        split = self.split(one)
+        stem = self._place(one, split)
+        if dry:
+            return
+        root = self.out / split
+        place_image(one.image, root / "images", stem, suffix=Path(one.name).suffix)
+        if one.drawings is None:
+            return
+        self._write(root, stem, paint(one.drawings, one.size, self.numbers, background=self.background))
+
+    def _place(self, one: Annotated, split: str) -> str:
+        """A name within the split that no other image has.
+
+        Raises:
+            FindingError: if there is none, because an image stands there twice.
+        """
+        stem, suffix = image_stem(one.name), Path(one.name).suffix.lower()
+        first, _, rest = stem.partition("/")
+        short = rest if rest and split_of(first) == split else stem
+        told = [short, stem, f"{image_stem(one.subset)}/{stem}", f"{stem}_{suffix.removeprefix('.')}"]
+        for name in told if one.subset else (short, stem, told[-1]):
+            twin = self.places.setdefault((split, name), one)
+            if twin is one:
+                return name
+            if (twin.name, twin.subset) == (one.name, one.subset):
+                break
+        message = f"is a second image with the name {one.name}"
+        raise FindingError(error("same_name", one.where, message, "Rename one of the files, or leave it out."))
+
+    def _write(self, root: Path, stem: str, painted: Painted) -> None:
+        _write(root / "masks" / f"{stem}.png", painted.mask, palette=self.palette)
+        most = int(painted.instances.max(initial=0))
+        suffix, dtype = (".png", np.uint16) if most < 1 << 16 else (".tif", np.uint32)
+        _write(root / "instances" / f"{stem}{suffix}", painted.instances.astype(dtype))
+        self.objects |= most > 0
+
+    def finish(self) -> None:
+        """Take away maps that hold no object, and the folder of a split that is alone."""
+        roots = [self.out / split for split in ("train", "val", "test") if (self.out / split).is_dir()]
+        for root in roots:
+            if not self.objects and (root / "instances").is_dir():
+                shutil.rmtree(root / "instances")
+        if len(roots) == 1:
+            for folder in sorted(roots[0].iterdir()):
+                folder.rename(self.out / folder.name)
+            roots[0].rmdir()
 
 
 def place_image(
@@ -89,33 +155,38 @@ def place_image(
     stem: str,
     *,
     suffix: str = "",
-    where: object = "",
-    size: tuple[int, int] | None = None,
 ) -> Path:
     """Copy an image into a folder as it is; what is no image file of its own is written as PNG or TIFF.
 
     Raises:
-        DataError: if it cannot be read, or has another size than the annotations.
+        DataError: if it cannot be read, or a file of its name is there already.
     """
+    read_info(image)
+    stem = path_within(stem)
     if isinstance(image, Path) and image.is_file() and image.suffix.lower() in SUFFIXES:
-        target = folder / f"{stem}{image.suffix.lower()}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(image, target)
-    elif isinstance(image, bytes):
-        target = folder / f"{stem}{suffix.lower() if suffix.lower() in SUFFIXES else '.png'}"
-        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(image, _free(folder, stem, image.suffix.lower()))
+        return folder / f"{stem}{image.suffix.lower()}"
+    if isinstance(image, bytes):
+        target = _free(folder, stem, suffix.lower() if suffix.lower() in SUFFIXES else ".png")
         target.write_bytes(image)
-    else:
-        array = _complete(read_image(image))
-        png = array.dtype in (np.uint8, np.uint16) and array.shape[2] in (1, 3, 4)
-        target = folder / f"{stem}{'.png' if png else '.tif'}"
-        _write(target, array)
-    info = read_info(target if isinstance(image, bytes) else image)
-    if size is not None and (info.height, info.width) != size:
-        has = f"{info.height} x {info.width}"
-        message = f"was drawn on {size[0]} x {size[1]} pixels (height x width), and the image has {has}"
-        fix = "Use the images that the annotations were drawn on, not resized or turned ones."
-        raise FindingError(error("size_mismatch", where, message, fix))
+        return target
+    array = _complete(read_image(image))
+    png = array.dtype in (np.uint8, np.uint16) and array.shape[2] in (1, 3, 4)
+    target = _free(folder, stem, ".png" if png else ".tif")
+    _write(target, array)
+    return target
+
+
+def _free(folder: Path, stem: str, suffix: str) -> Path:
+    """A file that is not there yet; its folder is made.
+
+    Raises:
+        FindingError: if it is there, which on some disks a name in other letters is too.
+    """
+    target = folder / f"{stem}{suffix}"
+    if target.exists():
+        raise FindingError(error("same_name", target, "would be written twice", "Give every image a name of its own."))
+    target.parent.mkdir(parents=True, exist_ok=True)
     return target
 
 
@@ -141,7 +212,11 @@ def _table(
         return classes.names, classes.colors
     none = (*BACKGROUND_LABELS, IGNORE_LABEL, *ignore)
     labels = [label for label in annotations.labels if label not in none]
-    names = (BACKGROUND_LABELS[0], *labels)
+    names = (BACKGROUND_LABELS[0], *labels) if annotations.background else tuple(labels)
+    if not names:
+        raise DataError("the annotations name no class, and no background. Label something, and export again.")
+    if bad := [name for name in names if not is_plain(name)]:
+        raise DataError(f"the label {bad[0]!r} is blank or holds control characters. Rename it in the labelling tool.")
     if len(names) > IGNORE_INDEX:
         raise DataError(
             f"{len(labels)} labels are too many: a mask holds {IGNORE_INDEX - 1} at most. Name some with --classes."
@@ -154,13 +229,15 @@ def _table(
     return names, tuple(colors)
 
 
-def _check_labels(one: Annotated, numbers: Mapping[str, int]) -> None:
-    for drawing in one.drawings:
-        if drawing.label not in numbers:
-            fix = f"{did_you_mean(drawing.label, numbers)} Correct it, or add it to the classes or to --ignore."
-            raise FindingError(
-                error("annotation", one.where, f"has the label {drawing.label!r}, which is no class", fix)
-            )
+def _unknown_labels(one: Annotated, numbers: Mapping[str, int]) -> list[FindingError]:
+    """The labels of an image that are no class."""
+    problems = []
+    for label in dict.fromkeys(drawing.label for drawing in one.drawings or () if drawing.label not in numbers):
+        fix = f"{did_you_mean(label, numbers)} Correct it, or add it to the classes or to --ignore."
+        problems.append(
+            FindingError(error("annotation", one.where, f"has the label {label!r}, which is no class", fix))
+        )
+    return problems
 
 
 def _palette(colors: Sequence[Color]) -> list[Color]:

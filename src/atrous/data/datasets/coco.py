@@ -12,7 +12,6 @@ categories have the classes of all.
 """
 
 import mmap
-from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from atrous.annotations.base import image_stem
+from atrous.annotations.base import image_stem, is_there, last_part, names_alone
 from atrous.annotations.coco import CocoFile, CocoImage, drawings, join_names, read_coco
 from atrous.annotations.drawn import number_labels, paint
 from atrous.annotations.parsing import refuse
@@ -33,7 +32,7 @@ from atrous.findings import Finding, warning
 from atrous.images.colors import default_colors
 from atrous.images.derived import DerivedMask
 
-__all__ = ["COCO", "coco_files", "find_image", "find_images", "names_alone"]
+__all__ = ["COCO", "coco_files", "find_image", "find_images"]
 
 _BESIDE = "_annotations.coco.json"
 _OFFICIAL = ("instances_", "image_info_test")
@@ -114,7 +113,7 @@ def _pairs(root: Path, path: Path, coco: CocoFile, names: tuple[str, ...], findi
     """The images of one COCO file."""
     base = find_images(root, path, coco)
     there = {entry.name for entry in base.iterdir()} if base.is_dir() else set()
-    alone = names_alone(coco)
+    alone = names_alone(image.name for image in coco.images)
     pairs = []
     for number, image in enumerate(coco.images):
         file = base / image.name if image.name in there else find_image(base, image.name, alone)
@@ -128,23 +127,17 @@ def _pairs(root: Path, path: Path, coco: CocoFile, names: tuple[str, ...], findi
 
 def find_image(base: Path, name: str, alone: Collection[str]) -> Path | None:
     """The file of an image in a folder: by its path, or by its last part where that is one of those `alone`."""
-    if (base / name).is_file():
+    if is_there(base / name):
         return base / name
-    last = name.rpartition("/")[2]
-    return base / last if last in alone and (base / last).is_file() else None
-
-
-def names_alone(coco: CocoFile) -> frozenset[str]:
-    """The last parts of file names that one image alone has, however its path begins."""
-    counts = Counter(image.name.rpartition("/")[2] for image in coco.images)
-    return frozenset(name for name, count in counts.items() if count == 1)
+    last = last_part(name)
+    return base / last if last in alone and is_there(base / last) else None
 
 
 def find_images(root: Path, path: Path, coco: CocoFile) -> Path:
     """The folder in which the images of a COCO file stand."""
     word = path.stem.removeprefix("instances_").removeprefix("image_info_")
     places = [path.parent, *(root / place for place in (f"images/{word}", word, "images", "data", "."))]
-    alone = names_alone(coco)
+    alone = names_alone(image.name for image in coco.images)
     found = next((p for p in places if any((p / image.name).is_file() for image in coco.images[:3])), None)
     found = found or next((p for p in places if any(find_image(p, i.name, alone) for i in coco.images[:3])), None)
     return found or first_folder(root, f"images/{word}", word, "images") or root
