@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from atrous.class_names import folder_names
+from atrous.data import open_folder
+from atrous.data.class_table import load_classes
 from atrous.data.datasets.coco import coco_files
 from atrous.errors import DataError
 from atrous.workflows.conversion import convert, write_annotations
@@ -53,7 +55,7 @@ def test_every_bad_entry_of_coco(tmp_path):
     rows = [good, {**good, "image_id": 9}, {**good, "category_id": 9}, {**good, "segmentation": [[1, 2, 3, 4, 5]]}]
     put(source / "c.json", {"images": images, "annotations": rows, "categories": [{"id": 1, "name": "x"}]})
     parts = ["c.json images[2]: has no key 'height'", "c.json annotations[1]: names image_id 9",
-             "c.json annotations[2]: names category_id 9", "annotation 3 of a.png, segmentation[0]: is no list of points",
+             "c.json annotations[2]: names category_id 9", "annotation 3 of a.png, segmentation[0]: is no list of",
              "c.json images[1], file_name: names the image b.png"]  # fmt: skip
     refused(source / "c.json", tmp_path / "out", *parts)
 
@@ -101,7 +103,7 @@ def test_every_bad_mask(tmp_path, to):
     root = made_folder(tmp_path / "data", {"train": {f"m{n}": blobs(n) for n in range(3)}}, ("a", "b", "c"))
     put(root / "train/masks/m0.png", np.full((H, W), 7, np.uint8))
     put(root / "train/masks/m2.png", np.zeros((H, W + 1), np.uint8))
-    with pytest.raises(DataError, match="(?s)2 entries cannot be converted:\n.*m0.png.*7.*\n.*m2.png") as caught:
+    with pytest.raises(DataError, match=r"(?s)2 entries cannot be converted:\n.*m0\.png.*7.*\n.*m2\.png") as caught:
         write_annotations(root, tmp_path / "out", to=to)
     assert len(str(caught.value).splitlines()) == 3
     assert not (tmp_path / "out").exists()
@@ -111,7 +113,7 @@ def test_every_bad_mask(tmp_path, to):
 def test_labels_that_cannot_be_printed_are_refused(tmp_path, label):
     put(tmp_path / "in/a.png", picture(0))
     labelme(tmp_path / "in/a.json", {"label": label})
-    with pytest.raises(DataError, match="is blank or holds control characters. Rename it") as caught:
+    with pytest.raises(DataError, match=r"is blank or holds control characters\. Rename it") as caught:
         convert(tmp_path / "in", tmp_path / "out")
     assert repr(label) in str(caught.value)
 
@@ -120,7 +122,7 @@ def test_labels_that_cannot_be_printed_are_refused(tmp_path, label):
 @pytest.mark.parametrize("names", [("bg", "a", " a"), ("bg", "a\nb")])
 def test_class_names_that_would_not_come_back_are_refused(tmp_path, to, names):
     root = made_folder(tmp_path / "data", {"train": {"m": blobs(0, 2)}}, names)
-    with pytest.raises(DataError, match="(two classes are called 'a'|control characters)"):
+    with pytest.raises(DataError, match=r"(two classes are called 'a'|control characters)"):
         write_annotations(root, tmp_path / "out", to=to)
 
 
@@ -149,3 +151,20 @@ def test_a_file_of_latest_labels_is_no_test_split(tmp_path):
         put(tmp_path / f"annotations/{name}.json", table)
         assert [split for split, _ in coco_files(tmp_path)] == ["train"]
         (tmp_path / f"annotations/{name}.json").unlink()
+
+
+def test_pairs_of_mirrored_classes_are_kept_or_told(tmp_path):
+    put(tmp_path / "in/a.png", picture(0))
+    labelme(tmp_path / "in/a.json", {"label": "left"}, {"label": "right"})
+    rows = [{"name": name, "value": value} for value, name in enumerate(("background", "left", "right"))]
+    put(tmp_path / "classes.yaml", {"classes": rows, "flip_pairs": [["left", "right"]]})
+    convert(tmp_path / "in", tmp_path / "out", classes=tmp_path / "classes.yaml")
+    assert open_folder(tmp_path / "out", val_fraction=0).classes.flip_pairs == ((1, 2),)
+    done = write_annotations(tmp_path / "out", tmp_path / "coco", to="coco")
+    assert done.notes == {"flip_pairs of classes.yaml, which annotations do not hold": 1}
+
+
+def test_class_names_with_control_characters_are_refused_with_their_file(tmp_path):
+    put(tmp_path / "classes.yaml", 'classes: [{name: "a\\e[31m", value: 0}]')
+    with pytest.raises(DataError, match=r"classes.yaml: the class name 'a\\x1b\[31m' is blank or holds control"):
+        load_classes(tmp_path / "classes.yaml")

@@ -113,7 +113,9 @@ def test_subsets_of_cvat(tmp_path):
 
 def test_one_subset_alone_has_no_folder(tmp_path):
     put(tmp_path / "in/a.png", picture(0))
-    image = f'<image name="a.png" subset="Test" width="{W}" height="{H}"><box label="c" xtl="0" ytl="0" xbr="1" ybr="1"/>'
+    image = (
+        f'<image name="a.png" subset="Test" width="{W}" height="{H}"><box label="c" xtl="0" ytl="0" xbr="1" ybr="1"/>'
+    )
     put(tmp_path / "in/annotations.xml", f"<annotations>{image}</image></annotations>")
     convert(tmp_path / "in", tmp_path / "out")
     assert (tmp_path / "out/masks/a.png").is_file()

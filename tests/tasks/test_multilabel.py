@@ -89,3 +89,10 @@ def test_what_does_not_fit_is_told():
         with pytest.raises(RecipeError, match="threshold"):
             MultiLabel(3, threshold=wrong)
     assert TASKS["multilabel"] is MultiLabel
+
+
+def test_classes_that_collapse_on_disk_have_folders_of_their_own() -> None:
+    names = ["a/b", "a:b", "..", "<5 mm", ">5 mm"]
+    files = MultiLabel(num_classes=5).files(names, [(n, n, n) for n in range(5)])
+    assert [file.folder for file in files[-5:]] == ["labels/a_b", "labels/a_b_2", "labels/__", "labels/_5 mm",
+                                                    "labels/_5 mm_2"]  # fmt: skip

@@ -18,7 +18,7 @@ from atrous.findings import FindingError
 __all__ = ["LABEL_STUDIO"]
 
 
-class _Task(NamedTuple):
+class _LabelledTask(NamedTuple):
     """A task, its place, and its regions with theirs."""
 
     task: dict[str, Any]
@@ -51,14 +51,14 @@ def _read(path: Path, images: Path | None, gathered: Gathered) -> Annotations:
         refuse(path, "holds no JSON file, or several", "Name the file that Label Studio exported.")
     table = read_json(file)
     labels: set[str] = set()
-    chosen: list[_Task] = []
+    chosen: list[_LabelledTask] = []
     for index, task in enumerate(table if isinstance(table, list) else [table]):
         where = f"{file} [{index}]"
         with gathered.going_on():
             regions = _regions(task, where, gathered)
             if regions is None:
                 continue
-            chosen.append(_Task(task, where, regions))
+            chosen.append(_LabelledTask(task, where, regions))
             for region, place in regions:
                 with gathered.going_on():
                     labels.update(labels_of(region, place))
@@ -84,7 +84,7 @@ def _regions(task: Any, where: str, gathered: Gathered) -> list[tuple[Any, str]]
     return [(r, f"{place}.result[{i}]") for i, r in enumerate(need(annotation, "result", list, place))]
 
 
-def _images(file: Path, images: Path | None, chosen: list[_Task], gathered: Gathered) -> Iterator[Annotated]:
+def _images(file: Path, images: Path | None, chosen: list[_LabelledTask], gathered: Gathered) -> Iterator[Annotated]:
     parts: list[tuple[TaskImage, str]] = []
     for one in chosen:
         with gathered.going_on():

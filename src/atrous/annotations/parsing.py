@@ -15,6 +15,9 @@ from atrous.findings import Finding, FindingError, error
 
 __all__ = ["Gathered", "need", "need_points", "read_json", "refuse"]
 
+SHOWN = 200
+"""Entries that the text of an error lists."""
+
 _LARGEST = 1 << 53
 """Whole numbers up to here are told apart by floats."""
 
@@ -49,6 +52,20 @@ class Gathered:
         """Keep an error."""
         finding = problem.finding if isinstance(problem, FindingError) else error("annotation", "", str(problem), "")
         self.findings[finding] = None
+
+    def raise_all(self) -> None:
+        """Raise one error that lists all that were met.
+
+        Raises:
+            DataError: if there is any.
+        """
+        found = list(self.findings)
+        if len(found) == 1:
+            raise FindingError(found[0])
+        if found:
+            more = [f"... and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
+            lines = [f"{len(found)} entries cannot be converted:", *map(str, found[:SHOWN]), *more]
+            raise DataError("\n".join(lines))
 
     @contextmanager
     def going_on(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from atrous.class_names import is_plain
 from atrous.errors import DataError
 from atrous.findings import FindingError, error
 from atrous.images.colors import Color, from_hex, to_hex
@@ -57,6 +58,8 @@ class Classes:
                 f"{len(self.names)} class names, {len(self.colors)} colours and {len(self.values)} lists of values do "
                 "not go together. Give each class one of each."
             )
+        if odd := [name for name in self.names if not is_plain(name)]:
+            raise DataError(f"the class name {odd[0]!r} is blank or holds control characters. Rename the class.")
         taken: dict[Any, str] = dict.fromkeys(self.ignore, "ignore")
         for name, values in zip(self.names, self.values, strict=True):
             for value in values:

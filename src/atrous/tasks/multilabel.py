@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from atrous.class_names import folder_names
 from atrous.drawing import Color
 from atrous.errors import RecipeError, UsageError
 from atrous.losses import LOSSES
@@ -110,7 +111,7 @@ class MultiLabel(MapTask):
 
     def files(self, class_names: Sequence[str], colors: Sequence[Color]) -> list[Output]:
         """The likeliest class of every pixel, and a plane for each class."""
-        planes = [plane(number, name) for number, name in enumerate(class_names)]
+        planes = [plane(number, folder) for number, folder in enumerate(folder_names(class_names))]
         # 255 is a value too: no class is there.
         padded = [*colors, *[(0, 0, 0)] * (IGNORE_INDEX + 1 - len(colors))]
         return [mask(class_names, padded), confidence(), uncertainty(len(class_names)), *planes]

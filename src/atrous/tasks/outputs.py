@@ -75,13 +75,12 @@ def instances() -> Output:
     return Output("instances", make)
 
 
-def plane(number: int, name: str) -> Output:
-    """Where one of the classes is that may overlap: 255, else 0."""
+def plane(number: int, folder: str) -> Output:
+    """Where one of the classes is that may overlap: 255, else 0; in a folder of its own within `labels`."""
 
     def make(prediction: Prediction, exact: bool) -> np.ndarray:
         if prediction.labels is None:
             raise DataError("the prediction has no plane for each class; use a bundle of task 'multilabel'.")
         return prediction.labels[number].astype(np.uint8) * 255
 
-    folder = "".join(letter if letter.isalnum() or letter in " -_." else "_" for letter in name)
     return Output(f"labels/{folder}", make)

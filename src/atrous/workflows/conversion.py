@@ -10,13 +10,9 @@ from atrous.data import open_folder
 from atrous.data.class_table import load_classes
 from atrous.data.convert import TARGETS, choose_format, write_folder
 from atrous.disk import writing_folder
-from atrous.errors import DataError, UsageError, did_you_mean
-from atrous.findings import FindingError
+from atrous.errors import UsageError, did_you_mean
 
 __all__ = ["Conversion", "convert", "write_annotations"]
-
-SHOWN = 200
-"""Entries that the text of an error lists."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,7 @@ def convert(
     with _filling(out) as beside:
         annotations = chosen.read(source, Path(images) if images is not None else None, gathered)
         count, names = write_folder(annotations, beside, gathered, classes=table, ignore=ignore, progress=progress)
-        _raise_all(gathered)
+        gathered.raise_all()
         if not count:
             raise UsageError(f"{source}: holds no annotated image ({chosen.title}); annotate some and export again.")
     return Conversion(out, chosen.title, count, names, gathered.left_out)
@@ -122,22 +118,8 @@ def write_annotations(
     gathered = Gathered()
     with _filling(out) as beside:
         count = TARGETS[to](folder, beside, gathered, tolerance=tolerance, progress=progress)
-        _raise_all(gathered)
+        gathered.raise_all()
     return Conversion(out, to, count, folder.classes.names, gathered.left_out)
-
-
-def _raise_all(gathered: Gathered) -> None:
-    """Raise one error that lists all that were met.
-
-    Raises:
-        DataError: if there is any.
-    """
-    found = list(gathered.findings)
-    if len(found) == 1:
-        raise FindingError(found[0])
-    if found:
-        more = [f"... and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
-        raise DataError("\n".join([f"{len(found)} entries cannot be converted:", *map(str, found[:SHOWN]), *more]))
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def write_coco(
     Raises:
         DataError: if two classes have names that the format cannot tell apart.
     """
-    check_names(folder)
+    check_names(folder, gathered)
     names = [name for name in folder.classes.names if name not in BACKGROUND_LABELS]
     ids = {name: number for number, name in enumerate((*names, IGNORE_LABEL), start=1)}
     done = 0
@@ -108,7 +108,7 @@ def write_labelme(
     A hole is joined to its outline by a line walked there and back, and the parts of an object share a group_id. Where
     there are several splits, each has a folder. An image without a mask is written without a JSON.
     """
-    check_names(folder)
+    check_names(folder, gathered)
     several = sum(bool(pairs) for pairs in folder.splits.values()) > 1
     done = 0
     for split, pair in ((split, pair) for split, pairs in folder.splits.items() for pair in pairs):
@@ -129,12 +129,13 @@ def _write_json(path: Path, table: dict[str, Any]) -> None:
     path.write_text(json.dumps(table), encoding="utf-8")
 
 
-def check_names(folder: Folder) -> None:
-    """Raise where class names would not come back as they are.
+def check_names(folder: Folder, gathered: Gathered) -> None:
+    """Raise where class names would not come back as they are, and note what no format of annotations holds.
 
     Raises:
         DataError: if a name is blank or holds control characters, or two differ by blanks around them alone.
     """
+    gathered.note("flip_pairs of classes.yaml, which annotations do not hold", len(folder.classes.flip_pairs))
     names = [name.strip() for name in folder.classes.names]
     for name in folder.classes.names:
         if not is_plain(name):
