@@ -10,7 +10,8 @@ Refused, with the lines to write or the folder to rename:
 - palettes that give one index different colours in different files: an index then means nothing;
 - 255 beside 0 alone in some masks, and beside 1 in others: it may be the object or the pixels that count for nothing;
 - 255 as the last of a few grey levels, such as 0, 128, 255: it may be a class or ignored;
-- masks of 0 and 255 with all greys between them: they were resized or smoothed;
+- masks of 0 and 255 with all greys between them, or with values that lie in thin pieces between others alone: they were
+  resized or smoothed;
 - masks that number objects: 1, 2, 3, ..., each in one piece;
 - negative values, which many tools write for "unlabelled", and nobody says so.
 """
@@ -24,6 +25,7 @@ import cv2
 import numpy as np
 
 from atrous.data.classes import Classes, count_values
+from atrous.data.instance_maps import INVENTED, invented_values
 from atrous.findings import Finding, FindingError, error
 from atrous.images.colors import Color, default_colors, to_hex
 from atrous.images.files import JPEG_SUFFIXES, MaskFile, read_mask, read_palette
@@ -48,6 +50,7 @@ class _Mask:
     file: MaskFile
     counts: dict[int, int]
     numbered: bool
+    invented: set[int]
 
 
 @dataclass
@@ -120,7 +123,8 @@ def _read(masks: Sequence[MaskFile], palettes: Palettes) -> Iterator[_Mask]:
         if palette is not None:
             palettes.add(palette, list(counts), mask)
         plane = raw if raw.ndim == 2 else raw[..., 0]
-        yield _Mask(mask, counts, _numbers_objects(plane, counts))
+        few = min(counts) >= 0 and len(counts) < IGNORE_INDEX
+        yield _Mask(mask, counts, _numbers_objects(plane, counts), invented_values(plane) if few else set())
 
 
 def _table(
@@ -169,14 +173,15 @@ def _must_be_plain(read: Sequence[_Mask], counts: Mapping[int, int], file: str |
         )
         fix = "Rename masks/ to instances/ to learn objects; or write classes.yaml if they are classes."
         _refuse("numbered_objects", top.file, message, fix)
-    if 255 not in counts:
-        return
-    between = {value: count for value, count in counts.items() if 0 < value < 255}
+    between = {value: count for value, count in counts.items() if 0 < value < 255} if 255 in counts else {}
     if len(between) >= SMOOTHED and sum(between.values()) < SMOOTHED_SHARE * sum(counts.values()):
         worst = max(read, key=lambda mask: sum(0 < value < 255 for value in mask.counts))
         message = f"holds 0, 255 and {sum(0 < value < 255 for value in worst.counts)} greys between: it was smoothed"
         fix = "Resize masks with nearest neighbour, or set them to 255 from 128 on and to 0 below."
         _refuse("smoothed_mask", worst.file, message, fix)
+    _must_be_drawn(read, counts)
+    if 255 not in counts:
+        return
     alone = next((mask for mask in read if 255 in mask.counts and set(mask.counts) <= {0, 255}), None)
     beside = next((mask for mask in read if 1 in mask.counts and 255 not in mask.counts), None)
     if set(between) == {1} and alone is not None and beside is not None:
@@ -187,6 +192,20 @@ def _must_be_plain(read: Sequence[_Mask], counts: Mapping[int, int], file: str |
         message = f"its masks hold {', '.join(map(str, levels[:8]))}: 255 may be a class, or count for nothing"
         fix = f"Write classes.yaml, with 255 as a class or under 'ignore': classes: [{rows}]."
         _refuse("ambiguous_255", file, message, fix)
+
+
+def _must_be_drawn(read: Sequence[_Mask], counts: Mapping[int, int]) -> None:
+    """Refuse values that interpolation invented in all masks that hold them."""
+    thick = {value for mask in read for value in mask.counts if value not in mask.invented}
+    if len(invented := sorted(set(counts) - thick)) < INVENTED:
+        return
+    worst = max(read, key=lambda mask: len(mask.invented))
+    shown = f"{', '.join(map(str, invented[:8]))}{', ...' if len(invented) > 8 else ''}"
+    message = (
+        f"holds {shown} in thin pieces between other values alone, as all masks do: it was resized by interpolation"
+    )
+    fix = "Resize masks with nearest neighbour; or write classes.yaml, if these are classes."
+    _refuse("resampled_mask", worst.file, message, fix)
 
 
 def mixed_255(alone: object, beside: object) -> Finding:

@@ -31,6 +31,7 @@ from atrous.data.classes import Classes
 from atrous.data.discovery import Palettes, mixed_255
 from atrous.data.examine import Moments, PairFacts, examine, used_values
 from atrous.data.folder import Contents, Folder, examine_folder, header_findings, spread
+from atrous.data.instance_maps import NotNumbered
 from atrous.data.splits import Pair
 from atrous.findings import CheckReport, Finding, error, readable, warning
 from atrous.images.colors import to_hex
@@ -146,6 +147,7 @@ class _FolderTotals:
         self.moments: Moments | None = None
         self.digests: dict[bytes, tuple[str, ImageFile]] = {}
         self.palettes = Palettes()
+        self.maps = NotNumbered()
         self.files_255: dict[str, str] = {}
         self.invalid = 0
         self.brought = BroughtImages()
@@ -163,6 +165,8 @@ class _FolderTotals:
             self.kinds[facts.dtype] += 1
         if facts.digest:
             self._compare(facts)
+        if facts.objects is not None:
+            self.maps.add(facts.objects, facts.pair.instances)
         if facts.counts is not None:
             self._look_at_values(facts, facts.counts)
             seen = facts.counts[:-1] > 0
@@ -194,6 +198,8 @@ class _FolderTotals:
 
     def _value_findings(self) -> Iterator[Finding]:
         if (finding := self.palettes.finding()) is not None:
+            yield finding
+        if (finding := self.maps.finding()) is not None:
             yield finding
         if len(self.files_255) == 2:
             yield mixed_255(self.files_255["alone"], self.files_255["beside"])

@@ -10,7 +10,8 @@ import numpy as np
 from atrous.data.brought import by_channels
 from atrous.data.classes import Classes
 from atrous.data.folder import Contents, read_labels, wrong_kind
-from atrous.data.splits import Pair
+from atrous.data.instance_maps import INVENTED, MapFacts, invented_values, look_at_map
+from atrous.data.pairs import NoObjects, Pair
 from atrous.findings import Finding, FindingError, error, warning
 from atrous.images.colors import Color
 from atrous.images.files import read_image, read_palette, wrong_channels
@@ -54,6 +55,7 @@ class PairFacts:
     moments: Moments | None = None
     counts: np.ndarray | None = None  # pixels of each class, and of the ignored ones at the end
     invalid: int = 0  # pixels ignored because the image has no number there, not by the mask
+    objects: MapFacts | None = None  # of the instance map
     palette: list[Color] | None = None  # of a mask that was read by index
 
 
@@ -129,12 +131,13 @@ def _look(raster: Raster, facts: PairFacts) -> None:
 def _count(raster: Raster | None, classes: Classes, facts: PairFacts) -> None:
     """Pixels of each class, or what is wrong with the mask; without an image nothing is counted."""
     try:
-        mask, _ = read_labels(facts.pair, classes, facts.size)
+        mask, instances = read_labels(facts.pair, classes, facts.size)
     except FindingError as problem:
         facts.findings.append(problem.finding)
         return
     if mask is None or raster is None:
         return
+    _look_at_labels(facts, mask, instances)
     if raster.valid is not None:
         facts.invalid = int(np.count_nonzero(~raster.valid & (mask != IGNORE_INDEX)))
         mask[..., ~raster.valid] = IGNORE_INDEX
@@ -150,6 +153,20 @@ def _count(raster: Raster | None, classes: Classes, facts: PairFacts) -> None:
         file = facts.pair.mask or facts.pair.instances
         fix = "Label something in it, or take the pair out."
         facts.findings.append(warning("all_ignored", file, "has no labelled pixel: all are ignored", fix))
+
+
+def _look_at_labels(facts: PairFacts, mask: np.ndarray, instances: np.ndarray | None) -> None:
+    """What is odd about the values of a mask and of an instance map."""
+    plain = mask.ndim == 2 and facts.pair.mask is not None
+    if instances is not None and not isinstance(facts.pair.instances, NoObjects):
+        facts.objects = look_at_map(instances, mask if plain else None, facts.pair.instances, facts.findings)
+    invented = invented_values(mask) if plain else set()
+    if len(invented) >= INVENTED:
+        message = (
+            f"shows {len(invented)} classes in thin pieces between others alone, as if it was resized by interpolation"
+        )
+        fix = "Look at it; resize masks with nearest neighbour."
+        facts.findings.append(warning("resampled_mask", facts.pair.mask, message, fix))
 
 
 def _palette(facts: PairFacts, classes: Classes) -> list[Color] | None:

@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from atrous.data.absent import fill_absent
 from atrous.data.brought import BroughtImages
 from atrous.data.class_table import load_classes
 from atrous.data.classes import Classes
@@ -109,6 +110,10 @@ def examine_folder(
         table = classes if isinstance(classes, Classes) else _classes(root, classes, pairs, own)
     except FindingError as problem:
         findings = (*findings, problem.finding)
+    if table is not None:
+        more: list[Finding] = []
+        splits = fill_absent(splits, table, more)
+        pairs, findings = tuple(chain.from_iterable(splits.values())), (*findings, *more)
     channels, kind = _channels_and_kind([pair.image for pair in spread(pairs, SAMPLED)])
     return Contents(root, splits, table, channels, kind, findings, known)
 

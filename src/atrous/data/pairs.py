@@ -2,15 +2,17 @@
 
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from atrous.findings import Finding, error, warning
-from atrous.images.derived import DerivedPlanes
-from atrous.images.files import ImageFile, MaskFile
+import numpy as np
 
-__all__ = ["Pair", "partner", "shared_images", "shared_masks"]
+from atrous.findings import Finding, FindingError, error, warning
+from atrous.images.derived import DerivedMask, DerivedPlanes
+from atrous.images.files import ImageFile, MaskFile, read_mask
+
+__all__ = ["NoObjects", "Pair", "not_numbered", "partner", "shared_images", "shared_masks"]
 
 IMAGE_ENDINGS = ("", "_image", "_img")
 MASK_ENDINGS = ("", "_mask", "_masks", "_label", "_labels", "_gt", "_seg", "_instances", "-mask", "_L")
@@ -29,6 +31,45 @@ class Pair(NamedTuple):
     image: ImageFile
     mask: MaskFile | None
     instances: MaskFile | None = None
+
+
+@dataclass(frozen=True)
+class NoObjects(DerivedMask):
+    """The instance map of an image that holds no object, which nobody wrote.
+
+    Attributes:
+        mask: of the image.
+        classes: those of objects, as numbers of the class table.
+    """
+
+    mask: MaskFile
+    classes: tuple[int, ...]
+
+    @property
+    def place(self) -> Path:
+        """That of the mask."""
+        return self.mask.place if isinstance(self.mask, DerivedMask) else self.mask
+
+    def read(self) -> np.ndarray:
+        """(H, W) zeros."""
+        return np.zeros(read_mask(self.mask).shape[:2], np.uint8)
+
+    def check(self, mask: np.ndarray, names: Sequence[str]) -> None:
+        """Raise if a mask (H, W) of classes shows objects after all.
+
+        Raises:
+            FindingError: naming the class.
+        """
+        shown = [names[number] for number in self.classes if (mask == number).any()]
+        if shown:
+            raise FindingError(error("missing_instances", *not_numbered(self.mask, shown[0])))
+
+
+def not_numbered(mask: object, name: str, count: int = 1) -> tuple[object, str, str]:
+    """File, message and fix about an image whose objects of class `name` nobody numbered; one of `count`."""
+    more = f", as {count} images" if count > 1 else ""
+    message = f"shows {name!r}, whose objects are numbered in other images, and has no instance map{more}"
+    return mask, message, "Add the map to instances/, or leave the image out where objects are learnt."
 
 
 def partner(
@@ -82,11 +123,16 @@ def shared_masks(splits: Mapping[str, Sequence[Pair]], *, meant: bool = False) -
     tell = warning if meant else error
     seen: dict[Any, ImageFile] = {}
     for pair in (pair for pairs in splits.values() for pair in pairs):
-        for mask in {part for side in (pair.mask, pair.instances) if side is not None for part in _parts(side)}:
+        for mask in {part for side in _sides(pair) for part in _parts(side)}:
             other = seen.setdefault(mask, pair.image)
             if other != pair.image:
                 message = f"is the mask of both {other} and {pair.image}"
                 yield tell("shared_mask", mask, message, "Give each image a mask of its own name.")
+
+
+def _sides(pair: Pair) -> Iterator[MaskFile]:
+    """What somebody wrote about an image."""
+    yield from (side for side in (pair.mask, pair.instances) if side is not None and not isinstance(side, NoObjects))
 
 
 def _parts(mask: MaskFile) -> Iterator[Any]:

@@ -4,7 +4,7 @@ import numpy as np
 
 from atrous.data.classes import Classes
 from atrous.data.contents import Folder
-from atrous.data.splits import Pair
+from atrous.data.pairs import NoObjects, Pair
 from atrous.findings import Finding, FindingError, error
 from atrous.images.derived import DerivedPlanes
 from atrous.images.files import (
@@ -60,7 +60,8 @@ def read_pair_window(
     raster = read_window(pair.image, rows, columns, channels=folder.channels)
     _check_kind(pair, raster, folder)
     raw = None if pair.mask is None else read_mask_window(pair.mask, rows, columns)
-    objects = None if pair.instances is None else read_mask_window(pair.instances, rows, columns)
+    written = pair.instances is not None and not isinstance(pair.instances, NoObjects)
+    objects = read_mask_window(pair.instances, rows, columns) if written and pair.instances is not None else None
     mask, instances = _understand(pair, folder.classes, _size(raster), raw, objects)
     return raster, _without_invalid(mask, raster), instances
 
@@ -69,7 +70,8 @@ def read_labels(
     pair: Pair, classes: Classes, size: tuple[int, int] | None
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Read the mask and the instance map of an image of this (height, width), if it is known; see `read_pair`."""
-    instances = None if pair.instances is None else read_mask(pair.instances)
+    written = pair.instances is not None and not isinstance(pair.instances, NoObjects)
+    instances = read_mask(pair.instances) if written and pair.instances is not None else None
     raw = None if pair.mask is None else read_mask(pair.mask)
     return _understand(pair, classes, size, raw, instances)
 
@@ -93,7 +95,11 @@ def _understand(
             return _planes(pair.mask, classes, raw), instances
         _same_size(pair.image, size, pair.mask, raw.shape)
         palette = read_palette(pair.mask) if classes.color_coded and raw.ndim == 2 else None
-        return classes.encode(raw, file=str(pair.mask), palette=palette), instances
+        mask = classes.encode(raw, file=str(pair.mask), palette=palette)
+        if isinstance(pair.instances, NoObjects):
+            pair.instances.check(mask, classes.names)
+            instances = np.zeros(mask.shape, np.uint8)
+        return mask, instances
     if instances is not None:
         return classes.encode((instances > 0).astype(np.uint8), file=str(pair.instances)), instances
     return None, None

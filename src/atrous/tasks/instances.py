@@ -148,10 +148,17 @@ class Instances(MapTask):
 
     @classmethod
     def accepts(cls, data: LabelledFolder) -> None:
-        """Masks with one class per pixel, and numbered objects in some of the training images."""
+        """Masks with one class per pixel, and an instance map beside every one of them."""
         super().accepts(data)
         if not any(pair.instances for pair in data.splits.get("train", ())):
             raise DataError(f"{data.root}: {NOT_NUMBERED}")
+        pairs = [pair for split in ("train", "val") for pair in data.splits.get(split, ())]
+        if lacking := [pair for pair in pairs if not pair.instances]:
+            raise DataError(
+                f"{lacking[0].image}: has no instance map, as {len(lacking)} of {len(pairs)} training and validation "
+                "images, and their masks show objects; add the maps to instances/, an empty one where there is none, "
+                "or train with task.name=segmentation."
+            )
 
     @classmethod
     def propose(cls, facts: ProposalFacts) -> Proposal | None:
