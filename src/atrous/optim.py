@@ -5,9 +5,10 @@ A schedule is a pure function of the step, so a resumed run needs nothing but th
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge, Le, Lt
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
@@ -30,6 +31,8 @@ __all__ = [
 
 Groups = Mapping[str, Mapping[Literal["lr", "weight_decay", "frozen"], float | str | bool]]
 Schedule = Callable[[int], float]
+Rate = Annotated[float, Ge(0)]
+Decay = Annotated[float, Ge(0), Lt(1)]
 
 _HERE = Place("optimizer")
 _KINDS = ("bias", "norm")
@@ -39,9 +42,9 @@ _KEYS = ("lr", "weight_decay", "frozen")
 def sgd(
     model: nn.Module,
     *,
-    lr: float = 0.01,
-    momentum: float = 0.9,
-    weight_decay: float = 1e-4,
+    lr: Rate = 0.01,
+    momentum: Decay = 0.9,
+    weight_decay: Rate = 1e-4,
     nesterov: bool = False,
     groups: Groups | None = None,
     place: Place = _HERE,
@@ -57,6 +60,8 @@ def sgd(
         groups: rates of parts of the model, see `parameter_groups`.
         place: where the section stands, for messages.
     """
+    if nesterov and not momentum:
+        raise RecipeError(f"{place / 'nesterov'}: looks ahead of the momentum, and momentum is 0; leave it out.")
     parameters = parameter_groups(model, lr=lr, weight_decay=weight_decay, groups=groups, place=place)
     return SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, fused=_fused(model))
 
@@ -64,9 +69,9 @@ def sgd(
 def adamw(
     model: nn.Module,
     *,
-    lr: float = 1e-3,
-    weight_decay: float = 0.01,
-    betas: tuple[float, float] = (0.9, 0.999),
+    lr: Rate = 1e-3,
+    weight_decay: Rate = 0.01,
+    betas: tuple[Decay, Decay] = (0.9, 0.999),
     groups: Groups | None = None,
     place: Place = _HERE,
 ) -> Optimizer:
@@ -87,9 +92,9 @@ def adamw(
 def adam(
     model: nn.Module,
     *,
-    lr: float = 1e-3,
-    weight_decay: float = 0.0,
-    betas: tuple[float, float] = (0.9, 0.999),
+    lr: Rate = 1e-3,
+    weight_decay: Rate = 0.0,
+    betas: tuple[Decay, Decay] = (0.9, 0.999),
     groups: Groups | None = None,
     place: Place = _HERE,
 ) -> Optimizer:
@@ -219,7 +224,7 @@ def _read_rule(value: Any, place: Place) -> Callable[[float], float]:
         number = float(value[1:] if factor else value)
         if not (number >= 0 and math.isfinite(number)):
             raise ValueError
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise RecipeError(
             f"{place}: got {describe_value(value)}, but it must be a number, or a factor such as x10."
         ) from None
@@ -233,7 +238,7 @@ def _fused(model: nn.Module) -> bool | None:
     return True if on_cpu and not torch.accelerator.is_available() else None
 
 
-def constant(max_steps: int, *, warmup: int = 0) -> Schedule:
+def constant(max_steps: int, *, warmup: Annotated[int, Ge(0)] = 0) -> Schedule:
     """The rate itself, after the warm-up.
 
     Example:
@@ -243,7 +248,7 @@ def constant(max_steps: int, *, warmup: int = 0) -> Schedule:
     return _warmed(lambda progress: 1.0, max_steps, warmup)
 
 
-def poly(max_steps: int, *, power: float = 0.9, warmup: int = 0) -> Schedule:
+def poly(max_steps: int, *, power: Rate = 0.9, warmup: Annotated[int, Ge(0)] = 0) -> Schedule:
     r"""Falls to zero as :math:`(1 - \text{step} / \text{max\_steps})^\text{power}` (DeepLab, PSPNet).
 
     Args:
@@ -258,7 +263,9 @@ def poly(max_steps: int, *, power: float = 0.9, warmup: int = 0) -> Schedule:
     return _warmed(lambda progress: (1 - progress) ** power, max_steps, warmup)
 
 
-def cosine(max_steps: int, *, floor: float = 0.0, warmup: int = 0) -> Schedule:
+def cosine(
+    max_steps: int, *, floor: Annotated[float, Ge(0), Le(1)] = 0.0, warmup: Annotated[int, Ge(0)] = 0
+) -> Schedule:
     """Half a cosine from 1 down to `floor` (Loshchilov and Hutter, ICLR 2017, https://arxiv.org/abs/1608.03983).
 
     Args:
@@ -273,7 +280,9 @@ def cosine(max_steps: int, *, floor: float = 0.0, warmup: int = 0) -> Schedule:
     return _warmed(lambda progress: floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2, max_steps, warmup)
 
 
-def step(max_steps: int, *, every: int | None = None, gamma: float = 0.1, warmup: int = 0) -> Schedule:
+def step(
+    max_steps: int, *, every: Annotated[int, Ge(1)] | None = None, gamma: Rate = 0.1, warmup: Annotated[int, Ge(0)] = 0
+) -> Schedule:
     """Falls to `gamma` of itself again and again (DeepLab v1, DeconvNet: "step" in Caffe).
 
     Args:
@@ -296,7 +305,9 @@ def step(max_steps: int, *, every: int | None = None, gamma: float = 0.1, warmup
     return _warmed(lambda progress: gamma ** (min(round(progress * length), length - 1) // period), max_steps, warmup)
 
 
-def one_cycle(max_steps: int, *, warmup: int | None = None, start: float = 0.04, end: float = 4e-6) -> Schedule:
+def one_cycle(
+    max_steps: int, *, warmup: Annotated[int, Ge(0)] | None = None, start: Rate = 0.04, end: Rate = 4e-6
+) -> Schedule:
     """Up and down once: two half cosines from `start` to 1 to `end` (Smith, 2018, https://arxiv.org/abs/1803.09820).
 
     Args:

@@ -66,5 +66,5 @@ def test_types_ranges_and_defaults_are_those_of_the_signature() -> None:
     assert "| `cache` | `none`, `memory` or `disk` |  | `none` |" in PAGE
     assert "| `batch_size` | integer | ≥ 1 | `8` |" in PAGE
     assert "| `p` | number | ≥ 0, ≤ 1 | `0.5` |" in PAGE
-    assert "| `betas` | [number, number] |  | `[0.9, 0.999]` |" in PAGE
+    assert "| `betas` | [number, number] | ≥ 0, < 1 | `[0.9, 0.999]` |" in PAGE
     assert "| `optimizer` | text or mapping |  | `{name: adam, lr: 0.0001, betas: [0.5, 0.999]}` |" in PAGE

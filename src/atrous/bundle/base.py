@@ -79,7 +79,7 @@ def check_classes(names: Sequence[str], colors: Sequence[Color], num_classes: in
             f"{path}: {len(names)} class names ({', '.join(map(str, names[:8]))}) for a model of {num_classes} "
             "classes; give one name per class, in the order of the maps."
         )
-    if len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
+    if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
         raise BundleError(
             f"{path}: class names must be text, each different from the others; got {', '.join(map(str, names))}."
         )

@@ -118,6 +118,8 @@ def read_text(folder: Path) -> BundleText:
     classes = read_classes(_read_json(_file(folder, CLASSES)), folder / CLASSES)
     kind, channels = _read_input(values.get("input"), place / "input")
     metrics = _read_json(folder / METRICS) if (folder / METRICS).is_file() else {}
+    if not isinstance(metrics, dict):
+        raise BundleError(f"{folder / METRICS}: holds {describe_value(metrics)}, and not figures by name; delete it.")
     return BundleText(values, place, classes, kind, channels, _none_to_nan(metrics))
 
 
@@ -177,8 +179,9 @@ def _file(folder: Path, name: str) -> Path:
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as failed:
-        raise BundleError(f"{path}: this is not JSON ({failed}); copy the file again from where it came.") from None
+    except (OSError, ValueError, RecursionError) as failed:
+        why = "too deeply nested" if isinstance(failed, RecursionError) else failed
+        raise BundleError(f"{path}: this is not JSON ({why}); copy the file again from where it came.") from None
 
 
 def _read_input(section: Any, place: Place) -> tuple[str, int]:

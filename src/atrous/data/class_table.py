@@ -43,6 +43,10 @@ def load_classes(path: str | Path) -> Classes:
         tree = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except OSError as problem:
         raise FindingError(error("classes", path, f"cannot be read ({problem.strerror})", "Check the name.")) from None
+    except RecursionError:
+        raise FindingError(
+            error("classes", path, "is too deeply nested", "Write: classes: [{name: ..., value: ...}].")
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         mark = getattr(problem, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""

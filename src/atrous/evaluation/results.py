@@ -12,11 +12,15 @@ import numpy as np
 import torch
 
 from atrous.disk import write_text
+from atrous.errors import UsageError
 from atrous.metrics import summarize
+from atrous.tables import Place, check_arguments, check_value
 from atrous.tasks import MEAN_IOU, Measure
 
 __all__ = ["Evaluation", "ImageResult", "join", "true_pixels"]
 
+_AGAIN = "write it again: atrous evaluate BUNDLE DATA -o FILE."
+_FIGURES = dict[str, float | dict[str, float]]
 NOT_PRINTED = ("mean_accuracy", "frequency_weighted_iou")
 TOLD = {"mean_iou", "pixel_accuracy", "mean_boundary_f1", "seg", "average_precision", "average_precision_50"}
 TOLD |= {"objects", "found", *NOT_PRINTED}
@@ -109,15 +113,47 @@ class Evaluation:
         return json.dumps(_without_nan(values), indent=1)
 
     @classmethod
-    def from_json(cls, text: str) -> "Evaluation":
-        """Read what `to_json` wrote."""
-        values = json.loads(text)
-        values["summary"] = _with_nan(values["summary"])
-        images = (_with_nan(image) for image in values["images"])
-        values["images"] = tuple(ImageResult.of(image.pop("name"), image.pop("seconds"), image) for image in images)
-        values["class_names"] = tuple(values["class_names"])
-        values["rank"] = Measure(*values.get("rank", MEAN_IOU))
-        return cls(**values)
+    def from_json(cls, text: str, *, source: str = "evaluation") -> "Evaluation":
+        """Read what `to_json` wrote.
+
+        Args:
+            text: JSON.
+            source: what messages call it.
+
+        Raises:
+            UsageError: if it holds something else.
+        """
+        place = Place(source)
+        try:
+            values = check_value(json.loads(text), dict[str, Any], what="it", place=place, error=UsageError)
+            plain = check_value(values["images"], list[dict[str, Any]], what="images", place=place, error=UsageError)
+            images = tuple(
+                ImageResult.of(each.pop("name"), each.pop("seconds"), each) for each in map(_with_nan, plain)
+            )
+            values |= {"summary": _with_nan(values["summary"]), "images": images}
+            rank = Measure(*values.pop("rank", MEAN_IOU))
+        except (ValueError, RecursionError, KeyError, TypeError) as error:
+            what = f"has no {error}" if isinstance(error, KeyError) else f"is not an evaluation ({error})"
+            raise UsageError(f"{source}: {what}.") from error
+        for image in images:
+            check_arguments(ImageResult, vars(image), place=place / "images", error=UsageError)
+        check_value(values["summary"], _FIGURES, what="summary", place=place, error=UsageError)
+        return cls(**check_arguments(cls, values, place=place, error=UsageError), rank=rank)
+
+    @classmethod
+    def read(cls, path: Path) -> "Evaluation":
+        """Read the file that `write` wrote.
+
+        Raises:
+            UsageError: if it holds something else.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+            return cls.from_json(text, source=str(path))
+        except UnicodeDecodeError:
+            raise UsageError(f"{path}: is not an evaluation, it is no text; {_AGAIN}") from None
+        except UsageError as error:
+            raise UsageError(f"{str(error).rstrip('.')}; {_AGAIN}") from error
 
     def write(self, path: str | Path) -> Path:
         """Write the JSON file, whole or not at all."""

@@ -4,6 +4,7 @@ A recipe is plain values. Names are looked up, and arguments checked, against ta
 in; there is no way to name code.
 """
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -37,6 +38,7 @@ SECTIONS = (
 `atrous.inference.REFINERS`; `clean` what is cleaned away from what they decide. `tune` lists which of the two are
 chosen by the validation images after the training. `input`, written in bundles, is the kind and channels of images."""
 
+SEEDS = 1 << 63
 _NAMED = ("model", "task", "optimizer", "schedule")  # sections that are a name and its arguments
 _T = TypeVar("_T")
 
@@ -154,9 +156,20 @@ def _complete(values: dict[str, Any], place: Place, overrides: Sequence[str]) ->
                 lines[key, "name"] = lines[key,]
     place = replace(place, lines=lines)
     seed = values.get("seed")
-    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
-        raise RecipeError(f"{place / 'seed'}: got {describe_value(seed)}, but a seed is a whole number from 0 on.")
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < SEEDS):
+        raise RecipeError(
+            f"{place / 'seed'}: got {describe_value(seed)}, but a seed is a whole number from 0 to 2^63 - 1."
+        )
+    _check_finite(values, place)
     return Recipe(values, place)
+
+
+def _check_finite(value: Any, place: Place) -> None:
+    """Refuse NaN and infinity wherever they stand: no setting means anything by them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RecipeError(f"{place}: got {describe_value(value)}, but every number of a recipe is finite.")
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        _check_finite(inner, place / key)
 
 
 def list_recipes() -> list[str]:

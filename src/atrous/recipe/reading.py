@@ -136,7 +136,10 @@ class _Reader:
             raise self.error(f"{where}: this is not YAML: {problem}.") from None
         except RecursionError:
             raise self.error(f"{self.source}: too deeply nested.") from None
-        return None if node is None else self._value(node, ())
+        try:
+            return None if node is None else self._value(node, ())
+        except RecursionError:
+            raise self.error(f"{self.source}: too deeply nested.") from None
 
     def _where(self, mark: yaml.Mark | None) -> str:
         return f"{self.source} line {mark.line + 1}" if mark and self.numbered else self.source

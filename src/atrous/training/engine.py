@@ -26,12 +26,13 @@ from atrous.training.adversary import Adversary
 from atrous.training.averaging import WeightAverage
 from atrous.training.callbacks import Checkpoints, Recorder, Watch
 from atrous.training.distributed import World, full_state, join, shard
-from atrous.training.files import columns_of, read_checkpoint
+from atrous.training.files import columns_of
 from atrous.training.loaders import choose_workers, train_loader, val_loader
 from atrous.training.memory import channels_last, keep_order
 from atrous.training.module import Schedules, TrainingModule
 from atrous.training.options import TrainingOptions
 from atrous.training.progress import ProgressLine
+from atrous.training.restoring import find_checkpoint, restore
 from atrous.training.state import RunState
 from atrous.training.stream import Augmented, Stream, collate_step
 from atrous.types import Progress, Sample
@@ -100,11 +101,6 @@ class TrainingPlan:
         )
 
 
-def find_checkpoint(out: Path) -> dict[str, Any] | None:
-    """The last checkpoint of a run's folder, or None where it was killed before the first."""
-    return read_checkpoint(out / "checkpoints" / "last.ckpt")
-
-
 def carry_out(
     plan: TrainingPlan,
     out: Path,
@@ -130,7 +126,7 @@ def carry_out(
     groups = [[names[id(parameter)] for parameter in group["params"]] for group in plan.optimizer.param_groups]
     module = _module(plan, model, here)
     if saved is not None:  # after the module has read the rates: a checkpoint holds those of its own step
-        _restore(plan, module, saved)
+        restore(module, saved, out, optimizer=plan.optimizer, samples=(plan.train, plan.val))
     if plan.state.finished:
         return
     if spread:  # and in torch's usual layout, the only one that can be cut
@@ -150,25 +146,6 @@ def carry_out(
     if spread:
         plan.model.load_state_dict(full_state(model.state_dict()))
     plan.model.to("cpu")
-
-
-def fill_of(model: nn.Module) -> list[float] | None:
-    """What pixels without data hold, one value per channel: the mean that the model takes off, as in prediction."""
-    mean = getattr(model, "mean", None)
-    return mean.tolist() if isinstance(mean, Tensor) and not mean.is_meta else None  # a blank model is only checked
-
-
-def _restore(plan: TrainingPlan, module: TrainingModule, saved: dict[str, Any]) -> None:
-    """Go on from a checkpoint."""
-    module.model.load_state_dict(saved["model"])
-    for data in (plan.train, plan.val):
-        if data is not None and hasattr(data, "fill"):  # the mean of the run, whatever the plan's model was given
-            data.fill = fill_of(module.model)
-    plan.optimizer.load_state_dict(saved["optimizer"])
-    plan.state.restore(saved["state"])
-    for name, part in (("average", module.average), ("adversary", module.adversary)):
-        if part is not None:
-            part.load_state_dict(saved[name])
 
 
 def _module(plan: TrainingPlan, model: nn.Module, here: World) -> TrainingModule:

@@ -17,6 +17,8 @@ from atrous.tasks.base import MEAN_IOU, PIXEL_ACCURACY, Measure
 __all__ = ["COLUMNS", "Log", "columns_of", "read_checkpoint", "write_checkpoint"]
 
 FORMAT = 1
+DIGITS = 18
+"""Of the number of a step, at most."""
 RESUME = "go on with --resume on a disk with more space"
 
 
@@ -99,10 +101,20 @@ class Log:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The complete rows of a log, or none where there is no log."""
+    """The complete rows of a log, or none where there is no log.
+
+    Raises:
+        UsageError: if the file is no log.
+    """
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     whole = [line for line in lines if line.endswith("\n")]
-    rows = [row for row in csv.DictReader(whole) if None not in row.values() and None not in row]
-    return [row for row in rows if row.get("step", "").isdigit()]
+    try:
+        table = csv.DictReader(whole)
+        rows = [row for row in table if None not in row.values() and None not in row]
+    except csv.Error:
+        table, rows = csv.DictReader([]), []
+    if whole and "step" not in (table.fieldnames or ()):
+        raise UsageError(f"{path}: is not the log of a run, it has no column 'step'; delete it to do without.")
+    return [row for row in rows if row["step"].isascii() and row["step"].isdigit() and len(row["step"]) <= DIGITS]

@@ -15,11 +15,11 @@ from atrous.tasks import Measure, Task
 from atrous.training.augment import training_transform
 from atrous.training.budget import plan_for_budget
 from atrous.training.distributed import wait_for_all, world
-from atrous.training.engine import TrainingPlan, carry_out, fill_of, find_checkpoint
-from atrous.training.files import read_checkpoint
+from atrous.training.engine import TrainingPlan, carry_out
 from atrous.training.identity import identify, must_be_same_run
 from atrous.training.loaders import explaining_lost_workers
 from atrous.training.resolved import ResolvedRecipe, resolve
+from atrous.training.restoring import fill_of, find_best, find_checkpoint
 from atrous.training.state import RunState
 from atrous.types import Progress
 
@@ -101,16 +101,14 @@ def follow_plan(
     with explaining_lost_workers():
         carry_out(plan, out, saved=saved, watch=watch, progress=progress)
     wait_for_all()  # until the one that writes has written
-    best = read_checkpoint(out / "checkpoints" / "best.ckpt")
-    if best is not None:  # without one no validation had a score, and the last weights are all there is
-        plan.model.load_state_dict(best["model"])
+    best_step = find_best(out, plan.model)  # where no validation had a score, the last weights are all there is
     state = plan.state
     return FitResult(
         out=out,
         steps=state.step,
         monitor=state.monitor,
         best=state.best,
-        best_step=best["step"] if best is not None else state.step,
+        best_step=state.step if best_step is None else best_step,
         stopped=state.stopped,
         seconds=state.seconds,
         trained=state.step > begun,

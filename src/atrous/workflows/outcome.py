@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from atrous.evaluation import Evaluation
-from atrous.workflows.runs import read_json
+from atrous.workflows.state_files import read_json
 
 __all__ = ["STAGES", "Run", "RunPart", "list_parts", "part_from", "read_parts"]
 
@@ -103,4 +103,4 @@ def list_parts(parts: Sequence[RunPart]) -> list[dict[str, Any]]:
 
 def read_parts(run: Path) -> list[RunPart]:
     """The stages of a run, none where it has only one."""
-    return [RunPart(**values) for values in read_json(run / STAGES) or []]
+    return read_json(run / STAGES, list[RunPart]) or []

@@ -12,8 +12,10 @@ from atrous.evaluation import Evaluation
 from atrous.reports import ReportContent, telling, write_report
 from atrous.workflows.outcome import read_parts
 from atrous.workflows.pictured import gather_pictures
+from atrous.workflows.run_folders import RUN, Said, stored_evaluation
 from atrous.workflows.run_paths import find_data
-from atrous.workflows.runs import describe_machine, load_predictor, read_json, read_log
+from atrous.workflows.runs import describe_machine, load_predictor
+from atrous.workflows.state_files import read_check, read_json, read_log
 
 if TYPE_CHECKING:
     from atrous.bundle import Bundle
@@ -68,9 +70,9 @@ def _gather(
     run: Path, data: str | Path | None, evaluation: Evaluation | None, device: str, loaded: "Bundle | None"
 ) -> tuple[ReportContent, str]:
     """Everything the page tells, and why it lacks pictures, or ""."""
-    checked = read_json(run / "check.json") or {}
-    summary, begun = checked.get("summary", {}), read_json(run / "run.json") or {}
-    measured = evaluation or _own_evaluation(run)
+    summary, findings = read_check(run / "check.json")
+    begun = read_json(run / RUN, Said) or {}
+    measured = evaluation or stored_evaluation(run)
     log = read_log(run / "log.csv")
     bundle, predictor = load_predictor(loaded or run, device=device)
     root = data or find_data(run, begun) or begun.get("data") or (measured and measured.data)
@@ -90,7 +92,7 @@ def _gather(
         shares=shares if len(shares) == len(bundle.class_names) else [],
         examples=shown.examples,
         seen=shown.seen if log else (),
-        findings=checked.get("findings"),
+        findings=findings,
         log=log,
         monitor=_monitor(bundle, predictor.task),
         evaluation=None if measured is None else {**vars(measured), "table": measured.table()},
@@ -113,18 +115,6 @@ def _monitor(bundle: "Bundle", task: "Task") -> "Measure":
     return known[0] if known else task.monitor
 
 
-def _own_evaluation(run: Path) -> Evaluation | None:
-    path = run / "evaluation.json"
-    if not path.is_file():
-        return None
-    try:
-        return Evaluation.from_json(path.read_text(encoding="utf-8"))
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{path}: is not an evaluation ({error}); make it again: atrous evaluate -o {path}."
-        ) from error
-
-
 def _environment(run: Path, log: telling.LogRows, measured: Evaluation | None) -> list[tuple[str, str]]:
     """Times, machine and versions, as recorded by the run; what was not recorded is of this machine."""
     facts = [("Run", str(run))]
@@ -135,7 +125,7 @@ def _environment(run: Path, log: telling.LogRows, measured: Evaluation | None) -
         notes = ", ".join(note for note in measured.notes.values() if note)
         facts.append(("Evaluation", f"{telling.span(measured.seconds)} for {len(measured.images)} images, {notes}"))
     facts += [(f"Stage {part.name}", str(part)) for part in read_parts(run)]
-    recorded = read_json(run / "environment.json")
+    recorded = read_json(run / "environment.json", dict[str, str])
     facts += [(str(key), str(value)) for key, value in (recorded or describe_machine()).items()]
     facts.append(("Page written", datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")))
     return facts

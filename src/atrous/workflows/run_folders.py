@@ -13,7 +13,8 @@ from atrous.evaluation import Evaluation
 from atrous.locks import LOCK, locked, refuse_locked
 from atrous.recipe import Recipe
 from atrous.workflows.run_paths import full_paths
-from atrous.workflows.runs import describe_machine, is_secondary, read_json
+from atrous.workflows.runs import describe_machine, is_secondary
+from atrous.workflows.state_files import read_json
 
 __all__ = [
     "begin",
@@ -24,6 +25,10 @@ __all__ = [
     "read_begun",
     "stored_evaluation",
 ]
+
+
+RUN, Said = "run.json", dict[str, str | None]
+"""What a run says of how it was begun."""
 
 
 @contextmanager
@@ -58,7 +63,7 @@ def keeping_bundle(place: Path) -> AbstractContextManager[None]:
     Args:
         place: a bundle or the folder of a run.
     """
-    run = next((folder for folder in (place, place.absolute().parent) if (folder / "run.json").is_file()), None)
+    run = next((folder for folder in (place, place.absolute().parent) if (folder / RUN).is_file()), None)
     return nullcontext() if run is None else keeping(run)
 
 
@@ -69,8 +74,8 @@ def read_begun(out: Path, resume: bool) -> dict[str, Any]:
         UsageError: if the folder is in use.
     """
     if is_secondary():  # the leading process refuses for all
-        return (read_json(out / "run.json") or {}) if resume else {}
-    saved: dict[str, Any] | None = read_json(out / "run.json") if out.is_dir() else None
+        return (read_json(out / RUN, Said) or {}) if resume else {}
+    saved: dict[str, Any] | None = read_json(out / RUN, Said) if out.is_dir() else None
     if saved is not None and not resume:
         raise UsageError(f"{out}: holds a run already; go on with it by --resume, or name a new folder with -o.")
     if saved is None and resume:
@@ -96,7 +101,7 @@ def begin(out: Path, recipe: Recipe, saved: Mapping[str, Any]) -> None:
     if is_secondary():
         return
     texts = {
-        "run.json": json.dumps(full_paths(out, saved)),
+        RUN: json.dumps(full_paths(out, saved)),
         "recipe.yaml": recipe.text or recipe.to_yaml(),
         "environment.json": json.dumps(describe_machine()),
     }
@@ -113,7 +118,7 @@ def is_complete(out: Path, evaluate: bool) -> bool:
 def stored_evaluation(out: Path) -> Evaluation | None:
     """The evaluation that a run has written, or None."""
     file = out / "evaluation.json"
-    return Evaluation.from_json(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return Evaluation.read(file) if file.is_file() else None
 
 
 @contextmanager
@@ -127,7 +132,7 @@ def leaving_nothing(out: Path) -> Iterator[None]:
         if path.exists():
             break
         made.append(path)
-    had_run = (out / "run.json").exists()
+    had_run = (out / RUN).exists()
     try:
         yield
     except AtrousError:

@@ -1,7 +1,5 @@
 """What a run folder holds, where a bundle is, and a predictor for it."""
 
-import csv
-import json
 import os
 import platform
 from pathlib import Path
@@ -17,7 +15,13 @@ from atrous.postprocess import Refiner, read_refine
 from atrous.tables import Place
 from atrous.training.distributed import world
 
-__all__ = ["check_refine", "check_tile", "describe_machine", "is_secondary", "load_predictor", "read_json", "read_log"]
+__all__ = [
+    "check_refine",
+    "check_tile",
+    "describe_machine",
+    "is_secondary",
+    "load_predictor",
+]
 
 
 def is_secondary() -> bool:
@@ -62,28 +66,6 @@ def check_refine(refine: Any) -> Refiner | None:
         UsageError: if it names something unknown.
     """
     return None if refine is None else read_refine(refine, place=Place("--refine"))
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file, or None where there is none.
-
-    Raises:
-        UsageError: if it is not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: cannot be read ({error}); remove it and make it again.") from error
-
-
-def read_log(path: Path) -> list[dict[str, str]]:
-    """The rows of a log.csv, none where there is no file."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def describe_machine() -> dict[str, str]:

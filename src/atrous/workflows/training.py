@@ -22,6 +22,7 @@ __all__ = ["Run", "RunOptions", "train"]
 
 UNNAMED = "configured"
 """What a recipe is called that nobody named."""
+MOST_FOLDS = 1_000_000
 
 
 def train(
@@ -90,7 +91,10 @@ def _folds(given: int | None, saved: dict[str, Any], out: Path) -> int | None:
         raise UsageError(f"--folds {given}: give at least 2; leave it out to train once.")
     if not saved:
         return given
-    before = int(saved["folds"]) if saved.get("folds") else None
+    text = saved.get("folds") or ""
+    if text and not (text.isascii() and text.isdecimal() and 2 <= int(text[:9]) <= MOST_FOLDS):
+        raise UsageError(f"{out / 'run.json'}: says folds={text!r}, which is no number of folds; start a new run.")
+    before = int(text) if text else None
     if given not in (None, before):
         was = f"with --folds {before}" if before else "without folds"
         raise UsageError(f"{out}: the run was started {was}, not --folds {given}; leave it out or start a new run.")
