@@ -98,7 +98,7 @@ def discover_classes(masks: Sequence[MaskFile], *, file: str | Path) -> Classes:
     for mask in read:
         for value, count in mask.counts.items():
             counts[value] = counts.get(value, 0) + count
-    lossy = [mask for mask in masks if mask.suffix.lower() in JPEG_SUFFIXES]
+    lossy = [mask for mask in masks if isinstance(mask, Path) and mask.suffix.lower() in JPEG_SUFFIXES]
     if lossy and len(counts) > 2:
         message = f"is a JPEG, which changes values near every edge: {len(counts)} values were found in the masks"
         _refuse("lossy_mask", lossy[0], message, "Export the masks again as PNG.")

@@ -296,7 +296,8 @@ def _folder_findings(
         told: there are errors in files, which may be why nothing is labelled.
     """
     root, classes = contents.root, contents.classes
-    lossy = [pair.mask for pair in contents.pairs if pair.mask and pair.mask.suffix.lower() in JPEG_SUFFIXES]
+    masks = (pair.mask for pair in contents.pairs if isinstance(pair.mask, Path))  # not what JSON draws on a JPEG
+    lossy = [mask for mask in masks if mask.suffix.lower() in JPEG_SUFFIXES]
     if lossy and classes is not None:
         message = f"is a JPEG, as are {len(lossy)} masks in all; JPEG changes values near every edge"
         yield warning("lossy_mask", lossy[0], message, "Export the masks again as PNG.")

@@ -20,6 +20,7 @@ from atrous.data.contents import Contents, Folder
 from atrous.data.dataset import FolderDataset
 from atrous.data.datasets import DATASETS, Division, choose_layout
 from atrous.data.discovery import discover_classes
+from atrous.data.hints import hint_for, with_hint
 from atrous.data.listing import entries, is_special, special
 from atrous.data.pairs import Pair, shared_images, shared_masks
 from atrous.data.reading import read_labels, read_pair, wrong_kind
@@ -101,7 +102,7 @@ def examine_folder(
     known = choose_layout(root, layout) if root.is_dir() else "folder"
     own: Classes | None = None
     if known == "folder":
-        splits, findings = find_pairs(root, val_fraction=val_fraction, seed=seed)
+        splits, findings = _side_by_side(root, val_fraction, seed)
     else:
         splits, findings, own = _find(root, known, Division(val_fraction, seed))
     pairs = tuple(chain.from_iterable(splits.values()))
@@ -116,6 +117,19 @@ def examine_folder(
         pairs, findings = tuple(chain.from_iterable(splits.values())), (*findings, *more)
     channels, kind = _channels_and_kind([pair.image for pair in spread(pairs, SAMPLED)])
     return Contents(root, splits, table, channels, kind, findings, known)
+
+
+def _side_by_side(
+    root: Path, val_fraction: float, seed: int
+) -> tuple[dict[str, tuple[Pair, ...]], tuple[Finding, ...]]:
+    """Images and masks side by side; of what is something else it is said what that is."""
+    try:
+        splits, findings = find_pairs(root, val_fraction=val_fraction, seed=seed)
+    except FindingError as problem:
+        raise with_hint(problem, root) from None
+    if not any(splits.values()) and (hint := hint_for(root)):
+        findings = (error("no_layout", root, "holds no image with a mask", hint), *findings)
+    return splits, findings
 
 
 def _find(

@@ -11,6 +11,7 @@ from atrous.images.files import (
     ImageFile,
     MaskFile,
     read_image,
+    read_info,
     read_mask,
     read_mask_window,
     read_palette,
@@ -147,5 +148,10 @@ def _same_size(image: ImageFile, size: tuple[int, int] | None, mask: MaskFile, c
     message = f"has {came[0]} x {came[1]} pixels (height x width), and its image {image} has {size[0]} x {size[1]}"
     fix = "Export the mask at the size of its image."
     if came[:2] == size[::-1]:
-        fix = "The camera's orientation (EXIF) turns the image: draw the mask on the turned image, or remove the tag."
+        turned = read_info(image).orientation >= 5
+        fix = "Height and width are swapped: transpose the mask, if it is that of this image."
+        if turned:
+            fix = (
+                "The camera's orientation (EXIF) turns the image: draw the mask on the turned image, or remove the tag."
+            )
     raise FindingError(error("size_mismatch", mask, message, fix))

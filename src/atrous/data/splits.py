@@ -171,9 +171,14 @@ class _Finder:
         """The pairs of one image folder, and masks that nobody asked for."""
         index, orphans = self._index(images, masks, instances)
         pairs = [pair for pair in index.values() if self._complete(pair, split, pair.image, masks)]
+        others = {path.stem: path for path in images.iterdir()} if orphans else {}
         for orphan in orphans:
             message = f"is a mask without an image in {images.name}/"
-            self.findings.append(warning("missing_image", orphan, message, "Add the image, or take the mask out."))
+            fix = "Add the image, or take the mask out."
+            if (other := others.get(orphan.stem)) is not None and other.is_file() and other.name[0] != ".":
+                message = f"is a mask, and {images.name}/{other.name} beside it is not taken for an image"
+                fix = f"Convert it to one of {', '.join(SUFFIXES)}."
+            self.findings.append(warning("missing_image", orphan, message, fix))
         return pairs
 
     def _index(self, images: Path, masks: Path | None, instances: Path | None) -> tuple[dict[str, Pair], list[Path]]:

@@ -17,7 +17,7 @@ import numpy as np
 from atrous.images.limits import must_fit
 from atrous.images.stored import File, Header, Stored, stream
 
-__all__ = ["SUFFIXES", "count_slices", "decode_slice", "is_nifti", "slice_header"]
+__all__ = ["SUFFIXES", "count_slices", "decode_slice", "is_nifti", "open_nifti", "slice_header"]
 
 SUFFIXES = (".nii", ".nii.gz")
 
@@ -82,7 +82,8 @@ def _changed(path: File) -> int:
     return 0 if isinstance(path, bytes) else path.stat().st_mtime_ns
 
 
-def _open(path: File) -> AbstractContextManager[Any]:
+def open_nifti(path: File) -> AbstractContextManager[Any]:
+    """The bytes of a file, uncompressed."""
     with stream(path) as file:
         packed = file.read(2) == _GZIP
     if not packed:
@@ -93,7 +94,7 @@ def _open(path: File) -> AbstractContextManager[Any]:
 @lru_cache(maxsize=256)
 def _head(path: File, changed: int) -> _Head:
     """Read the header of a file as it was changed last."""
-    with _open(path) as file:
+    with open_nifti(path) as file:
         head = file.read(_HEAD_2)
     magic = head[344:347]
     if len(head) >= _HEAD and magic in _MAGIC:
@@ -143,7 +144,7 @@ def _volume(path: File, changed: int) -> np.ndarray:
     count = int(np.prod(head.shape, dtype=object))
     size = count * head.stored.itemsize
     _must_hold(path, size, head.shape)
-    with _open(path) as file:
+    with open_nifti(path) as file:
         file.seek(head.offset)
         data = file.read(size)
     if len(data) < size:

@@ -12,6 +12,7 @@ import zarr
 
 from atrous.data import FolderDataset, check_folder, open_folder
 from atrous.errors import DataError
+from tests.nifti import LPS, RAS, placed
 
 
 def test_stanford(put, photo, tmp_path):
@@ -163,9 +164,9 @@ def test_nnunet_of_nifti(put, tmp_path):
     with pytest.raises(DataError, match=r"b\.nii\.gz: holds 2 slices, and b_0000\.nii\.gz holds 3\. Export both"):
         open_folder(tmp_path)
     for content, message in (
-        (b"nothing", "it has no NIfTI-1 header"),
+        (b"nothing", "it has no NIfTI header"),
         (nifti(np.zeros((3, 12, 16), np.complex64), code=32), "its numbers are of type 32"),
-        (b"n" * 20_000, "it has no NIfTI-1 header"),
+        (b"n" * 20_000, "it has no NIfTI header"),
     ):
         put("labelsTr/b.nii.gz", gzip.compress(content))
         with pytest.raises(DataError, match=rf"b\.nii\.gz: cannot be read as a stack: {message}"):
@@ -267,3 +268,27 @@ def test_arrays_as_images_and_masks(tmp_path, photo, columns):
     assert "1.npy: has 12 x 15 pixels" in str(check_folder(tmp_path).errors[0])
     np.save(tmp_path / "masks" / "1.npy", np.array([{}], object), allow_pickle=True)
     assert any("1.npy: cannot be read as" in str(finding) for finding in check_folder(tmp_path).errors)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_mask_that_lies_elsewhere_in_the_patient_is_refused_or_told(put, tmp_path, suffix):
+    volume = np.arange(3 * 12 * 16).reshape(3, 12, 16) % 2
+
+    def write(name, sform):
+        content = placed(volume, sform=sform)
+        put(f"{name}{suffix}", gzip.compress(content) if suffix.endswith(".gz") else content)
+
+    describe(put, channel_names={"0": "MR"}, labels={"background": 0, "organ": 1}, file_ending=suffix)
+    for case in "ab":
+        write(f"imagesTr/{case}_0000", RAS)
+        write(f"labelsTr/{case}", RAS)
+    assert "other_space" not in {finding.code for finding in check_folder(tmp_path).findings}
+    write("labelsTr/b", LPS)
+    message = (
+        r"labelsTr/b\.nii.*: lies in the patient as LPS, 2 x 2 x 5 mm, from \(9, 4, 1\) .*, and b_0000\.nii.* as RAS, "
+    )
+    with pytest.raises(DataError, match=message + r"2 x 2 x 5 mm, from \(-9, 4, 1\)\. Resample one onto the other"):
+        open_folder(tmp_path)
+    write("labelsTr/b", [[2, 0, 0, -5], *RAS[1:]])
+    assert [f.severity for f in check_folder(tmp_path).findings if f.code == "other_space"] == ["warning"]
+    assert len(open_folder(tmp_path).pairs) == 6

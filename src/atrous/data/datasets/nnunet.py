@@ -34,11 +34,12 @@ from atrous.data.datasets.base import (
 )
 from atrous.data.splits import Pair
 from atrous.errors import DataError
-from atrous.findings import Finding, FindingError, error
+from atrous.findings import Finding, FindingError, error, warning
 from atrous.images import nifti
 from atrous.images.colors import default_colors
 from atrous.images.derived import DerivedImage, DerivedMask, DerivedPlanes
 from atrous.images.files import SUFFIXES, ImageFile, MaskFile, read_image, read_info, read_mask
+from atrous.images.nifti_space import read_space
 from atrous.images.stored import Header, Stored
 from atrous.types import IGNORE_INDEX
 
@@ -236,12 +237,30 @@ def _case(case: str, parts: list[Path], mask: Path | None, findings: list[Findin
                 message = f"holds {found} slices, and {parts[0].name} holds {count}"
                 findings.append(error("size_mismatch", other, message, "Export both again."))
             return []
+        if volume and count and not _same_space(other, parts[0], findings):
+            return []
     pairs = []
     for page in range(count):
         pages = tuple(PageImage(part, page) for part in parts)
         image = pages[0] if len(pages) == 1 else Channels(pages)
         pairs.append(Pair(f"{case}_{page:04}", image, None if mask is None else PageMask(mask, page)))
     return pairs
+
+
+def _same_space(other: Path, image: Path, findings: list[Finding]) -> bool:
+    """Whether the voxels of two files lie along the same axes; a finding if not, or if they begin elsewhere."""
+    one, two = read_space(other), read_space(image)
+    if one is None or two is None:
+        return True
+    message = f"lies in the patient as {one} (axes, voxel size, first voxel), and {image.name} as {two}"
+    if not one.same_steps(two):
+        fix = "Resample one onto the other; or, if they fit voxel by voxel, copy the header of the image."
+        findings.append(error("other_space", other, message, fix))
+        return False
+    if not one.same_origin(two):
+        fix = "They are read voxel by voxel: look at one pair, and copy the header of the image if they fit."
+        findings.append(warning("other_space", other, message, fix))
+    return True
 
 
 def _final(root: Path, pairs: list[Pair], findings: list[Finding]) -> Mapping[str, list[Pair]]:
