@@ -346,7 +346,7 @@ def test_a_run_stands_for_its_bundle(tmp_path, folder):
     run.mkdir()
     (run / "recipe.yaml").write_text("model: {name: unet2015, width: 4}\n")  # the run's own
     (run / "run.json").write_text("{}")
-    with pytest.raises(BundleError, match=r"run: the run has no bundle yet; finish its training with --resume\.$"):
+    with pytest.raises(BundleError, match=r"run: the training of this run is not finished .*/run --resume$"):
         load_bundle(run)
     folder.rename(run / "bundle")
     assert load_bundle(run).path == run / "bundle"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from atrous.configure import Candidate, ClassFacts, Facts, Machine, candidates, choose, pick, values
+from atrous.configure import Candidate, ClassFacts, Facts, Machine, PickedNetwork, candidates, choose, pick, values
 from atrous.configure.network import batch_for, crop_for, downscaled, factor_for
 from atrous.configure.rules import folds
 
@@ -21,8 +21,9 @@ STREET = replace(
 
 
 def chosen(facts, machine=CPU, **given):
-    options = {"model": {"name": "unet"}, "model_why": "", "crop": (256, 256), "batch": 8, "steps": 1000} | given
-    return values(choose(facts, machine, budget="600s", **options))
+    steps = given.pop("steps", 1000)
+    network = {"model": {"name": "unet"}, "why": "", "crop": (256, 256), "batch": 8, "pace": 1.0} | given
+    return values(choose(facts, machine, PickedNetwork(**network), steps=steps, budget="600s"))
 
 
 def names(recipe):

@@ -2,15 +2,14 @@
 
 import yaml
 
-from atrous.configure import Choice, to_yaml, values
+from atrous.configure import Choice, PickedNetwork, to_yaml, values
 from tests.configure.test_rules import CELLS, CPU, STREET, choose
 
 
 def test_text_and_values_say_the_same():
     for facts in (CELLS, STREET):
-        choices = choose(
-            facts, CPU, model={"name": "unet"}, model_why="x" * 300, crop=(256, 320), batch=4, steps=9, budget="60s"
-        )
+        network = PickedNetwork({"name": "unet"}, "x" * 300, crop=(256, 320), batch=4, pace=1.0)
+        choices = choose(facts, CPU, network, steps=9, budget="60s")
         text = to_yaml(choices, ["made from what is there"], seed=3)
         assert yaml.safe_load(text) == values(choices, seed=3)
         assert all(len(line) <= 120 or "x" * 99 in line for line in text.splitlines() if line.lstrip().startswith("#"))

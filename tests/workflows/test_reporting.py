@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from atrous import cli
 from atrous.errors import BundleError, UsageError
-from atrous.workflows import ensemble, evaluate, predict, report, tune_crf
+from atrous.workflows import ensemble, evaluate, predict, report, train, tune_crf
 
 
 def text_of(page: Path) -> str:
@@ -135,3 +136,36 @@ def test_a_folder_that_is_no_run(data: Path) -> None:
     with pytest.raises(UsageError, match="is not a run"):
         report(data)
     assert not (data / "report.html").exists()
+
+
+def test_a_run_that_learned_nothing_says_so_everywhere(
+    run: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On standard output, on top of the report, and in the model card."""
+    hardly, nothing = "HARDLY TRAINED, 12 STEPS IN ALL", "THE NETWORK HAS LEARNED NOTHING OF USE"
+    assert cli.main(["train", str(data), "-o", str(run), "--resume"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"WARNING: {hardly}")
+    assert cli.main(["evaluate", str(run), str(data)]) == 0
+    evaluated = capsys.readouterr().out
+    collapsed = evaluate(run, data).caution != ""
+    assert evaluated.startswith(f"WARNING: {nothing}") == collapsed
+    page, card = report(run, device="cpu").read_text(), (run / "bundle" / "README.md").read_text()
+    for text in (page.partition("</header>")[0], card.partition("## Use it")[0]):
+        assert hardly in text
+        assert (nothing in text) == collapsed
+    assert "cautions" not in card
+
+
+def test_the_time_that_is_too_short_is_told_before_the_training(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    short = ["model={name: unet2015, width: 2}", "data={crop: 64, workers: 0}", "training.device=cpu"]
+    done = train(data, recipe="unet2015", out=tmp_path / "run", overrides=short, budget="0.2s", evaluate=False)
+    assert "FIT INTO THE TIME" in caplog.text
+    assert "HARDLY TRAINED" in done.caution
+    tuned = train(
+        data, recipe="unet2015", out=tmp_path / "tuned", from_bundle=done.out, evaluate=False,
+        overrides=[*short, "training.max_steps=2"],
+    )  # fmt: skip
+    assert tuned.caution == ""

@@ -17,11 +17,13 @@ def model_card(
         name: of the bundle's folder.
         recipe: its sections; model, task and input are told.
         classes: rows of "name" and "color", and "value" where the values of the training masks are known.
-        metrics: figures by name; plain numbers become a table, "iou" by class a column of the classes.
+        metrics: figures by name; plain numbers become a table, "iou" by class a column of the classes; "cautions",
+            sentences by what they are about, stand at the top.
     """
     model, task, images = recipe["model"], recipe["task"], recipe["input"]
     arguments = ", ".join(f"{key}={value}" for key, value in model.items() if key != "name")
     ranges = {"uint8": "0 to 255", "uint16": "0 to 65535", "float32": "as they are"}[images["kind"]]
+    cautions = _cautions(metrics.get("cautions"))
     channels = f"{images['channels']} channel{'s' if images['channels'] != 1 else ''}"
     text = f"""---
 library_name: atrous
@@ -31,9 +33,9 @@ tags: [atrous, semantic-segmentation, {model["name"]}]
 
 # {name}
 
-A `{model["name"]}` ({arguments or "no arguments"}) for {task["name"]} into {len(classes)} classes, in the bundle format
-of the Python package `atrous`: weights as safetensors, everything else as YAML and JSON. Reading it runs no code that
-is not in atrous.
+{cautions}A `{model["name"]}` ({arguments or "no arguments"}) for {task["name"]} into
+{len(classes)} classes, in the bundle format of the Python package `atrous`: weights as
+safetensors, everything else as YAML and JSON. Reading it runs no code that is not in atrous.
 
 ## Use it
 
@@ -65,6 +67,12 @@ Images of {channels}, `{images["kind"]}`, in their own numbers ({ranges}). The m
 {_class_table(classes, metrics.get("iou"))}
 """
     return text + _measured(metrics)
+
+
+def _cautions(given: Any) -> str:
+    """Quoted in bold, so that nobody takes the bundle for a good one."""
+    sentences = [text for text in given.values() if text] if isinstance(given, Mapping) else []
+    return "".join(f"> **Warning: {text}**\n\n" for text in sentences)
 
 
 def _measured(metrics: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ here trains: `workflows/configuration.py` measures how fast the machine is and f
 
 from atrous.configure.facts import ClassFacts, Facts, look
 from atrous.configure.machine import Machine, describe
-from atrous.configure.network import Candidate, candidates, pick
+from atrous.configure.network import Candidate, PickedNetwork, candidates, pick
 from atrous.configure.rules import Choice, choose
 from atrous.configure.write import to_yaml, values
 
@@ -16,6 +16,7 @@ __all__ = [
     "ClassFacts",
     "Facts",
     "Machine",
+    "PickedNetwork",
     "candidates",
     "choose",
     "describe",

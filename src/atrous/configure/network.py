@@ -7,7 +7,17 @@ from typing import Any
 from atrous.configure.facts import Facts
 from atrous.configure.machine import Machine
 
-__all__ = ["Candidate", "batch_for", "candidates", "crop_for", "downscaled", "factor_for", "pick"]
+__all__ = [
+    "Candidate",
+    "PickedNetwork",
+    "batch_for",
+    "candidates",
+    "crop_for",
+    "downscaled",
+    "factor_for",
+    "pick",
+    "quick_candidate",
+]
 
 THIN = 9.0
 """Parts narrower than this many pixels are lost by a network whose finest joined map has half the resolution."""
@@ -17,6 +27,8 @@ NARROW = 6.0
 """Images are made smaller as long as their narrowest parts keep this many pixels of width."""
 LEAST_SIDE = 256
 """And as long as their shorter side keeps this many."""
+STEPS_WANTED = 300
+"""With fewer steps than this a network is not trained, however well it would suit: another one, or smaller batches."""
 FACTORS = (8, 4, 3, 2)
 MEMORY_SHARE = 0.5
 """Of the free memory, at most this much for one training step."""
@@ -37,6 +49,27 @@ class Candidate:
     words: str
 
 
+@dataclass(frozen=True)
+class PickedNetwork:
+    """The network that was picked, and what it needs.
+
+    Attributes:
+        model: its section in a recipe.
+        why: this one.
+        crop: height and width.
+        batch: crops in a batch.
+        pace: seconds of a step.
+        small_batch: whether the batch was made smaller than it could be, so that there are more steps.
+    """
+
+    model: Mapping[str, Any]
+    why: str
+    crop: tuple[int, int]
+    batch: int
+    pace: float
+    small_batch: bool = False
+
+
 def candidates(facts: Facts) -> list[Candidate]:
     """Networks for these images, the cheapest first.
 
@@ -45,12 +78,7 @@ def candidates(facts: Facts) -> list[Candidate]:
     in grey pictures, of microscopes and scanners, from the first minutes on; in colour ones, where what a thing is
     shows in its wide surroundings, they need more time than encoders.
     """
-    encoders = [
-        Candidate(
-            {"name": "unet", "encoder": f"resnet{depth}"}, f"a U-Net on a ResNet-{depth}, which finds context quickly"
-        )
-        for depth in (18, 34)
-    ]
+    encoders = [_on_encoder(depth) for depth in (18, 34)]
     if facts.thinnest.width >= THIN and not facts.apart:
         return encoders
     fine = [
@@ -61,6 +89,17 @@ def candidates(facts: Facts) -> list[Candidate]:
         for width in (16, 32)
     ]
     return [encoders[0], *fine] if facts.channels >= 3 and not facts.apart else fine
+
+
+def quick_candidate(facts: Facts) -> Candidate | None:
+    """A network that may do where the candidates are all too slow for the time; None where it is one of them."""
+    quick = _on_encoder(18)
+    return quick if quick not in candidates(facts) else None
+
+
+def _on_encoder(depth: int) -> Candidate:
+    model = {"name": "unet", "encoder": f"resnet{depth}"}
+    return Candidate(model, f"a U-Net on a ResNet-{depth}, which finds context quickly")
 
 
 def factor_for(facts: Facts) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 from atrous.configure.facts import Facts
 from atrous.configure.machine import Machine
+from atrous.configure.network import PickedNetwork
 from atrous.tasks import TASKS, propose
 
 __all__ = ["Choice", "choose"]
@@ -38,40 +39,34 @@ class Choice:
     why: str
 
 
-def choose(
-    facts: Facts,
-    machine: Machine,
-    *,
-    model: Mapping[str, Any],
-    model_why: str,
-    crop: tuple[int, int],
-    batch: int,
-    steps: int,
-    budget: str,
-) -> tuple[Choice, ...]:
+def choose(facts: Facts, machine: Machine, network: PickedNetwork, *, steps: int, budget: str) -> tuple[Choice, ...]:
     """All entries of a recipe, in their order.
 
     Args:
         facts: of the data.
         machine: of the training.
-        model: the section of the network.
-        model_why: why this one.
-        crop: height and width.
-        batch: crops in a batch.
+        network: that was picked, with its crops.
         steps: that are expected in the time.
         budget: the time, as a recipe says it.
     """
+    model, crop, batch = network.model, network.crop, network.batch
     side: Any = crop[0] if crop[0] == crop[1] else list(crop)
     height, width = facts.size
     whole, task = crop[0] >= height and crop[1] >= width, propose(facts)
     parts = [
-        Choice("model", dict(model), model_why),
+        Choice("model", dict(model), network.why),
         Choice(
             "data.crop",
             side,
             f"{'whole images' if whole else 'crops from images'} of {height} x {width} pixels; {_widths(facts)}",
         ),
-        Choice("data.batch_size", batch, f"{batch * crop[0] * crop[1] / 1e6:.1f} megapixels per step fit in memory"),
+        Choice(
+            "data.batch_size",
+            batch,
+            "few crops, so that there are more steps in so short a time"
+            if network.small_batch
+            else f"{batch * crop[0] * crop[1] / 1e6:.1f} megapixels per step fit in memory",
+        ),
         _augment(facts, crop),
         Choice("task", task.section, task.why),
         Choice("optimizer", {"name": "adamw", "lr": _rate(model), "weight_decay": 0.01}, "from random weights"),

@@ -11,33 +11,27 @@ from atrous.configure.facts import Facts
 from atrous.configure.machine import Machine
 from atrous.configure.network import (
     PIXELS_WANTED,
+    STEPS_WANTED,
     Candidate,
+    PickedNetwork,
     batch_for,
     candidates,
     crop_for,
     downscaled,
     factor_for,
     pick,
+    quick_candidate,
 )
 from atrous.data import Folder
 from atrous.errors import RecipeError
 from atrous.models import create_model
 
-__all__ = ["Pace", "PickedNetwork", "pick_network"]
+__all__ = ["Pace", "pick_network"]
 
+FEWEST_CROPS = 2
+"""In a batch: batch normalisation needs several values, and one image says little of where to go."""
 Pace = Callable[[Candidate, tuple[int, int], int], float]
 """Seconds of a training step of a network, at (height, width) of the crops and so many of them."""
-
-
-@dataclass(frozen=True)
-class PickedNetwork:
-    """The network that was picked, and what it needs."""
-
-    model: Mapping[str, Any]
-    why: str
-    crop: tuple[int, int]
-    batch: int
-    pace: float
 
 
 def pick_network(
@@ -62,26 +56,54 @@ def pick_network(
     height, width = _sides(data.get("crop")) or tuple(factor * side for side in crop_for(seen, machine))
     inner = (-(-height // factor), -(-width // factor))  # what the network sees of a crop
     options = [Candidate(wanted, "as the command line says")] if wanted else candidates(seen)
+    tryout = _Tryout(folder, machine, (height, width), inner, factor, seen, data.get("batch_size"), pace_of)
     tried: list[tuple[Candidate, float, int]] = []
     for option in options:
-        candidate = _behind(factor, option)
-        memory = _activations(folder, candidate, (height, width))
-        batch = data.get("batch_size") or batch_for(seen, machine, inner, memory)
-        pace = pace_of(candidate, (height, width), batch)
-        tried.append((candidate, pace, batch))
+        tried.append(tryout.run(option))
+        _, pace, batch = tried[-1]
         if seconds / pace * batch * inner[0] * inner[1] < PIXELS_WANTED:
             break
     measured = [(candidate, pace, batch * inner[0] * inner[1]) for candidate, pace, batch in tried]
     at, words = pick(measured, seconds=seconds)
-    candidate, pace, batch = tried[at]
+    option, (candidate, pace, batch), small = options[at], tried[at], False
+    quick = None if wanted else quick_candidate(seen)
+    if quick is not None and seconds / pace < STEPS_WANTED:
+        slow, option, (candidate, pace, batch) = candidate, quick, tryout.run(quick)
+        words = f"{seconds / pace:.0f} steps in the time; {slow.words} would suit better, but take too few"
+    if seconds / pace < STEPS_WANTED and batch > FEWEST_CROPS and not data.get("batch_size"):
+        batch, small = max(int(batch * seconds / pace / STEPS_WANTED), FEWEST_CROPS), True
+        _, pace, _ = tryout.run(option, batch)
+        words = f"{seconds / pace:.0f} steps of small batches in the time"
     why, thin = f"{candidate.words}: {words}", facts.thinnest
-    if not wanted and facts.apart:
+    fine = not wanted and option.model["name"] != "unet"
+    if fine and facts.apart:
         why += "; the borders between objects are a pixel wide, and would be lost on coarser maps"
-    elif not wanted and options[at].model["name"] != "unet":
+    elif fine:
         why += f"; {thin.name}, {thin.width:.0f} pixels wide, would be lost on coarser maps"
     if factor > 1:
         why += f"; {thin.name}, {thin.width:.0f} pixels wide, is still seen in images {factor} times smaller"
-    return PickedNetwork(candidate.model, why, (height, width), batch, pace)
+    return PickedNetwork(candidate.model, why, (height, width), batch, pace, small)
+
+
+@dataclass(frozen=True)
+class _Tryout:
+    """What all candidates are tried with."""
+
+    folder: Folder
+    machine: Machine
+    crop: tuple[int, int]
+    inner: tuple[int, int]
+    factor: int
+    seen: Facts
+    given: int | None
+    pace_of: Pace
+
+    def run(self, option: Candidate, batch: int | None = None) -> tuple[Candidate, float, int]:
+        """The candidate as it is trained, the seconds of its step, and the crops in a batch."""
+        candidate = _behind(self.factor, option)
+        memory = _activations(self.folder, candidate, self.crop)
+        batch = batch or self.given or batch_for(self.seen, self.machine, self.inner, memory)
+        return candidate, self.pace_of(candidate, self.crop, batch), batch
 
 
 def _behind(factor: int, candidate: Candidate) -> Candidate:

@@ -13,6 +13,7 @@ import torch
 
 from atrous.disk import write_text
 from atrous.errors import UsageError
+from atrous.evaluation.cautions import caution_of_result
 from atrous.metrics import summarize
 from atrous.tables import Place, check_arguments, check_value
 from atrous.tasks import MEAN_IOU, Measure
@@ -104,6 +105,11 @@ class Evaluation:
     notes: dict[str, str]
     rank: Measure = MEAN_IOU
 
+    @property
+    def caution(self) -> str:
+        """What must be said before any figure, or "": the result is no better than a constant answer."""
+        return caution_of_result(self.matrix, self.summary)
+
     def to_json(self) -> str:
         """The same as JSON text; what is undefined (NaN) is null, and the rank is there where it is not mean IoU."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
@@ -162,7 +168,8 @@ class Evaluation:
     def table(self) -> str:
         """The scores for people: one line per class, and the means."""
         pixels = f"{true_pixels(self.matrix)[1]:,}".replace(",", " ") if self.matrix else ""
-        lines = [f"{self.split}: {len(self.images)} images" + (f", {pixels} labelled pixels" if pixels else ""), ""]
+        lines = [f"WARNING: {self.caution}", ""] if self.caution else []
+        lines += [f"{self.split}: {len(self.images)} images" + (f", {pixels} labelled pixels" if pixels else ""), ""]
         if columns := self._columns():
             lines += [*_rows(columns, self.class_names), ""]
         lines += self._figures()

@@ -58,6 +58,7 @@ class ReportContent:
         title: heading of the page.
         class_names: one for every class.
         colors: red, green, blue in 0..255 for every class.
+        cautions: sentences that must be read before anything else; none where all is well.
         lead: one or two sentences that sum the run up.
         headline: (label, value, explanation) of the numbers to see first.
         data_facts: (label, value) of the data set.
@@ -81,6 +82,7 @@ class ReportContent:
     title: str
     class_names: Sequence[str]
     colors: Sequence[pictures.Color]
+    cautions: Sequence[str] = ()
     lead: str = ""
     headline: Sequence[tuple[str, str, str]] = ()
     data_facts: Sequence[Fact] = ()

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from atrous.bundle import Bundle
     from atrous.evaluation import Evaluation
 
-__all__ = ["data_facts", "headline", "lead", "seconds_of", "span"]
+__all__ = ["cautions", "data_facts", "headline", "lead", "seconds_of", "span"]
 
 LogRows = Sequence[Mapping[str, str]]
 Fact = tuple[str, str]
@@ -17,6 +17,18 @@ Fact = tuple[str, str]
 OBJECTS = ("seg", "average_precision", "average_precision_50", "objects", "found")
 MEANS = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou", "mean_boundary_f1")
 """Figures that the page has a place for; others are listed as they come."""
+
+
+def cautions(bundle: "Bundle", measured: "Evaluation | None") -> list[str]:
+    """What must be said before anything else: that hardly anything was trained, or learned.
+
+    Args:
+        bundle: of the run.
+        measured: what the page shows, or None.
+    """
+    noted = bundle.metrics.get("cautions") or {}
+    of_result = measured.caution if measured is not None else noted.get("result", "")
+    return [text for text in (noted.get("steps", ""), of_result) if text]
 
 
 def lead(bundle: "Bundle", summary: Mapping[str, Any], log: LogRows, measured: "Evaluation | None") -> str:

@@ -1,11 +1,13 @@
 """How far a budget of time reaches: the pace of a run, measured before it begins."""
 
 import copy
+import logging
 import time
 
 import torch
 
 from atrous.errors import AtrousError
+from atrous.evaluation import caution_of_steps
 from atrous.inference.devices import choose_device, choose_precision
 from atrous.training.engine import TrainingPlan
 from atrous.training.memory import channels_last
@@ -13,6 +15,7 @@ from atrous.training.stream import Augmented, collate
 
 __all__ = ["measure_pace", "plan_for_budget"]
 
+LOG = logging.getLogger(__name__)
 STEPS = 3
 """Steps that are timed; the first warms up and does not count."""
 VALIDATIONS = 10
@@ -36,6 +39,8 @@ def plan_for_budget(plan: TrainingPlan) -> None:
     pace, validation = measure_pace(plan)
     state.max_steps = max(int(state.budget / pace), 1)
     state.validation_seconds = validation
+    if words := caution_of_steps(state.max_steps, ahead=True):
+        LOG.warning("%s", words)
     interval = max(state.max_steps / VALIDATIONS, validation / (SHARE * pace))
     state.validate_every = max(round(interval), 1)
 

@@ -84,20 +84,12 @@ def configure(
     pace_of = partial(_pace, folder, facts)
     network = pick_network(folder, facts, machine, given, seconds=seconds, pace_of=pace_of)
     usable = max((seconds - (time.perf_counter() - begin)) * (1 - SPARE), seconds / 2)
-    choices = choose(
-        facts,
-        machine,
-        model=network.model,
-        model_why=network.why,
-        crop=network.crop,
-        batch=network.batch,
-        steps=int(usable / network.pace),
-        budget=f"{usable:.0f}s",
-    )
+    steps = int(usable / network.pace)
+    choices = choose(facts, machine, network, steps=steps, budget=f"{usable:.0f}s")
     recipe = recipe_with_reasons(choices, header(folder, facts, budget, seconds), overrides, seed)
     count = None
     if not counted:  # a number of steps is meant for one network
-        count = folds(facts, steps=int(usable / network.pace), own_split=_own_split(data, classes, options))
+        count = folds(facts, steps=steps, own_split=_own_split(data, classes, options))
     spent = time.perf_counter() - begin
     LOG.info("no recipe was named; this one was made from the data in %.0f s:\n\n%s", spent, recipe.text)
     return Configured(recipe, count, seconds)

@@ -61,11 +61,14 @@ def train_folds(out: Path, data: str | Path, run: ResolvedRun, count: int, terms
     if not any(each.trained for each in runs) and is_complete(out, terms.evaluate):
         return _summary(out, runs, parts, stored_evaluation(out))
     evaluation = _joined(out, runs) if terms.evaluate else None
-    ensemble([each.bundle for each in runs], out / "bundle", metrics=_figures(parts, evaluation))
+    done = _summary(out, runs, parts, evaluation)
+    cautions = {"steps": done.caution, "result": evaluation.caution if evaluation is not None else ""}
+    figures = {**_figures(parts, evaluation), **({"cautions": cautions} if any(cautions.values()) else {})}
+    ensemble([each.bundle for each in runs], out / "bundle", metrics=figures)
     if evaluation is not None:
         write_text(out / "evaluation.json", evaluation.to_json() + "\n")
         report(out, data=data)
-    return _summary(out, runs, parts, evaluation)
+    return done
 
 
 def _joined(out: Path, runs: Sequence[Run]) -> Evaluation:
@@ -98,4 +101,5 @@ def _summary(out: Path, runs: Sequence[Run], parts: tuple[RunPart, ...], evaluat
         trained=any(run.trained for run in runs),
         evaluation=evaluation,
         folds=parts,
+        fine_tuned=any(run.fine_tuned for run in runs),
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atrous.evaluation import Evaluation
+from atrous.evaluation import Evaluation, caution_of_steps
 from atrous.workflows.state_files import read_json
 
 __all__ = ["STAGES", "Run", "RunPart", "list_parts", "part_from", "read_parts"]
@@ -59,6 +59,7 @@ class Run:
         stages: where the recipe has several.
         folds: where the images were divided into some.
         monitor: what the figure is called that chose the weights.
+        fine_tuned: whether it started from trained weights, for which a few steps may be enough.
     """
 
     out: Path
@@ -73,6 +74,13 @@ class Run:
     stages: tuple[RunPart, ...] = ()
     folds: tuple[RunPart, ...] = ()
     monitor: str = "mean IoU"
+    fine_tuned: bool = False
+
+    @property
+    def caution(self) -> str:
+        """What must be said before any figure, or "": hardly anything was trained."""
+        steps = min((part.steps for part in self.folds), default=self.steps)
+        return "" if self.fine_tuned else caution_of_steps(steps)
 
     def __str__(self) -> str:
         how = "stopped early" if self.stopped else "finished"
@@ -80,7 +88,8 @@ class Run:
         score = (
             "" if self.best is None else f"; best validation {self.monitor} {self.best:.3f} at step {self.best_step}"
         )
-        lines = [f"{self.out}: {what} and {self.seconds:.0f} s{score}"]
+        lines = [f"WARNING: {self.caution}", ""] if self.caution else []
+        lines += [f"{self.out}: {what} and {self.seconds:.0f} s{score}"]
         lines += [f"  stage {part.name}: {part}" for part in self.stages]
         lines += [f"  {part.name}: {part}" for part in self.folds]
         if self.evaluation is not None:

@@ -83,6 +83,7 @@ def _gather(
         title=f"{bundle.model.spec.name} on {Path(root).name if root else 'its data'}",
         class_names=bundle.class_names,
         colors=predictor.colors,
+        cautions=telling.cautions(bundle, measured),
         lead=telling.lead(bundle, summary, log, measured),
         headline=telling.headline(bundle, log, measured),
         data_facts=[

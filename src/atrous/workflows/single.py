@@ -71,26 +71,30 @@ def _train(job: Job, inputs: Inputs, out: Path, terms: Terms, *, before: Sequenc
     """Train one stage, and make of the best weights what people use."""
     result = follow_plan(job.plan, out, resume=terms.resume, watch=inputs.check.watch, progress=terms.progress)
     stages = (*before, _part(name, result)) if before else ()
+    summary = _summary(out, result, stages, fine_tuned=terms.start is not None)
     if is_secondary():
-        return _summary(out, result, None, stages)
+        return summary
     if not result.trained and is_complete(out, terms.evaluate):
-        return _summary(out, result, stored_evaluation(out), stages)
+        return replace(summary, evaluation=stored_evaluation(out))
     inputs.check.finish()
     if stages:
         write_text(out / STAGES, json.dumps(list_parts(stages), indent=1) + "\n")
-    place = _save(job, inputs, out, result)
+    steps = sum(stage.steps for stage in stages) or result.steps
+    place = _save(job, inputs, out, result, caution=replace(summary, steps=steps).caution)
     if not (terms.evaluate or job.recipe.tune):
-        return _summary(out, result, None, stages)
+        return summary
     bundle = tune_after(load_bundle(place), inputs.folder, job.recipe.tune)  # as it lies on the disk, read once
-    evaluation = None
-    if terms.evaluate:
-        evaluation = _evaluate(inputs, bundle, out)
-        report(out, data=inputs.data, bundle=bundle)
-    return _summary(out, result, evaluation, stages)
+    if not terms.evaluate:
+        return summary
+    evaluation = _evaluate(inputs, bundle, out)
+    report(out, data=inputs.data, bundle=bundle)
+    return replace(summary, evaluation=evaluation)
 
 
-def _save(job: Job, inputs: Inputs, out: Path, result: FitResult) -> Path:
+def _save(job: Job, inputs: Inputs, out: Path, result: FitResult, *, caution: str) -> Path:
     figures: dict[str, Any] = {"step": result.best_step, "seconds": round(result.seconds, 1)}
+    if caution:
+        figures["cautions"] = {"steps": caution}
     if result.best is not None:
         figures[f"val_{result.monitor.name}"] = result.best
     return save_bundle(
@@ -110,7 +114,8 @@ def _evaluate(inputs: Inputs, bundle: Bundle, out: Path) -> Evaluation | None:
         return None
     evaluation = evaluate(bundle, inputs.data, split="val", classes=inputs.classes)
     write_text(out / "evaluation.json", evaluation.to_json() + "\n")
-    update_bundle(bundle.path, sections={}, metrics={evaluation.split: evaluation.summary})
+    cautions = {**bundle.metrics.get("cautions", {}), "result": evaluation.caution}
+    update_bundle(bundle.path, sections={}, metrics={evaluation.split: evaluation.summary, "cautions": cautions})
     return evaluation
 
 
@@ -118,7 +123,7 @@ def _part(name: str, result: FitResult) -> RunPart:
     return RunPart(name, result.steps, result.best, result.best_step, round(result.seconds, 1), result.monitor.words)
 
 
-def _summary(out: Path, result: FitResult, evaluation: Evaluation | None, stages: tuple[RunPart, ...]) -> Run:
+def _summary(out: Path, result: FitResult, stages: tuple[RunPart, ...], *, fine_tuned: bool) -> Run:
     return Run(
         out=out,
         bundle=out / "bundle",
@@ -129,8 +134,8 @@ def _summary(out: Path, result: FitResult, evaluation: Evaluation | None, stages
         stopped=result.stopped,
         seconds=result.seconds,
         trained=result.trained,
-        evaluation=evaluation,
         stages=stages,
+        fine_tuned=fine_tuned,
     )
 
 
