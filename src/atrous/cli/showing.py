@@ -8,7 +8,7 @@ import typer
 from atrous.cli.base import app
 from atrous.errors import UsageError
 
-__all__ = ["demo", "models", "report"]
+__all__ = ["demo", "models", "report", "weights"]
 
 
 @app.command()
@@ -33,6 +33,17 @@ def models(
     print(workflows.describe(name, size=size, out=out))
     if out is not None:
         print(f"\nwritten: {out}")
+
+
+@app.command()
+def weights() -> None:
+    """List the ImageNet weights that this machine has, and those that come in packages.
+
+    Example: atrous weights
+    """
+    from atrous import workflows
+
+    print(workflows.weights())
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from atrous.encoders.base import Encoder, EncoderSection, measure_levels
 from atrous.encoders.create import ENCODERS, create_encoder, encoder_name
+from atrous.encoders.here import WeightsHere, list_weights
 from atrous.encoders.timm import timm_encoder
 from atrous.encoders.vgg import load_vgg16, vgg_stages
 
@@ -9,8 +10,10 @@ __all__ = [
     "ENCODERS",
     "Encoder",
     "EncoderSection",
+    "WeightsHere",
     "create_encoder",
     "encoder_name",
+    "list_weights",
     "load_vgg16",
     "measure_levels",
     "timm_encoder",

@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from atrous.encoders.base import OUTPUT_STRIDES, Encoder, MeanStd, Weights, check_stride, lines_up, measure_levels
+from atrous.encoders.here import list_weights
+from atrous.encoders.packaged import packaged_weights
 from atrous.errors import ModelError
 from atrous.layers import BatchNorm
 from atrous.types import Level
@@ -182,9 +184,15 @@ def timm_weights(name: str, *, in_channels: int = 3) -> Weights:
 
 
 def _fetch(name: str, in_channels: int, **options: Any) -> nn.Module:
-    """A network with timm's weights."""
+    """A network with the weights of an installed package, or else with timm's."""
     import timm
 
+    packaged = packaged_weights(name)
+    if packaged is not None:
+        with torch.device("meta"):
+            whole = timm.create_model(_architecture(name)).state_dict()
+            wanted = timm.create_model(_architecture(name), **options).state_dict()
+        options["pretrained_cfg_overlay"] = packaged.options(whole, wanted)
     try:
         return timm.create_model(name, pretrained=True, in_chans=in_channels, **options)
     except Exception as error:  # whatever the network, the Hub, the disk or timm raises: the untrained one was built
@@ -193,8 +201,14 @@ def _fetch(name: str, in_channels: int, **options: Any) -> nn.Module:
         others = f"one of {', '.join(tags)}, " if tags else ""
         raise ModelError(
             f"the pretrained weights of encoder {name!r} could not be loaded ({type(error).__name__}: {reason}); "
-            f"use pretrained: false, {others}or copy the weights into this machine's Hugging Face cache (HF_HOME)"
+            f"use pretrained: false, {others}an encoder whose weights are here ({_here()}), or copy the weights into "
+            "this machine's Hugging Face cache (HF_HOME)"
         ) from error
+
+
+def _here() -> str:
+    """The encoders that can start from ImageNet without a network."""
+    return ", ".join(each.encoder for each in list_weights() if each.here) or "none"
 
 
 def _normalization(config: Any) -> MeanStd:

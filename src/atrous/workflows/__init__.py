@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from atrous.workflows.samples import sample
     from atrous.workflows.training import train
     from atrous.workflows.tuning import Tuning, tune_crf
+    from atrous.workflows.weights import weights
 
 __all__ = [
     "Conversion",
@@ -49,6 +50,7 @@ __all__ = [
     "sample",
     "train",
     "tune_crf",
+    "weights",
     "write_annotations",
 ]
 
@@ -78,6 +80,7 @@ _PLACES = {
     "sample": "samples",
     "train": "training",
     "tune_crf": "tuning",
+    "weights": "weights",
     "write_annotations": "conversion",
 }
 
