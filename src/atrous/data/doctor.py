@@ -33,6 +33,7 @@ from atrous.data.examine import Moments, PairFacts, examine, used_values
 from atrous.data.folder import Contents, Folder, examine_folder, header_findings, spread
 from atrous.data.instance_maps import NotNumbered
 from atrous.data.splits import Pair
+from atrous.data.turned import TurnedImages
 from atrous.findings import CheckReport, Finding, error, readable, warning
 from atrous.images.colors import to_hex
 from atrous.images.derived import DerivedPlanes
@@ -101,7 +102,7 @@ def quick_check(folder: str | Path | Folder, *, pairs: int = 16, headers: int = 
     chosen = {pair for _, pair in work}
     tally = _FolderTotals(contents)
     rest = [pair for pair in spread(contents.pairs, headers) if pair not in chosen]
-    tally.findings += header_findings(contents, rest, tally.brought)
+    tally.findings += header_findings(contents, rest, tally.brought, tally.turned)
     tally.looked += len(rest)
     for facts in _examine_all(work, contents, None):
         tally.add(facts)
@@ -151,6 +152,7 @@ class _FolderTotals:
         self.files_255: dict[str, str] = {}
         self.invalid = 0
         self.brought = BroughtImages()
+        self.turned = TurnedImages()
         self.looked = 0
 
     def add(self, facts: PairFacts) -> None:
@@ -159,6 +161,7 @@ class _FolderTotals:
         self.read[facts.split] += 1
         self.looked += 1
         self.brought.add(facts.brought, facts.pair.image)
+        self.turned.add(facts.pair, facts.orientation, facts.size)
         if facts.size is not None:
             self.sizes[facts.size] += 1
             self.channels[facts.channels] += 1
@@ -248,6 +251,7 @@ class _FolderTotals:
             *self.findings,
             *self._value_findings(),
             *self.brought.findings(self.looked),
+            *self.turned.findings(),
             *_folder_findings(contents, summary, self.images, self._left_out(), told=told),
         ]
         return CheckReport(tuple(findings), summary)

@@ -16,6 +16,7 @@ from atrous.findings import Finding, FindingError, error, warning
 from atrous.images.colors import Color
 from atrous.images.files import read_image, read_palette, wrong_channels
 from atrous.images.raster import Raster
+from atrous.images.source import odd_file
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["Moments", "PairFacts", "examine", "used_values"]
@@ -49,6 +50,7 @@ class PairFacts:
     findings: list[Finding] = field(default_factory=list)
     size: tuple[int, int] | None = None
     channels: int = 0
+    orientation: int = 1  # of the camera (EXIF), from which the image was turned
     brought: str = ""  # how it got the folder's channels, see `BroughtImages`
     dtype: str = ""
     digest: bytes = b""
@@ -81,7 +83,9 @@ def _examine(pair: Pair, contents: Contents, facts: PairFacts) -> None:
         if contents.classes is not None:
             _count(None, contents.classes, facts)
         return
-    facts.size = (raster.array.shape[0], raster.array.shape[1])
+    facts.size, facts.orientation = (raster.array.shape[0], raster.array.shape[1]), raster.orientation
+    if raster.odd:
+        facts.findings.append(odd_file(pair.image, raster))
     facts.channels, facts.dtype = raster.array.shape[2], raster.array.dtype.name
     if facts.channels != contents.channels:
         raster = _with_channels(pair, contents, facts) or raster

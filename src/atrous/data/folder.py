@@ -25,6 +25,7 @@ from atrous.data.listing import entries, is_special, special
 from atrous.data.pairs import Pair, shared_images, shared_masks
 from atrous.data.reading import read_labels, read_pair, wrong_kind
 from atrous.data.splits import find_pairs, take_fold
+from atrous.data.turned import TurnedImages, as_stored
 from atrous.errors import DataError
 from atrous.findings import Finding, FindingError, error, raise_first
 from atrous.images.channels import GREY, how_brought
@@ -57,6 +58,7 @@ def open_folder(
     classes: str | Path | Classes | None = None,
     fold: tuple[int, int] | None = None,
     layout: str | None = None,
+    exif: str = "oriented",
 ) -> Folder:
     """Open a folder of images and masks from its file names and some of its files.
 
@@ -68,11 +70,13 @@ def open_folder(
             else discovers the classes in up to 200 masks.
         fold: divide training and validation anew, see `splits.take_fold`.
         layout: a key of `DATASETS`, or "folder"; None looks at the folder.
+        exif: "oriented" turns images as the camera's orientation says, "raw" reads them as they are stored.
 
     Raises:
         DataError: the first error found, with the count of the others, and the layout where it is a named one.
     """
     contents = examine_folder(path, val_fraction=val_fraction, seed=seed, classes=classes, layout=layout)
+    contents = as_stored(contents) if exif == "raw" else contents
     findings = [*contents.findings, *header_findings(contents, spread(contents.pairs, SAMPLED))]
     raise_first(tuple(_named(f, contents.layout) for f in findings if f.severity == "error"), str(path))
     if contents.classes is None or contents.channels is None or contents.dtype is None:
@@ -175,7 +179,10 @@ def spread(pairs: Sequence[Any], count: int) -> list[Any]:
 
 
 def header_findings(
-    contents: Contents | Folder, pairs: Iterable[Pair], brought: BroughtImages | None = None
+    contents: Contents | Folder,
+    pairs: Iterable[Pair],
+    brought: BroughtImages | None = None,
+    turned: TurnedImages | None = None,
 ) -> list[Finding]:
     """Problems that the headers of images show: unreadable, another channel count or another kind of numbers.
 
@@ -183,6 +190,7 @@ def header_findings(
         contents: of the folder.
         pairs: whose images are looked at.
         brought: counts the grey images among coloured ones.
+        turned: counts the images that the camera's orientation turns without their masks.
     """
     findings = []
     for pair in pairs:
@@ -195,6 +203,8 @@ def header_findings(
             fix = "Look at it; take it out if its size is a mistake."
             findings.append(error("unreadable", pair.image, "has a header that the memory does not hold", fix))
             continue
+        if turned is not None:
+            turned.add(pair, info.orientation, (info.height, info.width))
         how = how_brought(info.channels, info.alpha, info.dtype, contents.channels)
         if brought is not None and how == GREY:
             brought.add(how, pair.image)

@@ -23,6 +23,8 @@ class DataOptions:
         fold: [i, k] keeps the i-th of k blocks of images for validation, whatever the folder's splits, see
             `data.splits.take_fold`; `atrous train --folds k` sets it for each of its runs.
         layout: a name in `DATASETS` where the folder's own shape does not say which it is; null recognises it.
+        exif: "oriented" turns images as the camera's orientation says, "raw" takes their pixels as they are stored, for
+            masks that were drawn on these; predictions then lie on them too.
         cache: "memory" keeps decoded images in memory that all workers share, "disk" in a file for later runs too.
     """
 
@@ -33,4 +35,5 @@ class DataOptions:
     val_fraction: Annotated[float, Ge(0), Lt(1)] = 0.2
     fold: tuple[Side, Annotated[int, Ge(2)]] | None = None
     layout: str | None = None
+    exif: Literal["oriented", "raw"] = "oriented"
     cache: Literal["none", "memory", "disk"] = "none"

@@ -18,6 +18,7 @@ from atrous.images.files import (
     read_window,
 )
 from atrous.images.raster import Raster
+from atrous.images.source import tell_odd
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["read_labels", "read_pair", "read_pair_window", "read_truth", "wrong_kind"]
@@ -34,6 +35,7 @@ def read_pair(pair: Pair, folder: Folder) -> tuple[Raster, np.ndarray | None, np
         DataError: if a file cannot be read, sizes differ, or the image or mask is not of the folder's kind.
     """
     raster = read_image(pair.image, channels=folder.channels)
+    tell_odd(pair.image, raster)
     _check_kind(pair, raster, folder)
     mask, instances = read_labels(pair, folder.classes, _size(raster))
     return raster, _without_invalid(mask, raster), instances
@@ -148,10 +150,10 @@ def _same_size(image: ImageFile, size: tuple[int, int] | None, mask: MaskFile, c
     message = f"has {came[0]} x {came[1]} pixels (height x width), and its image {image} has {size[0]} x {size[1]}"
     fix = "Export the mask at the size of its image."
     if came[:2] == size[::-1]:
-        turned = read_info(image).orientation >= 5
         fix = "Height and width are swapped: transpose the mask, if it is that of this image."
-        if turned:
+        if read_info(image).orientation >= 5:
             fix = (
-                "The camera's orientation (EXIF) turns the image: draw the mask on the turned image, or remove the tag."
+                "The camera's orientation (EXIF) turns the image: draw the mask on the turned image, or remove the tag; "
+                "if masks lie on stored pixels, set data.exif=raw."
             )
     raise FindingError(error("size_mismatch", mask, message, fix))

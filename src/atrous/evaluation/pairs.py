@@ -18,6 +18,7 @@ def open_like(recipe: dict[str, Any], data: str | Path, classes: str | Path | No
     """Open a data folder as the recipe did: its layout, its fold, or its seed and share where there is no split."""
     section = recipe.get("data") or {}
     given = {"val_fraction": section.get("val_fraction", 0.2), "fold": section.get("fold")}
+    given["exif"] = section.get("exif", "oriented")
     return open_folder(data, classes=classes, seed=recipe.get("seed") or 0, layout=section.get("layout"), **given)
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "read_info",
     "read_mask",
     "read_mask_window",
+    "read_orientation",
     "read_palette",
     "read_window",
     "write_image",
@@ -168,6 +169,18 @@ def read_mask_window(path: str | MaskFile, rows: slice, columns: slice) -> np.nd
         raw = whole[:, rows, columns] if isinstance(path, DerivedPlanes) else whole[rows, columns]
     check_window(path, rows, columns, raw[0] if isinstance(path, DerivedPlanes) else raw)
     return raw
+
+
+def read_orientation(path: str | MaskFile) -> int:
+    """The camera's orientation (EXIF, 1 to 8) that a mask's file names; 1 where it names none.
+
+    Raises:
+        DataError: if the file is missing or damaged.
+    """
+    if isinstance(path, DerivedMask):
+        return 1
+    with reading(Path(path)):
+        return open_pixels(Path(path), path, indices=True).header().orientation
 
 
 def read_palette(path: str | MaskFile) -> list[tuple[int, int, int]] | None:

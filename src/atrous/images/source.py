@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from atrous.errors import DataError
-from atrous.findings import FindingError, error
+from atrous.findings import Finding, FindingError, error, warning
 from atrous.images.arrays import ArrayPixels, zarr_node_pixels
 from atrous.images.channels import bring_channels, how_brought
 from atrous.images.derived import DerivedImage
@@ -22,10 +22,12 @@ from atrous.images.opening import open_pixels, reading
 from atrous.images.pages import PagePixels
 from atrous.images.raster import Raster, alpha_varies, image_dtype, raster_of, wrong_channels
 from atrous.images.stored import Header, Pixels, Stored
+from atrous.images.unturned import UnturnedPixels
 
-__all__ = ["ImageSource", "Source", "check_window", "lazy_source", "open_source"]
+__all__ = ["ImageSource", "Source", "check_window", "lazy_source", "odd_file", "open_source", "tell_odd"]
 
 LOG = logging.getLogger(__name__)
+_told: set[str] = set()
 
 _WHOLE_FILE = 1 << 28  # bytes of pixels up to which a TIFF is read at once
 _ROWS = 256  # of an image at a time, to look through its alpha channel
@@ -59,6 +61,9 @@ class Source:
         channels: how many are needed: decides whether a constant alpha channel is kept, see `raster`, and whether grey
             is repeated or an alpha channel left out, see `channels`.
         whole_below: bytes of pixels up to which it is read at once where it could be read by windows.
+
+    Attributes:
+        tells: what is odd about the file is logged when it is read.
     """
 
     def __init__(self, name: str, pixels: Pixels, *, channels: int | None = None, whole_below: int = 0) -> None:
@@ -69,6 +74,7 @@ class Source:
         self._kept: Raster | None = None
         self._opaque: Any = None
         self._by_windows: bool | None = None
+        self.tells = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -126,6 +132,8 @@ class Source:
             if isinstance(self._pixels, ArrayPixels):
                 return raster  # as quickly read again
             self._kept = raster
+            if self.tells:
+                tell_odd(self.name, raster)
         return self._kept
 
     def close(self) -> None:
@@ -215,7 +223,12 @@ class Source:
 
 
 def open_source(
-    image: Any, *, channels: int | None = None, page: int | None = None, whole_below: int | None = None
+    image: Any,
+    *,
+    channels: int | None = None,
+    page: int | None = None,
+    whole_below: int | None = None,
+    exif: str = "oriented",
 ) -> Source:
     """Open an image, wherever it is.
 
@@ -228,11 +241,13 @@ def open_source(
         page: of a stack in TIFF or a volume in NIfTI, from 0.
         whole_below: bytes of pixels up to which a file is read at once although it could be read by windows; None is
             256 MiB. By windows are read TIFF that is not turned, NumPy files and Zarr.
+        exif: "oriented" turns the image as the camera's orientation says, "raw" takes the pixels as they are stored.
 
     Raises:
         DataError: if it is not there, is damaged, or is not an image.
     """
-    source = _opened(image, channels, page, _WHOLE_FILE if whole_below is None else whole_below)
+    source = _opened(image, channels, page, _WHOLE_FILE if whole_below is None else whole_below, raw=exif == "raw")
+    source.tells = True
     _ = source.shape, source.dtype  # what is wrong with it is said now
     return source
 
@@ -240,6 +255,18 @@ def open_source(
 def lazy_source(image: Any, *, channels: int | None = None) -> Source:
     """A source for one look: nothing is read before it is asked for, and windows of any file that has them."""
     return _opened(image, channels, None, 0)
+
+
+def tell_odd(name: object, raster: Raster) -> None:
+    """Say once what is odd about an image's file."""
+    if raster.odd and str(name) not in _told:
+        _told.add(str(name))
+        LOG.warning("%s", odd_file(name, raster))
+
+
+def odd_file(name: object, raster: Raster) -> Finding:
+    """The finding about an image of which all could be read, but whose file is odd."""
+    return warning("odd_file", name, raster.odd, "Look at it; copy or export it again, or take it out.")
 
 
 def check_window(name: object, rows: slice, columns: slice, window: np.ndarray) -> None:
@@ -254,7 +281,7 @@ def check_window(name: object, rows: slice, columns: slice, window: np.ndarray) 
         raise FindingError(error("size_mismatch", name, f"does not hold {where}", "Name a window within the image."))
 
 
-def _opened(image: Any, channels: int | None, page: int | None, whole_below: int) -> Source:
+def _opened(image: Any, channels: int | None, page: int | None, whole_below: int, *, raw: bool = False) -> Source:
     if isinstance(image, Source):
         return image
     if isinstance(image, bytearray | memoryview):
@@ -267,9 +294,10 @@ def _opened(image: Any, channels: int | None, page: int | None, whole_below: int
             return Source(f"{name} page {page}", PagePixels(image, page), channels=channels)
         with reading(name):
             pixels = open_pixels(image, name)
+        pixels = UnturnedPixels(pixels) if raw else pixels
         return Source(name, pixels, channels=channels, whole_below=whole_below)
     name, pixels = _in_memory(image)
-    return Source(name, pixels, channels=channels)
+    return Source(name, UnturnedPixels(pixels) if raw else pixels, channels=channels)
 
 
 def _in_memory(image: Any) -> tuple[str, Pixels]:

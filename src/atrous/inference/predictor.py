@@ -84,6 +84,7 @@ class Predictor:
         dtype: what the numbers of the images are.
         refiner: what scores are refined by where a call says nothing else, or None.
         cleaning: what is cleaned away from decided classes, or None; a bundle says it.
+        exif: whether images are turned as the camera's orientation says: see `open_source`; a bundle says it.
         classes: what the masks of the training held for each class, or None; a bundle says it.
         flip_pairs: classes that are each other's mirror image, such as left and right hand: views that mirror exchange
             their scores; a bundle says it.
@@ -121,6 +122,7 @@ class Predictor:
         self.refiner = read_refine(refine)
         self.cleaning: Cleaning | None = None
         self.classes: Classes | None = None
+        self.exif = "oriented"
         self.flip_pairs: tuple[tuple[int, int], ...] = ()
         self.scorer: PixelScorer = (
             ModelScorer(model, task, device=device, precision=precision) if isinstance(model, nn.Module) else model
@@ -160,6 +162,7 @@ class Predictor:
             refine=refine,
         )
         predictor.classes = bundle.classes
+        predictor.exif = (bundle.recipe.get("data") or {}).get("exif", "oriented")
         predictor.flip_pairs = bundle.classes.flip_pairs if bundle.classes is not None else ()
         predictor.cleaning = read_clean(bundle.recipe.get("clean"), place=place / "clean", error=BundleError)
         return predictor
@@ -230,7 +233,7 @@ class Predictor:
         refiner = self.refiner if refine is None else read_refine(refine)
         if scores not in (True, False, "auto"):
             raise UsageError(f"scores is {scores!r}: say True, False or 'auto'")
-        with open_source(image, channels=self.scorer.in_channels) as source:
+        with open_source(image, channels=self.scorer.in_channels, exif=self.exif) as source:
             self.check_source(source)
             plan = self._plan(source.shape[:2], tile, margin, bool(names), refiner)
             prediction, seams = self._run(source, plan, (names, passes), refiner, scores, progress)

@@ -63,7 +63,7 @@ def predict_boxes(
     scorer = predictor.scorer
     if not isinstance(scorer, ModelScorer):
         raise UsageError(f"a {type(scorer).__name__} gives no logits for single boxes: make the predictor of a network")
-    with open_source(image, channels=scorer.in_channels) as source:
+    with open_source(image, channels=scorer.in_channels, exif=predictor.exif) as source:
         predictor.check_source(source)
         height, width = source.shape[:2]
         given = sliding_boxes(height, width) if boxes is None else [_checked(box, height, width) for box in boxes]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from atrous.data import list_images
 from atrous.disk import write_errors, writing
 from atrous.errors import DataError, UsageError
-from atrous.images import read_image, write_image
+from atrous.images import open_source, write_image
 from atrous.images.files import ARRAY_SUFFIXES, SUFFIXES
 from atrous.tasks import Output
 
@@ -117,7 +117,9 @@ class FileWriter:
     def _draw(self, prediction: "Prediction", image: Path, predictor: "Predictor", place: Path) -> None:
         from PIL import Image
 
-        drawn = predictor.task.draw(prediction, read_image(image).visible(), predictor.colors)
+        with open_source(image, exif=predictor.exif) as source:
+            shown = source.whole()
+        drawn = predictor.task.draw(prediction, shown.visible(), predictor.colors)
         with writing(place, error=DataError, instead=INSTEAD) as beside:
             Image.fromarray(drawn).save(beside, "JPEG", quality=90)
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from atrous.data import Folder, open_folder, quick_check
 from atrous.data.background import BackgroundCheck
 from atrous.data.brought import BROUGHT
+from atrous.data.turned import TURNED
 from atrous.findings import CheckReport
 from atrous.training.resolved import ResolvedRun
 
 __all__ = ["Inputs", "open_inputs"]
 
 LOG = logging.getLogger(__name__)
-SAID_AT_ONCE = tuple(BROUGHT.values())
+SAID_AT_ONCE = (*BROUGHT.values(), TURNED)
 """Findings that say how images are read: they are told before the training, not counted after it."""
 
 
@@ -56,6 +57,7 @@ def open_inputs(data: str | Path, run: ResolvedRun, out: Path, classes: str | Pa
         seed=run.recipe.seed,
         fold=options.fold,
         layout=options.layout,
+        exif=options.exif,
     )
     for stage in run.stages:
         stage.recipe.task.build.accepts(folder)  # type: ignore[attr-defined]
