@@ -75,9 +75,7 @@ def configure(
     if budget is None and counted:
         overrides = [*overrides, "training.budget=null"]  # a length in steps takes the place of a time
     given = _given(overrides)
-    options = {
-        key: value for key, value in (given.get("data") or {}).items() if key in ("val_fraction", "layout", "exif")
-    }
+    options = {key: v for key, v in (given.get("data") or {}).items() if key in ("val_fraction", "layout", "exif")}
     seed = int(given.get("seed") or 0)
     folder = open_folder(data, classes=classes, seed=seed, **options)
     device = (given.get("training") or {}).get("device", "auto")
