@@ -153,7 +153,7 @@ def _same_size(image: ImageFile, size: tuple[int, int] | None, mask: MaskFile, c
         fix = "Height and width are swapped: transpose the mask, if it is that of this image."
         if read_info(image).orientation >= 5:
             fix = (
-                "The camera's orientation (EXIF) turns the image: draw the mask on the turned image, or remove the tag; "
-                "if masks lie on stored pixels, set data.exif=raw."
+                "The camera's orientation (EXIF) turns the image: draw the mask on the turned image, or remove the "
+                "tag; if masks lie on stored pixels, set data.exif=raw."
             )
     raise FindingError(error("size_mismatch", mask, message, fix))
