@@ -25,6 +25,7 @@ __all__ = [
     "Bundle",
     "Color",
     "check_classes",
+    "find_damage",
     "read_color",
 ]
 
@@ -85,6 +86,23 @@ def check_classes(names: Sequence[str], colors: Sequence[Color], num_classes: in
         )
     if len(colors) != len(names):
         raise BundleError(f"{path}: {len(colors)} colours for {len(names)} classes; give one per class, or none.")
+
+
+def find_damage(model: DenseModel) -> str:
+    """What is wrong with a model's numbers, such as a weight that is NaN; "" where nothing is.
+
+    Such a model gives NaN or the first class for every pixel, without a word.
+    """
+    for name, value in model.state_dict().items():
+        count = int((~value.isfinite()).sum())
+        if count:
+            return f"{name} has {count} of {value.numel()} numbers that are not finite"
+        kind = name.rpartition(".")[2]
+        if kind == "std" and not bool((value > 0).all()):
+            return f"{name}, which images are divided by, is {value.tolist()}, and must be above 0"
+        if kind == "running_var" and bool((value < 0).any()):
+            return f"{name}, a variance, has numbers below 0"
+    return ""
 
 
 def read_color(value: Any, path: Path) -> Color:

@@ -12,6 +12,7 @@ from typing import Any
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from atrous.bundle.base import (
     CLASSES,
@@ -23,6 +24,7 @@ from atrous.bundle.base import (
     WEIGHTS,
     Bundle,
     Color,
+    find_damage,
 )
 from atrous.bundle.classes import BundleClasses, read_classes
 from atrous.bundle.unfinished import explain_unfinished
@@ -231,7 +233,20 @@ def _load_weights(model: DenseModel, path: Path) -> None:
                 f"{path}: {name} is {tuple(tensors[name].shape)}, but the model that {RECIPE} and {CLASSES} describe "
                 f"needs {tuple(value.shape)}; {advice}, and {CLASSES} too."
             )
+        stored = tensors[name].dtype
+        whole = stored.is_floating_point != value.dtype.is_floating_point
+        if whole or torch.promote_types(stored, value.dtype) != value.dtype:
+            raise BundleError(
+                f"{path}: {name} is {_dtype(tensors[name])}, which {_dtype(value)} does not hold exactly, and the model "
+                f"needs {_dtype(value)}; convert the weights before they are saved (model.float())."
+            )
     model.load_state_dict(tensors)
+    if damage := find_damage(model):
+        raise BundleError(f"{path}: {damage}; the file is damaged, or its training went wrong: copy or train it again.")
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _list(names: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ from atrous.bundle.base import (
     WEIGHTS,
     Color,
     check_classes,
+    find_damage,
     read_color,
 )
 from atrous.bundle.card import model_card
@@ -93,8 +94,10 @@ def save_bundle(
     values |= {"model": {"name": spec.name, **arguments}, "task": section}
     values["input"] = {"kind": dtype, "channels": model.in_channels}
     texts = _texts(path, values, classes, metrics or {})
-    tensors, metadata = _tensors(model), {"format": "pt", "model": spec.name}
-    _write(path, lambda file: _save(tensors, metadata, file), texts)
+    if damage := find_damage(model):
+        raise BundleError(f"{path}: {damage}; nothing was written.")
+    tensors = _tensors(model)
+    _write(path, lambda file: _save(tensors, file), texts)
     return path
 
 
@@ -175,10 +178,11 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _save(tensors: dict[str, Tensor], metadata: dict[str, str], target: Path) -> None:
-    """The weights as a file with the permissions of any other."""
+def _save(tensors: dict[str, Tensor], target: Path) -> None:
+    """The weights as a file with the permissions of any other, the same bytes for the same weights."""
     with writing(target, error=BundleError) as beside:
-        safetensors.torch.save_file(tensors, beside, metadata=metadata)
+        # One entry: safetensors writes several in an order that changes from process to process.
+        safetensors.torch.save_file(tensors, beside, metadata={"format": "pt"})
 
 
 def _write(path: Path, weights: Callable[[Path], None], texts: Mapping[str, str]) -> None:

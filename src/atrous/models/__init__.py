@@ -27,6 +27,7 @@ from atrous.models.gcn import gcn
 from atrous.models.hmsa import hmsa
 from atrous.models.hrnet import hrnet
 from atrous.models.hrnet_ocr import hrnet_ocr
+from atrous.models.memory import WithinMemory
 from atrous.models.multiscale_unet import multiscale_unet
 from atrous.models.pspnet import pspnet, pspnet_smp
 from atrous.models.r2unet import r2unet
@@ -109,7 +110,8 @@ def create_model(name: str, *, num_classes: int, **arguments: Any) -> DenseModel
         a change of defaults; `pretrained` is false in it, because a bundle brings its own weights.
 
     Raises:
-        ModelError: if the name, an argument's name or an argument's value is not known; with the nearest spelling.
+        ModelError: if the name, an argument's name or an argument's value is not known; with the nearest spelling. Or
+            if there is no memory for the weights; then none of it was asked for.
     """
     place = Place("create_model")
     builder = lookup(MODELS, name, kind="model", place=place, error=ModelError)
@@ -122,7 +124,8 @@ def create_model(name: str, *, num_classes: int, **arguments: Any) -> DenseModel
     if "members" in call.arguments:
         sections = enumerate(call.arguments["members"])
         call.arguments["members"] = [_network(each, shared, place / "members" / i) for i, each in sections]
-    model = builder(*call.args, **call.kwargs)
+    with WithinMemory(name):
+        model = builder(*call.args, **call.kwargs)
     model.spec = ModelSpec(name, {key: _plain(key, value) for key, value in call.arguments.items()})
     return model
 

@@ -62,6 +62,7 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Tensor], *,
         placed = _placed(
             weights, table, "encoder.body." if hasattr(model, "encoder") and _is_timm(model) else "encoder."
         )
+    _check_numbers(label, own, placed)
     loaded = _copy(own, weights, placed)
     _check_start(label, model, placed, loaded)
     if table is not None and table.imagenet and getattr(model, "in_channels", 0) == 3:
@@ -166,6 +167,20 @@ def _copy(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], placed: Mapp
         unused=tuple(name for name in weights if name not in used),
         misfits=tuple(misfits),
     )
+
+
+def _check_numbers(label: str, own: Mapping[str, Tensor], placed: Mapping[str, tuple[str, Tensor]]) -> None:
+    """Refuse weights that a network cannot compute with."""
+    for place, (name, value) in placed.items():
+        if place not in own:
+            continue
+        if not bool(value.isfinite().all()):
+            raise ModelError(f"{label}: {name} has numbers that are not finite; the file is damaged: copy it again")
+        if own[place].is_floating_point() and not value.is_floating_point():
+            raise ModelError(
+                f"{label}: {name} is {str(value.dtype).removeprefix('torch.')}, as in a quantised network; give the "
+                "weights that it was made from"
+            )
 
 
 def _check_start(label: str, model: nn.Module, placed: Mapping[str, tuple[str, Tensor]], loaded: Loaded) -> None:
