@@ -1,5 +1,8 @@
 """The command: quick to answer, light to load, exact in what it hands on, honest in how it ends."""
 
+import ast
+import logging
+import signal
 import subprocess
 import sys
 import warnings
@@ -10,6 +13,7 @@ import pytest
 import typer
 
 from atrous import cli, workflows
+from atrous.cli.start import Terminated
 from atrous.errors import DataError
 
 COMMANDS = [
@@ -188,13 +192,115 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == "interrupted\n"
 
 
-def test_a_reader_that_leaves_is_no_error() -> None:
-    code = "import sys; from atrous.cli import main; sys.exit(main(['models']))"
+WAIT = """
+import sys, time
+from atrous import cli, workflows
+from atrous.cli.start import Terminated
+def check(*_, **__):
+    print("at work", file=sys.stderr, flush=True)
+    time.sleep(60)
+workflows.check = check
+sys.exit(cli.main(["check", "data"]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asks a POSIX system")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_command_in_words(number: int, code: int) -> None:
+    with subprocess.Popen([sys.executable, "-c", WAIT], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr.readline() == "at work\n"  # type: ignore[union-attr]
+        process.send_signal(number)
+        assert process.communicate(timeout=60)[1] == "interrupted\n"
+        assert process.returncode == code
+
+
+def test_what_was_stopped_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(workflows, "train", fail(Terminated("stopped at step 7; go on with --resume")))
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.main(["train", "data"]) == 143
+    assert capsys.readouterr().err == "interrupted: stopped at step 7; go on with --resume\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def leave(line: list[str], work: str = "pass") -> tuple[int, bytes]:
+    """Code and errors of a command whose reader has gone."""
+    code = f"import sys; from atrous import cli, workflows; {work}; sys.exit(cli.main({line}))"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()  # type: ignore[union-attr]
         err = process.stderr.read()  # type: ignore[union-attr]
-        assert process.wait(timeout=60) == 0
-    assert err == b""
+        return process.wait(timeout=60), err
+
+
+@pytest.mark.parametrize("line", [["models"], ["--help"], ["--version"]])
+def test_a_reader_that_leaves_is_no_error(line: list[str]) -> None:
+    assert leave(line) == (0, b"")
+
+
+FOUND = """
+class Found:
+    errors = ["one"]
+    def write(self, path):
+        path.write_text("written")
+        return path
+    def __str__(self):
+        return "x" * 1_000_000
+workflows.check = workflows.evaluate = lambda *_, **__: Found()
+"""
+
+
+def test_a_reader_that_leaves_changes_neither_the_code_nor_the_file(tmp_path: Path) -> None:
+    work = f"exec({FOUND!r})"
+    assert leave(["check", "data"], work) == (2, b"")
+    file = tmp_path / "evaluation.json"
+    assert leave(["evaluate", "bundle", "data", "-o", str(file)], work) == (0, b"")
+    assert file.read_text() == "written"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asks a POSIX shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_stream_that_was_closed_before_is_no_error(closed: str) -> None:
+    code = "import sys; from atrous.cli import main; sys.exit(main(['--version']) or main(['check', '/nowhere']))"
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -c "$1" {closed}', sys.executable, code], capture_output=True, check=False
+    )
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stdout + done.stderr
+
+
+EVIL = "a\x1b]0;owned\x07\x1b[2Jb\x9b31m\udcff\r"
+SHOWN = "a\\x1b]0;owned\\x07\\x1b[2Jb\\x9b31m\\udcff\\x0d"
+
+
+def test_names_do_nothing_to_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Names of files and classes come in reports, errors, warnings and the log."""
+
+    def check(*_: Any, **__: Any) -> None:
+        logging.getLogger("atrous.test").warning("log %s", EVIL)
+        warnings.warn(f"warning {EVIL}", stacklevel=1)
+        raise DataError(f"error {EVIL}")
+
+    monkeypatch.setattr(workflows, "check", check)
+    assert cli.main(["check", "data"]) == 2
+    monkeypatch.setattr(
+        workflows, "check", lambda *_, **__: type("Report", (), {"errors": (), "__str__": lambda _: EVIL})()
+    )
+    assert cli.main(["check", "data"]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{SHOWN}\n"
+    assert [line.partition(" ")[0] for line in err.splitlines()] == ["log", "warning:", "error:"]
+    assert err.count(SHOWN.removesuffix("\\x0d")) == 3
+    assert "\x1b" not in err
+
+
+def test_commands_speak_through_one_place() -> None:
+    for file in (Path(cli.__file__).parent).glob("*.py"):
+        calls = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+        direct = [
+            call.lineno for call in calls if ast.unparse(call.func) in ("print", "typer.echo", "sys.stdout.write")
+        ]
+        assert not direct or file.name == "saying.py", f"{file.name}: {direct}"
 
 
 def test_models_lists_the_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -266,6 +266,29 @@ def test_ctrl_c_is_the_callers(make_plan, tmp_path):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_sigterm_is_told_from_ctrl_c(make_plan, tmp_path):
+    import os
+    import signal
+
+    class Terminated(KeyboardInterrupt):
+        pass
+
+    def terminate(*_):
+        raise Terminated
+
+    def watch():
+        if plan.state.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    plan, before = make_plan(), signal.signal(signal.SIGTERM, terminate)
+    try:
+        with pytest.raises(Terminated, match="stopped at step 3; go on with --resume"):
+            run(plan, tmp_path / "run", watch=watch)
+        assert signal.getsignal(signal.SIGTERM) is terminate
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_clipping_changes_the_run_and_holds_the_norm(make_plan, weights, whole, tmp_path):
     plan = make_plan(options={"clip": 1e-4})
     plan.optimizer.param_groups[0].update(lr=0.02)

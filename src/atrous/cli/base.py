@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from atrous._version import __version__
+from atrous.cli.saying import say
 
 __all__ = [
     "INTERRUPTED",
+    "TERMINATED",
     "USER_ERROR",
     "BundleName",
     "ClassFile",
@@ -55,7 +57,7 @@ RecipeOption = Annotated[
 ]
 
 USER_ERROR = 2
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 
 
 @contextmanager
@@ -73,7 +75,7 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int | None], None]]:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        print(f"atrous {__version__}")
+        say(f"atrous {__version__}")
         raise typer.Exit
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from atrous.cli.base import USER_ERROR, ClassFile, Data, app, progress_bar
+from atrous.cli.saying import say
 
 __all__ = ["check", "convert", "sample"]
 
@@ -25,7 +26,7 @@ def sample(
     from atrous import workflows
 
     made = workflows.sample(kind, out, count=count, size=size, seed=seed)
-    print(f"{made}: {count} images. Next: atrous check {made}")
+    say(f"{made}: {count} images. Next: atrous check {made}")
 
 
 @app.command()
@@ -38,7 +39,7 @@ def check(data: Data, classes: ClassFile = None) -> None:
 
     with progress_bar("checking") as progress:
         report = workflows.check(data, classes=classes, progress=progress)
-    print(report)
+    say(report)
     if report.errors:
         raise typer.Exit(USER_ERROR)
 
@@ -75,5 +76,5 @@ def convert(
             done = workflows.write_annotations(
                 source, out, to=to, layout=kind, classes=classes, tolerance=tolerance, progress=report
             )
-    print(done)
-    print(f"Next: atrous check {done.out}")
+    say(done)
+    say(f"Next: atrous check {done.out}")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from atrous.cli.base import app
+from atrous.cli.saying import say
 from atrous.errors import UsageError
 
 __all__ = ["demo", "models", "report", "weights"]
@@ -28,11 +29,11 @@ def models(
     if name is None:
         if out is not None:
             raise UsageError(f"{out}: one network is drawn at a time; name it, as in: atrous models unet -o {out}")
-        print(workflows.lineage())
+        say(workflows.lineage())
         return
-    print(workflows.describe(name, size=size, out=out))
+    say(workflows.describe(name, size=size, out=out))
     if out is not None:
-        print(f"\nwritten: {out}")
+        say(f"\nwritten: {out}")
 
 
 @app.command()
@@ -57,7 +58,7 @@ def report(
     """
     from atrous import workflows
 
-    print(f"written: {workflows.report(run, data=data)}")
+    say(f"written: {workflows.report(run, data=data)}")
 
 
 @app.command()
@@ -68,4 +69,4 @@ def demo(out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for all
     """
     from atrous import workflows
 
-    workflows.demo(out, say=print)
+    workflows.demo(out, say=say)

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,10 +12,15 @@ from typing import Any
 
 import typer
 
-from atrous.cli.base import INTERRUPTED, USER_ERROR, app
+from atrous.cli.base import INTERRUPTED, TERMINATED, USER_ERROR, app
+from atrous.cli.saying import drain, plain, warn
 from atrous.errors import AtrousError, did_you_mean
 
 __all__ = ["main"]
+
+
+class Terminated(KeyboardInterrupt):
+    """The system asks the process to end, as a scheduler does, or a container that is stopped."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,31 +30,58 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments, or None for those of the process.
 
     Returns:
-        0 when all went well, 2 for an error that the user can mend, 130 after an interruption.
+        0 when all went well, 2 for an error that the user can mend, 130 after Ctrl-C, 143 after SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments or os.environ.get("ATROUS_DEBUG", "") not in ("", "0")
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        with warnings.catch_warnings(), _telling():
+        with warnings.catch_warnings(), _telling(), _terminable():
             warnings.showwarning = _show_warning
-            code = typer.main.get_command(app).main(args=arguments, prog_name="atrous", standalone_mode=False)
-        sys.stdout.flush()
-    except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
-    except (BrokenPipeError, SystemExit):  # the reader of our output has gone, as in `atrous models | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
-        return 0
+            command = typer.main.get_command(app)
+            # Not its `main`, which would swallow what an interruption says.
+            with command.make_context("atrous", arguments) as context:
+                code = command.invoke(context)
+    except (KeyboardInterrupt, typer.Abort) as stop:
+        warn(f"interrupted: {stop}" if str(stop) else "interrupted")
+        code = TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+    except typer.Exit as leaving:
+        code = leaving.exit_code
+    except (BrokenPipeError, SystemExit):  # the reader of the help has gone
+        code = 0
     except Exception as error:
         text = _explain(error)
         if debug or text is None:
             raise
         if text:
-            print(f"error: {text}", file=sys.stderr)
-        return USER_ERROR
-    if code == INTERRUPTED:
-        print("interrupted", file=sys.stderr)
+            warn(f"error: {text}")
+        code = USER_ERROR
+    drain()
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the command as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(number: int, frame: Any) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+
+
+class _Formatter(logging.Formatter):
+    """Messages as the terminal can show them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record), getattr(sys.stderr, "encoding", None) or "utf-8")
 
 
 @contextmanager
@@ -55,7 +89,7 @@ def _telling() -> Iterator[None]:
     """Show what the package reports while it works, a line each, on standard error as it is now."""
     log = logging.getLogger("atrous")
     handler, level = logging.StreamHandler(sys.stderr), log.level
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Formatter("%(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
@@ -67,7 +101,7 @@ def _telling() -> Iterator[None]:
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
     """One line: where in the source a warning was raised is nothing to the user."""
-    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+    warn(f"warning: {' '.join(str(message).split())}")
 
 
 def _explain(error: Exception) -> str | None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from atrous.cli.base import ClassFile, Data, Overrides, RecipeOption, app, progress_bar
+from atrous.cli.saying import say
 
 __all__ = ["ensemble", "find_lr", "train"]
 
@@ -48,7 +49,7 @@ def train(
         folds=folds,
     )
     if not workflows.is_secondary():  # of several processes one speaks
-        print(run)
+        say(run)
 
 
 @app.command("find-lr")
@@ -72,9 +73,9 @@ def find_lr(
         found = workflows.find_lr(
             data, recipe=recipe, overrides=overrides or [], classes=classes, out=out, steps=steps, progress=progress
         )
-    print(found)
+    say(found)
     if out is not None:
-        print(f"\nwritten: {out}")
+        say(f"\nwritten: {out}")
 
 
 @app.command()
@@ -88,4 +89,4 @@ def ensemble(
     """
     from atrous import workflows
 
-    print(f"bundle: {workflows.ensemble(bundles, out)}")
+    say(f"bundle: {workflows.ensemble(bundles, out)}")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from atrous.cli.base import BundleName, ClassFile, Data, Device, Precision, Refine, Tile, app, progress_bar
+from atrous.cli.saying import say
 from atrous.errors import UsageError
 
 __all__ = ["evaluate", "predict", "tune_crf"]
@@ -47,9 +48,10 @@ def evaluate(
             classes=classes,
             progress=progress,
         )
-    print(result)
-    if out is not None:
-        print(f"written: {result.write(out)}")
+    written = result.write(out) if out is not None else None  # before anything is printed, which may go wrong
+    say(result)
+    if written is not None:
+        say(f"written: {written}")
 
 
 @app.command()
@@ -95,7 +97,7 @@ def predict(
             precision=precision,
             progress=progress,
         )
-    print(f"{out}: {len(written)} mask{'' if len(written) == 1 else 's'}")
+    say(f"{out}: {len(written)} mask{'' if len(written) == 1 else 's'}")
 
 
 def _margin(text: str) -> Any:
@@ -133,4 +135,4 @@ def tune_crf(
             classes=classes,
             progress=progress,
         )
-    print(result)
+    say(result)

@@ -142,7 +142,8 @@ def carry_out(
         try:
             trainer.fit(module, loader, val)
         except SystemExit as error:  # Lightning's answer to Ctrl-C would end a notebook
-            raise KeyboardInterrupt(f"stopped at step {plan.state.step}; go on with --resume") from error
+            kind = type(error.__context__) if isinstance(error.__context__, KeyboardInterrupt) else KeyboardInterrupt
+            raise kind(f"stopped at step {plan.state.step}; go on with --resume") from error
     if spread:
         plan.model.load_state_dict(full_state(model.state_dict()))
     plan.model.to("cpu")
