@@ -20,6 +20,9 @@ NAMES = {
 }
 """Distributions whose module has another name; elsewhere "-" is "_"."""
 
+EXTRAS = ("imagej",)
+"""Extras that the package imports only where they are needed, and asks for by name where they are not there."""
+
 THROUGH = {"tensorboard": "torch.utils.tensorboard"}
 """Distributions that another library imports for us, by the module that asks for them."""
 
@@ -59,7 +62,8 @@ def declared(requirements: list[str]) -> set[str]:
 def test_the_package_imports_what_it_declares_and_declares_what_it_imports() -> None:
     modules = imported(ROOT / "src")
     assert set(THROUGH.values()) <= modules
-    assert foreign(modules) == declared(DECLARED["dependencies"]) - set(THROUGH) - WEIGHTS
+    extras = [one for extra in EXTRAS for one in DECLARED["optional-dependencies"][extra]]
+    assert foreign(modules) == declared([*DECLARED["dependencies"], *extras]) - set(THROUGH) - WEIGHTS
 
 
 def test_the_tests_import_what_is_declared_for_them() -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "Annotations",
     "Format",
     "ellipse",
+    "find_image",
     "image_stem",
     "is_there",
     "last_part",
@@ -176,6 +177,15 @@ def locate(name: str, folders: Iterable[Path | None], where: object, *, others: 
             return found
     fix = "Put it beside the annotations, or name its folder with --images."
     raise FindingError(error("missing_image", where, f"names the image {name}, and there is no such file", fix))
+
+
+def find_image(name: str, folders: Iterable[Path | None], where: object) -> Path:
+    """The image of a name in one of several folders: of that name, or of that name with a suffix of images.
+
+    Raises:
+        FindingError: if there is none.
+    """
+    return locate(name, folders, where, others=[f"{name}{suffix}" for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES))])
 
 
 def is_there(path: Path) -> bool:

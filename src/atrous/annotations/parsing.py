@@ -13,7 +13,7 @@ import numpy as np
 from atrous.errors import DataError
 from atrous.findings import Finding, FindingError, error
 
-__all__ = ["Gathered", "need", "need_points", "read_json", "refuse"]
+__all__ = ["Gathered", "need", "need_points", "read_json", "read_lines", "refuse"]
 
 SHOWN = 200
 """Entries that the text of an error lists."""
@@ -94,6 +94,21 @@ def read_json(path: Path) -> Any:
         refuse(f"{path} line {problem.lineno}", f"is not JSON ({problem.msg})", "Export it again; it may be cut off.")
     except (ValueError, RecursionError):  # a number of thousands of digits; lists within lists within lists
         refuse(path, "is JSON that no labelling tool writes: its numbers or its nesting are too large", "Check it.")
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of a text with their numbers from 1 on, blanks around them taken off; empty ones are left out.
+
+    Raises:
+        FindingError: if it cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as problem:
+        refuse(path, f"cannot be read ({problem.strerror})", "Check the name.")
+    except UnicodeDecodeError:
+        refuse(path, "is not UTF-8 text", "Save it as UTF-8.")
+    return [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
 
 
 def need(entry: Any, key: str, kind: type, where: object, *, default: Any = ...) -> Any:

@@ -7,7 +7,6 @@ the label `__ignore__`, so that reading gives the masks again.
 
 import json
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from atrous.annotations.drawn import BACKGROUND_LABELS, IGNORE_LABEL
 from atrous.annotations.labelme import LABEL_LIST
 from atrous.annotations.parsing import Gathered
 from atrous.annotations.polygons import Polygon, bridge, simplify, trace
+from atrous.annotations.regions import patches
 from atrous.annotations.rle import counts_to_text, mask_to_counts
 from atrous.class_names import is_plain
 from atrous.data.contents import Folder
@@ -190,7 +190,7 @@ def _regions(mask: np.ndarray, instances: np.ndarray | None, names: tuple[str, .
     if instances is not None:
         numbers, index = np.unique(instances, return_inverse=True)
         compact = index.reshape(instances.shape).astype(np.int32)
-        for _, (top, start, pixels) in _boxes(compact, skip=int((numbers == 0).sum())):
+        for _, (top, start, pixels) in patches(compact, first=int((numbers == 0).sum())):
             area = (slice(top, top + pixels.shape[0]), slice(start, start + pixels.shape[1]))
             number = int(np.bincount(mask[area][pixels]).argmax())  # its class, where most of it lies
             if number < len(names) and names[number] not in BACKGROUND_LABELS:
@@ -203,20 +203,5 @@ def _regions(mask: np.ndarray, instances: np.ndarray | None, names: tuple[str, .
             continue
         rest = ((mask == number) & ~taken).astype(np.uint8)
         _, regions = cv2.connectedComponents(rest, connectivity=8, ltype=cv2.CV_32S)
-        for _, (top, start, pixels) in _boxes(regions, skip=1):
+        for _, (top, start, pixels) in patches(regions, first=1):
             yield _Object(label, top, start, pixels)
-
-
-def _boxes(labels: np.ndarray, *, skip: int) -> Iterator[tuple[int, tuple[int, int, np.ndarray]]]:
-    """The pixels of every number from `skip` on within its bounding box."""
-    order = np.argsort(labels, axis=None, kind="stable")
-    values = labels.ravel()[order]
-    starts = np.searchsorted(values, np.arange(skip, int(values[-1]) + 2 if values.size else skip))
-    for number, (begin, end) in enumerate(pairwise(starts), start=skip):
-        if begin == end:
-            continue
-        rows, columns = np.divmod(order[begin:end], labels.shape[1])
-        top, left = int(rows.min()), int(columns.min())
-        pixels = np.zeros((int(rows.max()) - top + 1, int(columns.max()) - left + 1), bool)
-        pixels[rows - top, columns - left] = True
-        yield number, (top, left, pixels)
