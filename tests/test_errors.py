@@ -214,7 +214,7 @@ def mixed_channels(world: World) -> list[str]:
     return world.check()
 
 
-@case(r"images/cells_00001\.png: holds uint16 numbers.*uint8\. Convert it to uint8 in the range", finding=True)
+@case(r"images/cells_00001\.png: holds uint16 numbers.*uint8: .*Convert it to uint8 in the range", finding=True)
 def mixed_kinds(world: World) -> list[str]:
     world.save(world.image(), np.random.default_rng(0).integers(0, 9999, (64, 64)).astype(np.uint16))
     return world.check()

@@ -109,7 +109,15 @@ class CheckReport:
         return {"summary": self.summary, "findings": [asdict(finding) for finding in self.findings]}
 
     def __str__(self) -> str:
-        return "\n".join([*_describe(self.summary), "", *_list(self)])
+        return self.text()
+
+    def text(self, shown: int | None = SHOWN) -> str:
+        """For people.
+
+        Args:
+            shown: findings of one kind that are listed; None lists all.
+        """
+        return "\n".join([*_describe(self.summary), "", *_list(self, shown)])
 
 
 def raise_first(errors: tuple[Finding, ...], root: str) -> None:
@@ -159,16 +167,16 @@ def _table(summary: dict[str, Any]) -> Iterator[str]:
     yield f"{'ignored':<{width}}  {share:>24}  {'':>9}  {', '.join(map(str, summary.get('ignore', [])))}"
 
 
-def _list(report: CheckReport) -> Iterator[str]:
-    """The findings, at most `SHOWN` of a kind, errors first."""
+def _list(report: CheckReport, shown: int | None) -> Iterator[str]:
+    """The findings, at most so many of a kind, errors first."""
     counts = [f"{len(group)} {word}{'s' if len(group) != 1 else ''}" for group, word in
               ((report.errors, "error"), (report.warnings, "warning"))]  # fmt: skip
     ordered = sorted(report.findings, key=lambda finding: (finding.severity, finding.code))
     for (severity, code), group in groupby(ordered, key=lambda finding: (finding.severity, finding.code)):
         alike = list(group)
-        for finding in alike[:SHOWN]:
+        for finding in alike[:shown]:
             yield f"{severity} [{code}] {finding}"
-        if len(alike) > SHOWN:
-            yield f"{severity} [{code}] ... and {len(alike) - SHOWN} more"
+        if shown is not None and len(alike) > shown:
+            yield f"{severity} [{code}] ... and {len(alike) - shown} more; --all lists them"
     partly = "" if report.summary.get("complete", True) else " in what was read"
     yield f"{' and '.join(counts)}{partly}" if report.findings else f"no problem found{partly}"

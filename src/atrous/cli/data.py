@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from atrous.cli.base import USER_ERROR, ClassFile, Data, app, progress_bar
+from atrous.cli.base import USER_ERROR, ClassFile, Data, Overrides, app, progress_bar
 from atrous.cli.saying import say
 
 __all__ = ["check", "convert", "sample"]
@@ -30,16 +30,21 @@ def sample(
 
 
 @app.command()
-def check(data: Data, classes: ClassFile = None) -> None:
+def check(
+    data: Data,
+    overrides: Overrides = None,
+    every: Annotated[bool, typer.Option("--all", help="List every finding, not ten of a kind.")] = False,
+    classes: ClassFile = None,
+) -> None:
     """Read every file once; list what is there, and every problem with its fix. Exits with 2 on errors.
 
-    Example: atrous check data/cells
+    Example: atrous check data/cells data.unlabelled=skip
     """
     from atrous import workflows
 
     with progress_bar("checking") as progress:
-        report = workflows.check(data, classes=classes, progress=progress)
-    say(report)
+        report = workflows.check(data, classes=classes, overrides=overrides or [], progress=progress)
+    say(report.text(None) if every else report)
     if report.errors:
         raise typer.Exit(USER_ERROR)
 

@@ -47,7 +47,7 @@ MUCH = 0.1
 
 
 def check_folder(
-    path: str | Path | Folder,
+    path: str | Path | Folder | Contents,
     *,
     val_fraction: float = 0.2,
     seed: int = 0,
@@ -59,7 +59,7 @@ def check_folder(
     """Read everything once and report what is there and every problem.
 
     Args:
-        path: a folder, with the arguments of `open_folder`, or one that is open.
+        path: a folder, with the arguments of `open_folder`; or one that is open, or has been examined.
         val_fraction: as in `open_folder`.
         seed: as in `open_folder`.
         classes: as in `open_folder`.
@@ -70,7 +70,7 @@ def check_folder(
     Raises:
         DataError: if there is no such folder, or nothing in it that looks like a data set.
     """
-    if isinstance(path, Folder):
+    if isinstance(path, Folder | Contents):
         contents = _contents(path)
     else:
         contents = examine_folder(path, val_fraction=val_fraction, seed=seed, classes=classes, layout=layout)
@@ -109,8 +109,10 @@ def quick_check(folder: str | Path | Folder, *, pairs: int = 16, headers: int = 
     return tally.report()
 
 
-def _contents(folder: Folder) -> Contents:
+def _contents(folder: Folder | Contents) -> Contents:
     """An open folder as one that may have errors."""
+    if isinstance(folder, Contents):
+        return folder
     return Contents(folder.root, folder.splits, folder.classes, folder.channels, folder.dtype, (), folder.layout)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from atrous.data.absent import fill_absent
 from atrous.data.brought import BroughtImages
@@ -22,12 +22,13 @@ from atrous.data.datasets import DATASETS, Division, choose_layout
 from atrous.data.discovery import discover_classes
 from atrous.data.hints import hint_for, with_hint
 from atrous.data.listing import entries, is_special, special
+from atrous.data.options import FolderOptions, complete_options
 from atrous.data.pairs import Pair, shared_images, shared_masks
 from atrous.data.reading import read_labels, read_pair, wrong_kind
-from atrous.data.splits import find_pairs, take_fold
+from atrous.data.splits import empty_splits, find_pairs, take_fold
 from atrous.data.turned import TurnedImages, as_stored
 from atrous.errors import DataError
-from atrous.findings import Finding, FindingError, error, raise_first
+from atrous.findings import Finding, FindingError, error, raise_first, warning
 from atrous.images.channels import GREY, how_brought
 from atrous.images.colors import default_colors
 from atrous.images.files import ImageFile, ImageInfo, read_image, read_info, wrong_channels
@@ -58,7 +59,7 @@ def open_folder(
     classes: str | Path | Classes | None = None,
     fold: tuple[int, int] | None = None,
     layout: str | None = None,
-    exif: str = "oriented",
+    **more: Unpack[FolderOptions],
 ) -> Folder:
     """Open a folder of images and masks from its file names and some of its files.
 
@@ -70,13 +71,12 @@ def open_folder(
             else discovers the classes in up to 200 masks.
         fold: divide training and validation anew, see `splits.take_fold`.
         layout: a key of `DATASETS`, or "folder"; None looks at the folder.
-        exif: "oriented" turns images as the camera's orientation says, "raw" reads them as they are stored.
+        more: `test_fraction`, `unlabelled` and `exif`, see `FolderOptions`.
 
     Raises:
         DataError: the first error found, with the count of the others, and the layout where it is a named one.
     """
-    contents = examine_folder(path, val_fraction=val_fraction, seed=seed, classes=classes, layout=layout)
-    contents = as_stored(contents) if exif == "raw" else contents
+    contents = examine_folder(path, val_fraction=val_fraction, seed=seed, classes=classes, layout=layout, **more)
     findings = [*contents.findings, *header_findings(contents, spread(contents.pairs, SAMPLED))]
     raise_first(tuple(_named(f, contents.layout) for f in findings if f.severity == "error"), str(path))
     if contents.classes is None or contents.channels is None or contents.dtype is None:
@@ -92,6 +92,7 @@ def examine_folder(
     seed: int = 0,
     classes: str | Path | Classes | None = None,
     layout: str | None = None,
+    **more: Unpack[FolderOptions],
 ) -> Contents:
     """Open a folder that may have errors; the arguments are those of `open_folder`.
 
@@ -99,16 +100,19 @@ def examine_folder(
         DataError: if there is no such folder, or nothing in it that looks like a data set.
     """
     root = Path(path)
-    if not 0 <= val_fraction < 1:
-        raise DataError(
-            f"val_fraction must be at least 0 and below 1, not {val_fraction}. Take 0.2 for one image in five."
-        )
+    rest = complete_options(more)
+    for name, share in (("val_fraction", val_fraction), ("test_fraction", rest["test_fraction"])):
+        if not 0 <= share < 1:
+            raise DataError(f"{name} must be at least 0 and below 1, not {share}. Take 0.2 for one image in five.")
+    division = Division(val_fraction, seed, rest["test_fraction"])
     known = choose_layout(root, layout) if root.is_dir() else "folder"
     own: Classes | None = None
     if known == "folder":
-        splits, findings = _side_by_side(root, val_fraction, seed)
+        splits, findings = _side_by_side(root, division)
     else:
-        splits, findings, own = _find(root, known, Division(val_fraction, seed))
+        splits, findings, own = _find(root, known, division)
+    if rest["unlabelled"] == "skip":
+        findings = _without_unlabelled(root, splits, findings, division)
     pairs = tuple(chain.from_iterable(splits.values()))
     table: Classes | None = None
     try:
@@ -116,19 +120,36 @@ def examine_folder(
     except FindingError as problem:
         findings = (*findings, problem.finding)
     if table is not None:
-        more: list[Finding] = []
-        splits = fill_absent(splits, table, more)
-        pairs, findings = tuple(chain.from_iterable(splits.values())), (*findings, *more)
+        absent: list[Finding] = []
+        splits = fill_absent(splits, table, absent)
+        pairs, findings = tuple(chain.from_iterable(splits.values())), (*findings, *absent)
     channels, kind = _channels_and_kind([pair.image for pair in spread(pairs, SAMPLED)])
-    return Contents(root, splits, table, channels, kind, findings, known)
+    contents = Contents(root, splits, table, channels, kind, findings, known)
+    return as_stored(contents) if rest["exif"] == "raw" else contents
 
 
-def _side_by_side(
-    root: Path, val_fraction: float, seed: int
-) -> tuple[dict[str, tuple[Pair, ...]], tuple[Finding, ...]]:
+def _without_unlabelled(
+    root: Path, splits: Mapping[str, Sequence[Pair]], findings: Sequence[Finding], division: Division
+) -> tuple[Finding, ...]:
+    """The findings, in which one warning stands for all images without a mask: they are in no split already."""
+    missing = [finding for finding in findings if finding.code == "missing_mask"]
+    if not missing:
+        return tuple(findings)
+    many = f", as {len(missing)} images" if len(missing) > 1 else ""
+    fix = "Label it to learn from it." if len(missing) == 1 else "Label them to learn from them."
+    told = warning("unlabelled", missing[0].file, f"has no mask{many}, and is left out", fix)
+    others = [finding for finding in findings if finding not in missing]
+    if not any(finding.severity == "error" for finding in others):
+        others += empty_splits(root, splits, division.val_fraction)
+    return (*others, told)
+
+
+def _side_by_side(root: Path, division: Division) -> tuple[dict[str, tuple[Pair, ...]], tuple[Finding, ...]]:
     """Images and masks side by side; of what is something else it is said what that is."""
     try:
-        splits, findings = find_pairs(root, val_fraction=val_fraction, seed=seed)
+        splits, findings = find_pairs(
+            root, val_fraction=division.val_fraction, seed=division.seed, test_fraction=division.test_fraction
+        )
     except FindingError as problem:
         raise with_hint(problem, root) from None
     if not any(splits.values()) and (hint := hint_for(root)):

@@ -9,7 +9,8 @@ Three layouts, tried in this order:
 3. **Flat**: `images/` and `masks/`.
 
 Without a validation split, a share of the training images is set aside: each name is hashed together with the seed, and
-the smallest hashes are validation. Adding files moves almost no image from one side to the other.
+the smallest hashes are validation. Adding files moves almost no image from one side to the other. A share for the test
+is set aside alike where it is asked for.
 
 For cross-validation the training and validation images together are cut into folds, see `take_fold`.
 
@@ -19,7 +20,7 @@ and no masks, an object's pixels are foreground.
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from atrous.errors import DataError, did_you_mean
 from atrous.findings import Finding, FindingError, error, warning
 from atrous.images.files import SUFFIXES
 
-__all__ = ["Pair", "find_pairs", "fold_bounds", "set_aside", "take_fold"]
+__all__ = ["Pair", "empty_splits", "find_pairs", "fold_bounds", "set_aside", "take_fold"]
 
 MASK_FOLDERS = ("masks", "mask", "labels", "annotations", "gt", "SegmentationClass")
 INSTANCE_FOLDERS = ("instances",)
@@ -38,9 +39,15 @@ SPLIT_PLACES = ("", "splits", "ImageSets/Segmentation")
 
 
 def find_pairs(
-    root: Path, *, val_fraction: float = 0.2, seed: int = 0
+    root: Path, *, val_fraction: float = 0.2, seed: int = 0, test_fraction: float = 0.0
 ) -> tuple[dict[str, tuple[Pair, ...]], tuple[Finding, ...]]:
     """Find images and masks, and divide them.
+
+    Args:
+        root: a folder.
+        val_fraction: share set aside for validation, where the folder has no such split.
+        seed: of the division.
+        test_fraction: share set aside for the test before that, where the folder has no such split.
 
     Returns:
         The splits `train`, `val`, and `test` if there is one; and every problem met. A pair whose mask is missing is
@@ -53,12 +60,15 @@ def find_pairs(
     finder = _Finder(root)
     named = finder.split_files() or finder.split_folders() or finder.flat()
     splits = {"train": named.get("train", []), "val": named.get("val", [])}
+    test = named.get("test", [])
+    if "test" not in named and test_fraction > 0:
+        splits["train"], test = set_aside(splits["train"], test_fraction, seed, salt="test/")
     if "val" not in named:
         splits["train"], splits["val"] = set_aside(splits["train"], val_fraction, seed)
-    if "test" in named:
-        splits["test"] = named["test"]
+    if "test" in named or test:
+        splits["test"] = test
     if not any(finding.severity == "error" for finding in finder.findings):  # else the cause is already told
-        finder.findings.extend(_empty(root, splits, val_fraction))
+        finder.findings.extend(empty_splits(root, splits, val_fraction))
     finder.findings += [*shared_images(splits), *shared_masks(splits, meant=finder.written)]
     return {name: tuple(pairs) for name, pairs in splits.items()}, tuple(finder.findings)
 
@@ -203,9 +213,7 @@ class _Finder:
         if pair.mask or (pair.instances and masks is None) or split == "test":
             return True
         folder = f"{masks.name}/" if masks else "instances/" if first_folder(self.root, INSTANCE_FOLDERS) else "masks/"
-        fix = (
-            f"Add {folder}{pair.name}.png, or take the image out, or list the labelled images in train.txt and val.txt."
-        )
+        fix = f"Add {folder}{pair.name}.png, or take the image out, or leave such images out with data.unlabelled=skip."
         self.findings.append(error("missing_mask", where, f"has no mask {pair.name}.* in {folder}", fix))
         return False
 
@@ -281,12 +289,21 @@ def _check_root(root: Path) -> None:
     raise FindingError(error("missing_folder", root, message, fix))
 
 
-def set_aside(pairs: Sequence[Pair], val_fraction: float, seed: int) -> tuple[list[Pair], list[Pair]]:
-    """Set a share aside by the hashes of names; at least one of two or more, unless the share is 0."""
+def set_aside(
+    pairs: Sequence[Pair], val_fraction: float, seed: int, *, salt: str = ""
+) -> tuple[list[Pair], list[Pair]]:
+    """Set a share aside by the hashes of names; at least one of two or more, unless the share is 0.
+
+    Args:
+        pairs: of whom.
+        val_fraction: the share.
+        seed: another one sets others aside.
+        salt: so does another text.
+    """
     count = round(val_fraction * len(pairs))
     if val_fraction > 0 and len(pairs) >= 2:
         count = min(max(count, 1), len(pairs) - 1)
-    ordered = sorted(pairs, key=lambda pair: _hash(f"{seed}/{pair.name}"))
+    ordered = sorted(pairs, key=lambda pair: _hash(f"{salt}{seed}/{pair.name}"))
     chosen = {pair.name for pair in ordered[:count]}
     return [p for p in pairs if p.name not in chosen], [p for p in pairs if p.name in chosen]
 
@@ -296,7 +313,7 @@ def _hash(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
-def _empty(root: Path, splits: dict[str, list[Pair]], val_fraction: float) -> Iterator[Finding]:
+def empty_splits(root: Path, splits: Mapping[str, Sequence[Pair]], val_fraction: float) -> Iterator[Finding]:
     """A split without pairs, which training or measuring cannot do without."""
     if not any(splits.values()):
         fix = f"Put files there that end in {', '.join(SUFFIXES)}."

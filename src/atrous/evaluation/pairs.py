@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atrous.data import open_folder
+from atrous.data.options import SPLITTING
 from atrous.errors import BundleError, DataError, UsageError, did_you_mean
 from atrous.images.channels import how_brought
 from atrous.images.colors import default_colors
@@ -17,9 +18,8 @@ __all__ = ["labelled_pairs", "must_agree", "open_like", "same_masks"]
 def open_like(recipe: dict[str, Any], data: str | Path, classes: str | Path | None = None) -> "Folder":
     """Open a data folder as the recipe did: its layout, its fold, or its seed and share where there is no split."""
     section = recipe.get("data") or {}
-    given = {"val_fraction": section.get("val_fraction", 0.2), "fold": section.get("fold")}
-    given["exif"] = section.get("exif", "oriented")
-    return open_folder(data, classes=classes, seed=recipe.get("seed") or 0, layout=section.get("layout"), **given)
+    given = {key: section[key] for key in SPLITTING if key in section}
+    return open_folder(data, classes=classes, seed=recipe.get("seed") or 0, **given)
 
 
 def labelled_pairs(folder: "Folder", split: str) -> list["Pair"]:

@@ -53,11 +53,8 @@ def open_inputs(data: str | Path, run: ResolvedRun, out: Path, classes: str | Pa
     folder = open_folder(
         data,
         classes=classes,
-        val_fraction=options.val_fraction,
         seed=run.recipe.seed,
-        fold=options.fold,
-        layout=options.layout,
-        exif=options.exif,
+        **options.splitting,
     )
     for stage in run.stages:
         stage.recipe.task.build.accepts(folder)  # type: ignore[attr-defined]

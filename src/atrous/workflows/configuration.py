@@ -14,8 +14,7 @@ from atrous.configure import Candidate, Facts, choose, describe, look
 from atrous.configure.rules import folds
 from atrous.configure.trial import pick_network
 from atrous.configure.write import header, keys_of, recipe_with_reasons
-from atrous.data import Folder, open_folder
-from atrous.data.folder import examine_folder
+from atrous.data import DataOptions, Folder, examine_folder, open_folder
 from atrous.errors import AtrousError, RecipeError
 from atrous.models import create_model
 from atrous.recipe import Recipe, make_recipe
@@ -75,7 +74,7 @@ def configure(
     if budget is None and counted:
         overrides = [*overrides, "training.budget=null"]  # a length in steps takes the place of a time
     given = _given(overrides)
-    options = {key: v for key, v in (given.get("data") or {}).items() if key in ("val_fraction", "layout", "exif")}
+    options = make_recipe(dict(given), source="command line").options("data", DataOptions).splitting
     seed = int(given.get("seed") or 0)
     folder = open_folder(data, classes=classes, seed=seed, **options)
     device = (given.get("training") or {}).get("device", "auto")

@@ -48,7 +48,7 @@ def train_folds(out: Path, data: str | Path, run: ResolvedRun, count: int, terms
     """
     folds = [run.in_fold(number, count) for number in range(1, count + 1)]
     options = folds[0].data  # are there images enough?
-    open_folder(data, classes=terms.classes, val_fraction=options.val_fraction, seed=run.recipe.seed, fold=options.fold)
+    open_folder(data, classes=terms.classes, seed=run.recipe.seed, **options.splitting)
     runs: list[Run] = []
     with leaving_nothing(out):
         begin(out, run.recipe, {"data": data, "from": terms.start, "classes": terms.classes, "folds": count})

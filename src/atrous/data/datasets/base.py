@@ -56,6 +56,8 @@ class Division(NamedTuple):
 
     val_fraction: float
     seed: int
+    test_fraction: float = 0.0
+    salt: str = ""  # two divisions of one folder take other images
 
 
 @dataclass(frozen=True)
@@ -251,7 +253,7 @@ def pages_or_tell(path: Path, findings: list[Finding]) -> int:
 
 def no_partner(image: object, masks: Path, name: str) -> Finding:
     """The finding about an image without a mask."""
-    fix = "Copy the masks again from the data set, or take the image out."
+    fix = "Copy the masks again from the data set, or leave such images out with data.unlabelled=skip."
     return error("missing_mask", image, f"has no mask {name} in {masks}", fix)
 
 
@@ -263,7 +265,7 @@ def absent(where: object, name: object) -> Finding:
 
 def divide(pairs: Sequence[Pair], division: Division) -> dict[str, Split]:
     """Set a share aside by the hashes of names; at least one of two or more, unless the share is 0."""
-    train, val = set_aside(pairs, division.val_fraction, division.seed)
+    train, val = set_aside(pairs, division.val_fraction, division.seed, salt=division.salt)
     return {"train": tuple(train), "val": tuple(val)}
 
 
@@ -282,10 +284,13 @@ def complete(
     *,
     by: Callable[[Sequence[Pair], Division], dict[str, Split]] = divide,
 ) -> dict[str, Split]:
-    """The splits in their order; where none is for validation, a share of the training pairs is."""
-    train = tuple(splits.get("train", ()))
+    """The splits in their order; where none is for test or validation, shares of the training pairs are."""
+    train, test = tuple(splits.get("train", ())), tuple(splits.get("test", ()))
+    if "test" not in splits and division.test_fraction > 0:
+        parts = by(train, Division(division.test_fraction, division.seed, salt="test/"))
+        train, test = parts["train"], parts["val"]
     parts = {"train": train, "val": tuple(splits["val"])} if "val" in splits else by(train, division)
-    return {**parts, "test": tuple(splits["test"])} if "test" in splits else parts
+    return {**parts, "test": test} if "test" in splits or test else parts
 
 
 def class_table(
