@@ -11,7 +11,7 @@ from atrous.errors import did_you_mean
 __all__ = ["SPLITTING", "DataOptions", "FolderOptions", "complete_options"]
 
 SPLITTING = ("val_fraction", "test_fraction", "unlabelled", "fold", "layout", "exif")
-"""The entries that decide which images a folder's splits hold, and how: arguments of `open_folder` of the same names."""
+"""The entries that decide which images the splits hold, and how: arguments of `open_folder` of the same names."""
 
 
 class FolderOptions(TypedDict, total=False):

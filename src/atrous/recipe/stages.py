@@ -105,7 +105,7 @@ def _name(given: Any, place: Place) -> str:
             if key in SECTIONS:
                 raise RecipeError(f"{place / key}: is the same in all stages; say it outside of them.")
             raise RecipeError(f"{place / key}: a stage has no section {key!r}. {did_you_mean(key, STAGED)}")
-    for key in ("val_fraction", "test_fraction", "unlabelled", "fold"):
+    for key in ("val_fraction", "test_fraction", "unlabelled", "fold", "layout", "exif"):
         if isinstance(given.get("data"), Mapping) and key in given["data"]:
             raise RecipeError(
                 f"{place / 'data' / key}: all stages keep the same images for validation; say it outside of them."
