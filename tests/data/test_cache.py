@@ -5,7 +5,9 @@ import pickle
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
+import zarr
 from torch.utils.data import DataLoader
 
 from atrous.data import FolderDataset, cache, open_folder
@@ -78,7 +80,7 @@ def test_a_disk_cache_may_be_pickled(folder):
 
 
 def test_too_little_room_is_told_beforehand(folder, monkeypatch):
-    monkeypatch.setattr(cache, "_available", lambda: 1000)
+    monkeypatch.setattr(cache, "free_memory", lambda: 1000)
     with pytest.raises(DataError, match=r"data\.cache: the decoded images take 0\.00 GB of shared memory, and"):
         FolderDataset(folder, "train", cache="memory")
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 5})())
@@ -101,3 +103,38 @@ def test_instances_and_planes_are_cached_too(tmp_path):
     for _ in range(2):
         equal(cached[1], plain[1])
     assert cached[1]["mask"].shape == (3, 9, 11)
+
+
+def zarr_folder(root, count=2):
+    for part in ("images", "masks"):
+        (root / part).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        image = rng.integers(0, 255, (40, 48), np.uint8)
+        zarr.create_array(root / f"images/{number}.zarr", data=image, chunks=(16, 16))
+        np.save(root / f"masks/{number}.npy", (image > 100).astype(np.uint8))
+    return root
+
+
+@pytest.mark.parametrize("chunk", ["first", "last"])
+def test_a_zarr_that_changes_inside_is_read_anew(tmp_path, monkeypatch, chunk):
+    """Its folder keeps its time of change when a chunk is written, two folders below."""
+    monkeypatch.setenv("ATROUS_CACHE", str(tmp_path / "cache"))
+    folder = open_folder(zarr_folder(tmp_path / "set"))
+    first = FolderDataset(folder, "train", cache="disk")
+    before = first[0]["image"].clone()
+    array = zarr.open(first.pairs[0].image, mode="r+")
+    rows = slice(0, 4) if chunk == "first" else slice(36, 40)
+    array[rows] = 255 - array[rows]
+    again = FolderDataset(folder, "train", cache="disk")
+    assert not torch.equal(again[0]["image"], before)
+    np.testing.assert_array_equal(again[0]["image"][0], np.asarray(array[:]))
+
+
+def test_a_mask_beside_an_image_and_its_orientation_count_too(tmp_path, monkeypatch, make_folder):
+    root = make_folder(4)
+    names = [cache.cache_file(open_folder(root, exif=exif), open_folder(root, exif=exif).pairs, tmp_path)
+             for exif in ("oriented", "raw")]  # fmt: skip
+    tifffile.imwrite(f"{open_folder(root).pairs[0].image}.msk", np.full((24, 32), 255, np.uint8))
+    names.append(cache.cache_file(open_folder(root), open_folder(root).pairs, tmp_path))
+    assert len(set(names)) == 3

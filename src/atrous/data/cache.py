@@ -20,13 +20,15 @@ from atrous.data.contents import Folder
 from atrous.data.splits import Pair
 from atrous.disk import write_errors, writing
 from atrous.errors import DataError
+from atrous.findings import readable
 from atrous.images.derived import Derived, DerivedPlanes
 from atrous.images.files import read_info
+from atrous.images.limits import free_memory
 from atrous.images.raster import Raster
 
 __all__ = ["Cached", "SampleCache", "cache_file"]
 
-_VERSION = 2
+_VERSION = 3
 _SHARED = Path("/dev/shm")
 _COMPLETE, _WITH_INVALID = 1, 2  # a sample that is there, without and with invalid pixels
 
@@ -145,30 +147,25 @@ def cache_file(folder: Folder, pairs: tuple[Pair, ...], where: Path) -> Path:
     digest = hashlib.sha256(f"{_VERSION} {folder.dtype} {folder.channels} {folder.classes}".encode())
     for pair in pairs:
         for file in (pair.image, pair.mask, pair.instances):
-            digest.update(f"{file}\n".encode())
-            if file is not None and not isinstance(file, Derived) and file.exists():
-                stat = file.stat()
-                digest.update(f"{stat.st_size} {stat.st_mtime_ns}\n".encode())
-            elif isinstance(file, Derived):
-                digest.update(_stamp(file).encode())
-    return where / f"{folder.root.name}-{digest.hexdigest()[:16]}.samples"
+            digest.update(f"{type(file).__name__} {file} {_stamp(file)}\n".encode("utf-8", "surrogateescape"))
+    return where / f"{readable(folder.root.name)}-{digest.hexdigest()[:16]}.samples"
 
 
-def _stamp(file: Derived) -> str:
-    """Sizes and times of the files that a derived image or mask is made of: those among its attributes."""
-    found = []
-    for value in vars(file).values():
-        for path in value if isinstance(value, tuple) else (value,):
-            if isinstance(path, Derived):
-                found.append(_stamp(path))
-            elif isinstance(path, Path) and path.exists():
-                newest = max((p.stat() for p in (path, *(path.iterdir() if path.is_dir() else ()))), key=_changed)
-                found.append(f"{newest.st_size} {newest.st_mtime_ns}")
-    return " ".join(found)
-
-
-def _changed(stat: os.stat_result) -> int:
-    return stat.st_mtime_ns
+def _stamp(file: Any) -> str:
+    """Sizes and times of a file, of all in a folder, or of those that a derived image or mask is made of."""
+    if isinstance(file, Derived):
+        return " ".join(_stamp(value) for value in vars(file).values())
+    if isinstance(file, tuple):
+        return " ".join(map(_stamp, file))
+    if not isinstance(file, Path):
+        return ""
+    if file.is_dir():  # a Zarr array: its chunks lie in folders of folders
+        inside = [os.stat(os.path.join(place, name)) for place, _, names in os.walk(file) for name in names]  # noqa: PTH116, PTH118  (thousands of chunks)
+        newest = max((state.st_mtime_ns for state in inside), default=0)
+        return f"{len(inside)} {sum(state.st_size for state in inside)} {newest}"
+    beside = file.with_name(f"{file.name}.msk")  # says which pixels are valid
+    states = [path.stat() for path in (file, beside) if path.exists()]
+    return " ".join(f"{state.st_size} {state.st_mtime_ns}" for state in states)
 
 
 def _bytes(shape: tuple[int, ...] | None, kind: np.dtype) -> int:
@@ -183,22 +180,13 @@ def _aligned(count: int) -> int:
 def _check_memory(total: int) -> None:
     """Raise unless the machine has the room: a shared page that cannot be had kills the process without a word."""
     free = [shutil.disk_usage(_SHARED).free] if _SHARED.is_dir() else []
-    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        free.append(_available() or os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    if (available := free_memory()) is not None:
+        free.append(available)
     if free and total > 0.9 * min(free):
         raise DataError(
             f"data.cache: the decoded images take {total / 1e9:.2f} GB of shared memory, and {min(free) / 1e9:.2f} GB "
             "are free; set data.cache=disk, or leave it out."
         )
-
-
-def _available() -> int | None:
-    """Memory that can be had without swapping, where the system tells."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
 
 
 def _reserve(file: Path, total: int) -> None:
