@@ -139,9 +139,11 @@ def decode_pillow(image: Image.Image, *, indices: bool = False) -> Stored:
     held = _held_orientation(image)
     if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's JPEG with a second view
         raise ValueError(f"it is an animation of {getattr(image, 'n_frames', 'several')} frames")
-    if indices and image.mode == "P":
+    if indices and image.mode == "P" and not _grey_palette(image):
         return Stored(np.array(image)[..., None], orientation=held)
     bilevel, mode = image.mode == "1", _plain_mode(image)
+    if indices and image.mode == "P":
+        mode = "L"
     pixels = np.atleast_3d(np.array(image.convert("L") if bilevel else image.convert(mode)))
     return Stored(pixels, alpha=mode in ("LA", "RGBA"), orientation=held, step=255 if bilevel else 1)
 
@@ -167,8 +169,14 @@ def png_palette(file: File) -> list[tuple[int, int, int]] | None:
 def other_palette(file: File) -> list[tuple[int, int, int]] | None:
     """The colours of a GIF or BMP with a palette, None where its numbers are grey levels."""
     with stream(file) as opened, _image(opened) as image:
-        flat = (image.getpalette("RGB") or []) if image.mode == "P" else []
+        flat = (image.getpalette("RGB") or []) if image.mode == "P" and not _grey_palette(image) else []
     return [(flat[i], flat[i + 1], flat[i + 2]) for i in range(0, len(flat) - 2, 3)] or None
+
+
+def _grey_palette(image: Image.Image) -> bool:
+    """Whether an image is a GIF of greys: GIF has no grey levels of its own, and writers renumber its palette."""
+    flat = image.getpalette("RGB") or []
+    return image.format == "GIF" and flat[::3] == flat[1::3] == flat[2::3]
 
 
 @contextmanager
