@@ -18,12 +18,14 @@ from atrous.data import Classes, Folder, FolderDataset, Pair
 from atrous.images import open_source, read_image, read_info, read_window, write_image
 from atrous.images import source as sources
 from atrous.inference import Predictor
+from tests.images.writers import HEIGHT, NODATA, WIDTH, WRITERS
 from tests.networks import made_image
 
-FORMATS = ("array", "png", "tiff whole", "tiff by windows", "npy", "zarr 2", "zarr 3", "ome-zarr 0.4", "ome-zarr 0.5")
+FORMATS = (
+    "array", "png", "tiff whole", "tiff by windows", "npy", "zarr 2", "zarr 3", "ome-zarr 0.4", "ome-zarr 0.5",
+    "nifti 1", "nifti 2", "bmp", "gif", "webp", "jp2", "imagej", "ome-tiff set", "lerc",
+)  # fmt: skip
 TYPES = ("bool", "uint8", "uint16", "int16", "float32", "float64")
-HEIGHT, WIDTH = 40, 60
-NODATA = {"uint8": 0, "uint16": 0, "int16": -32768, "float32": -9999, "float64": -9999}
 WINDOWS = {
     "everything": (slice(0, HEIGHT), slice(0, WIDTH)),
     "a corner": (slice(0, 7), slice(0, 9)),
@@ -45,15 +47,33 @@ class Case(NamedTuple):
     kind: str
 
 
-def cannot(form: str, dtype: str, missing: bool) -> str:
+HOLDS = {
+    "nifti 1": (("uint8", "uint16", "int16", "float32", "float64"), (1,)),
+    "nifti 2": (("uint8", "uint16", "int16", "float32", "float64"), (1,)),
+    "bmp": (("uint8",), (1, 3)),
+    "gif": (("uint8",), (1,)),
+    "webp": (("uint8",), (3,)),
+    "jp2": (("uint8",), (1, 3)),
+    "imagej": (("uint8", "uint16", "float32"), (1, 3)),
+    "ome-tiff set": (("uint8", "uint16", "float32"), (3,)),
+    "lerc": (("uint8", "uint16", "int16", "float32", "float64"), (1,)),
+}
+"""Types and channels that some formats are written with here."""
+
+
+def cannot(form: str, dtype: str, missing: bool, channels: int = 1) -> str:
     """Why a format does not hold such an image, or nothing where it does."""
     if form == "png" and dtype not in ("bool", "uint8", "uint16"):
         return "PNG stores whole numbers from 0 to 65535"
     if form == "png" and missing:
         return "PNG has no place for a nodata value, and no NaN"
+    if form in HOLDS and (dtype not in HOLDS[form][0] or channels not in HOLDS[form][1]):
+        return "the format, or its writer, has no such numbers or channels"
+    if form in ("bmp", "gif", "webp", "jp2") and missing:
+        return "the format has no place for a nodata value, and no NaN"
     if missing and dtype == "bool":
         return "of two values none is left to say that a pixel is missing"
-    if missing and not form.startswith("tiff") and not dtype.startswith("float"):
+    if missing and form != "lerc" and not form.startswith("tiff") and not dtype.startswith("float"):
         return "whole numbers are missing only where a file names its nodata value, and this one has no place for it"
     return ""
 
@@ -63,7 +83,7 @@ def cases(*channels: int):
         for dtype in TYPES:
             for missing in (False, True):
                 for count in channels:
-                    if not cannot(form, dtype, missing):
+                    if not cannot(form, dtype, missing, count):
                         name = f"{form}-{dtype}-{'missing' if missing else 'complete'}-{count}"
                         yield pytest.param((form, dtype, missing, count), id=name)
 
@@ -94,6 +114,8 @@ def write(path: Path, array: np.ndarray, form: str, nodata: int | None) -> Path:
         if array.dtype == bool and array.ndim == 3:
             array = array.astype(np.uint8) * 255  # TIFF packs bits of one channel alone
         tifffile.imwrite(path, array, photometric="minisblack", extratags=tags, **planar, **tile)
+    elif form in WRITERS:
+        path = WRITERS[form](path, array)
     elif form == "npy":
         path = path.with_suffix(".npy")
         np.save(path, array)
@@ -123,7 +145,7 @@ def make(folder: Path, form: str, dtype: str, missing: bool, channels: int) -> C
     if missing:
         valid[5:19, 30:50] = False
         valid[-1, -1] = valid[39, 3] = False
-        nodata = NODATA[dtype] if form.startswith("tiff") else None
+        nodata = NODATA[dtype] if form.startswith("tiff") or (form == "lerc" and dtype[0] in "ui") else None
         array[~valid] = np.nan if nodata is None else nodata
         if dtype.startswith("float"):
             array[20, 20], array[21, 21, 0] = np.nan, np.inf  # one channel is enough

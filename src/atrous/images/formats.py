@@ -142,8 +142,6 @@ def decode_pillow(image: Image.Image, *, indices: bool = False) -> Stored:
     if indices and image.mode == "P" and not _grey_palette(image):
         return Stored(np.array(image)[..., None], orientation=held)
     bilevel, mode = image.mode == "1", _plain_mode(image)
-    if indices and image.mode == "P":
-        mode = "L"
     pixels = np.atleast_3d(np.array(image.convert("L") if bilevel else image.convert(mode)))
     return Stored(pixels, alpha=mode in ("LA", "RGBA"), orientation=held, step=255 if bilevel else 1)
 
@@ -271,6 +269,8 @@ def _rgb(array: np.ndarray) -> np.ndarray:
 
 def _plain_mode(image: Image.Image) -> str:
     """The mode in which the numbers of an image are read."""
+    if image.mode == "P" and _grey_palette(image):
+        return "L"
     if image.mode in ("L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16B"):
         return image.mode
     return {"1": "L", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "I;16L": "I;16", "I;16N": "I;16"}.get(image.mode, "RGB")
