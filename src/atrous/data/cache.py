@@ -23,8 +23,8 @@ from atrous.errors import DataError
 from atrous.findings import readable
 from atrous.images.derived import Derived, DerivedPlanes
 from atrous.images.files import read_info
-from atrous.images.limits import free_memory
 from atrous.images.raster import Raster
+from atrous.memory import free_memory
 
 __all__ = ["Cached", "SampleCache", "cache_file"]
 
