@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from atrous.class_names import folder_names
 from atrous.data.brought import BroughtImages
 from atrous.data.classes import Classes
 from atrous.data.discovery import Palettes, mixed_255
@@ -318,6 +319,9 @@ def _folder_findings(
         fix = "If it is a class, write classes.yaml and give it a name there; if not, write ignore: [255] there."
         yield warning("much_ignored", root, message, fix)
     yield from _unpaired(root, classes)
+    multilabel = any(isinstance(pair.mask, DerivedPlanes) for pair in contents.pairs)
+    if multilabel:
+        yield from _named_alike(root, classes)
     if not summary["complete"]:
         return  # what a part does not hold, the rest may
     rows = summary["classes"]
@@ -326,7 +330,6 @@ def _folder_findings(
             fix = "Label some, or look at 'ignore'."
             yield error("no_labels", root, "has no labelled pixel in its training images", fix)
         return
-    multilabel = any(isinstance(pair.mask, DerivedPlanes) for pair in contents.pairs)
     elsewhere = {split: seen for split, seen in images.items() if split != "train"}
     for number, row in enumerate(rows):
         if row["pixels"] == 0:
@@ -354,6 +357,17 @@ def _unpaired(root: Path, classes: Classes) -> Iterable[Finding]:
         message = f"has classes of a left and a right side, such as {found[0]}, and no flip_pairs that name them"
         fix = f"If a mirror exchanges them, write into classes.yaml: flip_pairs: [{', '.join(found)}]."
         yield warning("unpaired_sides", root, message, fix)
+
+
+def _named_alike(root: Path, classes: Classes) -> Iterator[Finding]:
+    """Classes whose folders of predictions cannot bear their names, because those would be the same."""
+    given = dict(zip(classes.names, folder_names(classes.names), strict=True))
+    alone = {name: folder_names([name])[0] for name in classes.names}
+    if moved := [name for name in given if given[name] != alone[name]]:
+        first = next(name for name in given if given[name].casefold() == alone[moved[0]].casefold())
+        message = f"classes {first!r} and {moved[0]!r} are the same as names of folders"
+        fix = f"Predictions go to labels/{given[first]} and labels/{given[moved[0]]}; rename one to tell them apart."
+        yield warning("names_alike", root, message, fix)
 
 
 def _ignored(classes: Classes | None) -> list[int | str]:

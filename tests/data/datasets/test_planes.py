@@ -139,3 +139,17 @@ def test_regions_of_nnunet_know_what_is_unknown_and_refuse_other_labels(put, pho
     message = r"a1\.png: label 7 is in no region of dataset\.json, which have 1, 2"
     with pytest.raises(DataError, match=message):
         check_folder(tmp_path, val_fraction=0).raise_errors()
+
+
+@pytest.mark.parametrize(
+    ("names", "folders"),
+    [(("<5 mm", ">5 mm"), ("_5 mm", "_5 mm_2")), (("Cell", "cell"), ("Cell", "cell_2"))],
+)
+def test_classes_that_are_one_folder_are_told(planes, names, folders):
+    root = planes(".npy", KNOWN, KNOWN)
+    (root / "classes.yaml").write_text(f"classes: [{{name: '{names[0]}', value: 0}}, {{name: '{names[1]}', value: 1}}]")
+    (finding,) = [finding for finding in check_folder(root).findings if finding.code == "names_alike"]
+    assert finding.message == f"classes {names[0]!r} and {names[1]!r} are the same as names of folders"
+    assert f"go to labels/{folders[0]} and labels/{folders[1]}" in finding.fix
+    (root / "classes.yaml").write_text("classes: [{name: '..', value: 0}, {name: 'a/b', value: 1}]")
+    assert "names_alike" not in {finding.code for finding in check_folder(root).findings}
