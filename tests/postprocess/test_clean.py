@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from atrous.errors import BundleError, UsageError
 from atrous.inference import Predictor
-from atrous.postprocess import read_clean, remove_small
+from atrous.postprocess import part_areas, read_clean, remove_small
 
 
 def sizes(classes):
@@ -58,6 +58,19 @@ def test_a_hole_is_filled_and_a_speckle_goes():
     assert sorted(sizes(cleaned)) == [225, 675]
 
 
+def test_each_class_has_a_size_of_its_own():
+    rng = np.random.default_rng(0)
+    classes = ndimage.median_filter(rng.integers(0, 3, (50, 50)).astype(np.uint8), 3)
+    cleaned = remove_small(classes, (0, 0, 20))
+    assert (cleaned[classes < 2] == classes[classes < 2]).all()
+    assert (remove_small(classes, [6, 6, 6]) == remove_small(classes, 6)).all()
+    areas = part_areas(classes)
+    assert sorted(areas) == [0, 1, 2]
+    assert sorted(np.concatenate(list(areas.values())).tolist()) == sorted(sizes(classes))
+    gone = (classes == 2) & (cleaned != 2)
+    assert gone.sum() == areas[2][areas[2] < 20].sum() > 0
+
+
 def test_nothing_changes_without_a_size_or_without_a_large_part():
     checks = (np.indices((8, 8)).sum(0) % 2).astype(np.uint8)
     assert remove_small(checks, 0) is checks
@@ -67,7 +80,10 @@ def test_nothing_changes_without_a_size_or_without_a_large_part():
 def test_a_section_is_checked():
     assert read_clean(None) is None
     assert read_clean({"min_size": 7}).min_size == 7
-    for wrong in ({"min_siz": 7}, {"min_size": -1}, {"min_size": "7"}, 7):
+    assert read_clean({"min_size": [0, 7]}, classes=2).min_size == (0, 7)
+    with pytest.raises(UsageError, match=r"clean, min_size: got 2 sizes for 3 classes; give one for each"):
+        read_clean({"min_size": [0, 7]}, classes=3)
+    for wrong in ({"min_siz": 7}, {"min_size": -1}, {"min_size": "7"}, {"min_size": [-1]}, 7):
         with pytest.raises(UsageError, match="clean"):
             read_clean(wrong)
 
@@ -84,6 +100,12 @@ def test_a_bundle_says_what_is_cleaned(tmp_path):
     cleaned = Predictor.load(place, device="cpu")(image)
     assert (cleaned.classes == remove_small(plain.classes, 30)).all()
     assert (cleaned.scores == plain.scores).all()
+    update_bundle(place, sections={"clean": {"min_size": [0, 30, 5]}})
+    cleaned = Predictor.load(place, device="cpu")(image)
+    assert (cleaned.classes == remove_small(plain.classes, [0, 30, 5])).all()
+    update_bundle(place, sections={"clean": {"min_size": [0, 30]}})
+    with pytest.raises(BundleError, match="2 sizes for 3 classes"):
+        Predictor.load(place, device="cpu")
     update_bundle(place, sections={"clean": {"size": 30}})
     with pytest.raises(BundleError, match="clean"):
         Predictor.load(place, device="cpu")

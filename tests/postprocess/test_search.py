@@ -17,6 +17,7 @@ from atrous.postprocess import (
     MinSizeMethod,
     SearchResult,
     count_pixels,
+    harmed_classes,
     remove_small,
     search,
 )
@@ -180,14 +181,15 @@ def test_the_least_size_of_parts_is_found_and_whole_numbers_stay_whole() -> None
     decided = truth.copy()
     decided[30:33, 50:53] = 1
     sample = LabelledScores(np.stack([decided == 0, decided == 1]).astype(np.float32), truth[..., None], truth)
-    found = search([sample], MinSizeMethod(), {"min_size": (0, 5, 40, 500)}, mean_iou, refinements=1)
-    assert found.setting == {"min_size": 40}  # the first that removes the speckle alone
-    assert all(isinstance(trial.setting["min_size"], int) for trial in found.trials)
+    method = MinSizeMethod((0, 1))  # so that a fraction is a number of pixels
+    found = search([sample], method, {"fraction": (0, 5, 40, 500)}, mean_iou, refinements=1)
+    assert found.setting == {"fraction": 40}  # the first that removes the speckle alone
+    assert all(isinstance(trial.setting["fraction"], int) for trial in found.trials)
     assert found.score == 1 > found.plain
-    assert MinSizeMethod().section(found.setting) == {"clean": {"min_size": 40}}
-    scores = {trial.setting["min_size"]: trial.score for trial in found.trials}
+    assert method.section(found.setting) == {"clean": {"min_size": [0, 40]}}
+    scores = {trial.setting["fraction"]: trial.score for trial in found.trials}
     for size, score in scores.items():
-        cleaned = remove_small(decided.astype(np.uint8), int(size))
+        cleaned = remove_small(decided.astype(np.uint8), [0, int(size)])
         assert score == pytest.approx(mean_iou(count_pixels(cleaned, sample)))
     assert set(scores) == {0, 5, 23, 40, 57, 500}  # 17 is half of 40 - 5
     assert scores[0] == scores[5] == found.plain
@@ -209,8 +211,27 @@ def test_other_counts_and_scores_may_be_searched_by() -> None:
         return np.array([found, len(np.unique(sample.instances)) - 1])
 
     score: Callable[[np.ndarray], float] = lambda counted: -abs(float(counted[0] - counted[1]))  # noqa: E731
-    found = search([sample], MinSizeMethod(), {"min_size": (0, 4)}, score, count=count)
-    assert (found.setting, found.plain, found.score) == ({"min_size": 4}, -1.0, 0.0)
+    found = search([sample], MinSizeMethod((0, 8)), {"fraction": (0, 0.5)}, score, count=count)
+    assert (found.setting, found.plain, found.score) == ({"fraction": 0.5}, -1.0, 0.0)
+
+
+def test_only_what_is_allowed_is_chosen() -> None:
+    truth = np.zeros((20, 20), np.int64)
+    truth[2:8, 2:8], truth[15, 15] = 1, 2
+    decided = truth.copy()
+    decided[12, 3:5] = 2  # two wrong pixels; a size above 2 also takes the right one
+    decided[15, 2] = 1
+    sample = LabelledScores(np.stack([decided == k for k in range(3)]).astype(np.float32), truth[..., None], truth)
+    method, axes = MinSizeMethod((0, 8, 8)), {"fraction": (0.0, 0.25, 0.5)}
+    free = search([sample], method, axes, pixel_accuracy)
+    assert free.setting == {"fraction": 0.5}
+    assert harmed_classes(free.plain_counts, free.counts) == [2]
+    kept = search([sample], method, axes, pixel_accuracy, allows=lambda *both: not harmed_classes(*both))
+    assert (kept.allowed, kept.setting) == (True, {"fraction": 0.0})
+    assert kept.counts.tolist() == kept.plain_counts.tolist()
+    none = search([sample], method, axes, pixel_accuracy, allows=lambda *both: False)
+    assert (none.allowed, none.setting) == (False, {"fraction": 0.5})
+    assert free.trials == kept.trials == none.trials
 
 
 def test_a_score_that_is_no_number_is_never_the_best() -> None:
@@ -234,9 +255,9 @@ def test_tensors_and_arrays_are_searched_alike() -> None:
     tensors = [LabelledScores(*(torch.from_numpy(array) for array in samples[0][:3]))]
     given = axes((20,), (12.0, 30.0), (2.0, 6.0), iterations=2)
     arrays = search(samples, CrfMethod(), given, pixel_accuracy)
-    assert search(tensors, CrfMethod(), given, pixel_accuracy) == arrays
-    sizes = {"min_size": (0, 10)}
-    assert search(tensors, MinSizeMethod(), sizes, mean_iou) == search(samples, MinSizeMethod(), sizes, mean_iou)
+    assert search(tensors, CrfMethod(), given, pixel_accuracy)[:5] == arrays[:5]
+    sizes, method = {"fraction": (0, 10)}, MinSizeMethod((1, 1))
+    assert search(tensors, method, sizes, mean_iou)[:5] == search(samples, method, sizes, mean_iou)[:5]
 
 
 def test_what_cannot_be_searched_is_refused() -> None:
@@ -251,7 +272,9 @@ def test_what_cannot_be_searched_is_refused() -> None:
         search([sample], CrfMethod(), good | {"bilateral_rgb": (0, 3)}, pixel_accuracy)
     with pytest.raises(UsageError, match="needs values for gaussian_xy, "):
         search([sample], CrfMethod(), {"bilateral_xy": (3,)}, pixel_accuracy)
-    with pytest.raises(UsageError, match="needs values of min_size from 0"):
-        search([sample], MinSizeMethod(), {"min_size": (-1,)}, pixel_accuracy)
+    with pytest.raises(UsageError, match="needs values of fraction from 0"):
+        search([sample], MinSizeMethod((1, 1)), {"fraction": (-1,)}, pixel_accuracy)
+    with pytest.raises(UsageError, match="Sizes of 3 classes do not fit scores of 2"):
+        search([sample], MinSizeMethod((1, 1, 1)), {"fraction": (1,)}, pixel_accuracy)
     with pytest.raises(UsageError, match=r"mask \(H, W\); got \(2, 28, 28\), \(28, 28, 3\) and \(27, 28\)"):
         search([sample._replace(mask=mask[1:])], CrfMethod(), good, pixel_accuracy)

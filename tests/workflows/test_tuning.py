@@ -206,3 +206,30 @@ def test_the_report_shows_before_and_after(own: Path, data: Path) -> None:
     shown = min(3, len(json.loads((own / "evaluation.json").read_text())["images"]))
     assert page.count("data:image/") == plain.count("data:image/") + 4 * shown
     assert Predictor.load(own / "bundle", device="cpu").refiner is not None
+
+
+def test_a_crf_that_erases_a_class_is_not_written_unless_asked_for(own: Path, secret: Path) -> None:
+    """The search and the whole split ask what single classes pay; `largest_loss=1` does not."""
+    before = {path.name: path.read_bytes() for path in (own / "bundle").iterdir()}
+    for mask in (secret / "masks").iterdir():  # a pixel of background is left, which a CRF takes for its surroundings
+        classes = np.ones_like(read_mask(mask))
+        found = predict_one(own, secret / "images" / mask.name)
+        rows, columns = np.nonzero(found == 0)
+        if len(rows):
+            classes[rows[0], columns[0]] = 0
+        write_image(mask, classes)
+    strong = ["bilateral_xy=60", "bilateral_rgb=500", "bilateral_weight=200", "refinements=0", "iterations=3"]
+    found = tune_crf(own, secret, overrides=[*strong, "score=pixel_accuracy"], device="cpu", precision="float32")
+    assert found.after.summary["pixel_accuracy"] > found.before.summary["pixel_accuracy"]
+    assert found.harmed == ("background",)
+    assert not found.written
+    assert "costs background too much" in str(found)
+    assert "To have it all the same: largest_loss=1." in str(found)
+    assert {path.name: path.read_bytes() for path in (own / "bundle").iterdir() if path.name in before} == before
+    asked = [*strong, "score=pixel_accuracy", "largest_loss=1"]
+    assert tune_crf(own, secret, overrides=asked, device="cpu", precision="float32").written
+    assert "| cell |" in (own / "bundle" / "README.md").read_text().split("## Post-processing")[1]
+
+
+def predict_one(own: Path, image: Path) -> np.ndarray:
+    return Predictor.load(own, device="cpu", precision="float32", refine="none")(image).classes

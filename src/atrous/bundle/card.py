@@ -17,8 +17,8 @@ def model_card(
         name: of the bundle's folder.
         recipe: its sections; model, task and input are told.
         classes: rows of "name" and "color", and "value" where the values of the training masks are known.
-        metrics: figures by name; plain numbers become a table, "iou" by class a column of the classes; "cautions",
-            sentences by what they are about, stand at the top.
+        metrics: figures by name; plain numbers become a table, "iou" by class a column of the classes, and "tuned" the
+            table of what post-processing changed; "cautions", sentences by what they are about, stand at the top.
     """
     model, task, images = recipe["model"], recipe["task"], recipe["input"]
     arguments = ", ".join(f"{key}={value}" for key, value in model.items() if key != "name")
@@ -66,7 +66,7 @@ Images of {channels}, `{images["kind"]}`, in their own numbers ({ranges}). The m
 
 {_class_table(classes, metrics.get("iou"))}
 """
-    return text + _measured(metrics)
+    return text + _tuned(metrics.get("tuned")) + _measured(metrics)
 
 
 def _cautions(given: Any) -> str:
@@ -82,6 +82,26 @@ def _measured(metrics: Mapping[str, Any]) -> str:
         return ""
     rows = "\n".join(f"| {_cell(key)} | {_number(value)} |" for key, value in figures)
     return f"\n## Measured\n\n| | |\n|---|---|\n{rows}\n"
+
+
+def _tuned(figures: Any) -> str:
+    """What post-processing changed for each class, on the images that it was chosen by; nothing where none was."""
+    if not isinstance(figures, Mapping):
+        return ""
+    rows = "\n".join(
+        f"| {_cell(name)} | {_number(was)} | {_number(figures['after'].get(name))} |"
+        for name, was in figures["before"].items()
+    )
+    chosen = ", ".join(figures["chosen"]) or "nothing"
+    text = f"\n## Post-processing\n\nChosen by {figures['images']} validation images: {chosen}.\n"
+    for method, lost in figures["left_out"].items():
+        if lost:
+            text += f"\nLeft out, because classes would pay for the mean: {method} ({_costs(lost)}).\n"
+    return f"{text}\n| class | IoU before | IoU after |\n|---|---|---|\n{rows}\n"
+
+
+def _costs(lost: Mapping[str, Sequence[Any]]) -> str:
+    return ", ".join(f"{_cell(name)} from {_number(was)} to {_number(now)}" for name, (was, now) in lost.items())
 
 
 def _values_told(classes: Sequence[Mapping[str, Any]]) -> str:

@@ -6,12 +6,13 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import Ge, Gt, Le, MinLen
 from jaxtyping import Integer
 
 from atrous.crf.many import ImageCRF
 from atrous.errors import UsageError
 from atrous.postprocess.clean import remove_small
+from atrous.postprocess.harm import LARGEST_LOSS
 from atrous.postprocess.search import LabelledScores, Setting
 
 __all__ = ["CrfGrid", "CrfMethod", "MinSizeMethod"]
@@ -33,6 +34,7 @@ class CrfGrid:
         iterations: updates.
         refinements: how many times the steps are halved around the best.
         score: what the best has most of: a name in `atrous.metrics.METRICS`.
+        largest_loss: of IoU, for any class: what costs one more, or lets it vanish, is not chosen; 1 allows all.
     """
 
     bilateral_xy: _Values = (8.0, 24.0, 72.0)
@@ -43,6 +45,7 @@ class CrfGrid:
     iterations: Annotated[int, Ge(1)] = 5
     refinements: Annotated[int, Ge(0)] = 1
     score: str = "mean_iou"
+    largest_loss: Annotated[float, Ge(0), Le(1)] = LARGEST_LOSS
 
     @property
     def axes(self) -> dict[str, Sequence[float]]:
@@ -101,25 +104,45 @@ class CrfMethod:
 
 
 class MinSizeMethod:
-    """Parts below a size take the class around them, see `remove_small`; a setting is {"min_size": pixels}."""
+    """Parts below a size take the class around them, see `remove_small`; a setting is {"fraction": of a small object}.
+
+    Each class has a size of its own: that fraction of what is a small object of it, so that poles are not measured by
+    roads.
+
+    Args:
+        small: pixels of a small object of each class; 0 leaves the class alone.
+    """
+
+    def __init__(self, small: Sequence[float]) -> None:
+        self.small = tuple(small)
 
     def check(self, axes: Mapping[str, Sequence[float]]) -> None:
-        """Refuse anything but sizes.
+        """Refuse anything but fractions.
 
         Raises:
             UsageError: always then.
         """
-        if set(axes) != {"min_size"} or min(axes["min_size"]) < 0:
-            raise UsageError(f"A search for the least size of parts needs values of min_size from 0, got {dict(axes)}.")
+        if set(axes) != {"fraction"} or min(axes["fraction"]) < 0:
+            raise UsageError(f"A search for the least size of parts needs values of fraction from 0, got {dict(axes)}.")
+
+    def sizes(self, setting: Setting) -> list[int]:
+        """The least size of each class's parts, in pixels."""
+        return [int(setting["fraction"] * size) for size in self.small]
 
     def decide(
         self, sample: LabelledScores, settings: Sequence[Setting]
     ) -> Iterator[tuple[int, Integer[np.ndarray, "H W"]]]:
-        """The classes of one image with parts of each size cleaned away."""
+        """The classes of one image with small parts cleaned away by each setting.
+
+        Raises:
+            UsageError: if the image has scores of more classes than there are sizes.
+        """
+        if len(sample.scores) != len(self.small):
+            raise UsageError(f"Sizes of {len(self.small)} classes do not fit scores of {len(sample.scores)}.")
         decided = torch.as_tensor(sample.scores).argmax(0).cpu().numpy()
         decided = decided.astype(np.uint8 if len(sample.scores) <= 256 else np.uint16)
         for number, setting in enumerate(settings):
-            yield number, remove_small(decided, int(setting["min_size"]))
+            yield number, remove_small(decided, self.sizes(setting))
 
     def apply(self, sample: LabelledScores, setting: Setting) -> LabelledScores:
         """The image as it is: cleaning acts on classes, after the scores."""
@@ -127,7 +150,7 @@ class MinSizeMethod:
 
     def section(self, setting: Setting) -> dict[str, Any]:
         """The sections of a recipe that say so."""
-        return {"clean": {"min_size": int(setting["min_size"])}}
+        return {"clean": {"min_size": self.sizes(setting)}}
 
 
 def _arguments(setting: Setting) -> dict[str, Any]:

@@ -71,12 +71,18 @@ class SearchResult(NamedTuple):
         score: of its masks.
         plain: of the masks as they come from the scores. Where it is the higher one, the method does harm.
         trials: all settings in the order of the grid, round by round.
+        allowed: whether the setting may be chosen; False where none may, and this is only the best.
+        counts: of the setting.
+        plain_counts: of the masks as they come from the scores.
     """
 
     setting: dict[str, float]
     score: float
     plain: float
     trials: tuple[Trial, ...]
+    allowed: bool
+    counts: Any
+    plain_counts: Any
 
 
 def count_pixels(classes: Any, sample: LabelledScores) -> Int64[Tensor, "K K"]:
@@ -95,6 +101,7 @@ def search(
     *,
     refinements: int = 0,
     count: Callable[[Any, LabelledScores], Any] = count_pixels,
+    allows: Callable[[Any, Any], bool] = lambda plain, counted: True,
     progress: Progress | None = None,
 ) -> SearchResult:
     """Try all combinations of the values; then, around the best, steps of half the size.
@@ -107,10 +114,11 @@ def search(
             matrix, and this may be `atrous.metrics.mean_iou`.
         refinements: how many times the steps are halved around the best.
         count: what one image with these classes adds to the counts.
+        allows: says of the counts without and with a setting whether it may be chosen.
         progress: is called after each image and setting.
 
     Returns:
-        The first of the best settings, and the scores of all.
+        The first of the best settings that may be chosen, or of all where none may, and the scores of all.
 
     Raises:
         UsageError: no images, no values to try, or values and images that the method cannot take.
@@ -122,15 +130,21 @@ def search(
     rounds = _Rounds(samples, method, count, progress)
     values = {name: sorted(set(given)) for name, given in axes.items()}
     scores: dict[tuple[float, ...], float] = {}
+    counts: dict[tuple[float, ...], Any] = {}
+    allowed: list[tuple[float, ...]] = []
     best: tuple[float, ...] = ()
     for _ in range(refinements + 1):
         fresh = [setting for setting in product(*values.values()) if setting not in scores]
-        counts = rounds.counts([dict(zip(values, setting, strict=True)) for setting in fresh])
-        scores |= {setting: score(counted) for setting, counted in zip(fresh, counts, strict=True)}
-        best = max(scores, key=lambda setting: -inf if isnan(scores[setting]) else scores[setting])
+        found = rounds.counts([dict(zip(values, setting, strict=True)) for setting in fresh])
+        counts |= dict(zip(fresh, found, strict=True))
+        scores |= {setting: score(counts[setting]) for setting in fresh}
+        allowed += [setting for setting in fresh if allows(rounds.plain, counts[setting])]
+        best = max(allowed or scores, key=lambda setting: -inf if isnan(scores[setting]) else scores[setting])
         values = {name: _finer(values[name], value) for name, value in zip(values, best, strict=True)}
     trials = tuple(Trial(dict(zip(values, setting, strict=True)), found) for setting, found in scores.items())
-    return SearchResult(dict(zip(values, best, strict=True)), scores[best], score(rounds.plain), trials)
+    setting = dict(zip(values, best, strict=True))
+    plain = score(rounds.plain)
+    return SearchResult(setting, scores[best], plain, trials, bool(allowed), counts[best], rounds.plain)
 
 
 class _Rounds:

@@ -74,6 +74,8 @@ class ReportContent:
         worst: images that were segmented worst, worst first.
         refined: images before and after the refinement; none where masks are not refined.
         refinement: what refines them, or "".
+        tuned: what was chosen by validation images: their number as `images`; `before` and `after`, IoU by class;
+            `chosen`, methods; `left_out`, method to class to IoU before and what it would be. Or None.
         environment: (label, value) of times, machine and versions.
         command: the command that repeats the run, or "".
         recipe: the recipe as YAML, or "".
@@ -97,6 +99,7 @@ class ReportContent:
     worst: Sequence[Panel] = ()
     refined: Sequence[Panel] = ()
     refinement: str = ""
+    tuned: Mapping[str, Any] | None = None
     environment: Sequence[Fact] = ()
     command: str = ""
     recipe: str = field(default="", repr=False)

@@ -9,6 +9,7 @@ from torch import nn
 
 from atrous.data.folder import Folder, FolderDataset
 from atrous.data.options import DataOptions
+from atrous.errors import RecipeError
 from atrous.images.files import ImageFile, read_info
 from atrous.recipe import Recipe
 from atrous.tasks import Measure, Task
@@ -122,6 +123,8 @@ def make_plan(model: nn.Module, task: Task, folder: Folder, recipe: ResolvedReci
         RecipeError: naming the entry that does not fit.
     """
     training, data, fill = recipe.training, recipe.data, fill_of(model)
+    if recipe.clean is not None:
+        recipe.clean.check(len(folder.classes), place=recipe.recipe.place / "clean", error=RecipeError)
     train = FolderDataset(folder, "train", cache=data.cache, region=_region(data), fill=fill)
     transform = training_transform(recipe.augment, data.crop, train)
     files = {

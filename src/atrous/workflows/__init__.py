@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from atrous.workflows.runs import is_secondary
     from atrous.workflows.samples import sample
     from atrous.workflows.training import train
-    from atrous.workflows.tuning import Tuning, tune_crf
+    from atrous.workflows.tuned import Tuning
+    from atrous.workflows.tuning import tune_crf
     from atrous.workflows.weights import weights
 
 __all__ = [
@@ -65,7 +66,7 @@ _PLACES = {
     "RateSearch": "rate_search",
     "Run": "outcome",
     "RunOptions": "run_options",
-    "Tuning": "tuning",
+    "Tuning": "tuned",
     "check": "checkup",
     "convert": "conversion",
     "demo": "demonstration",

@@ -79,8 +79,8 @@ def _must_be_alike(one: str, first: Bundle, other: str, member: Bundle) -> None:
         )
     if _flip_pairs(member) != _flip_pairs(first):
         raise BundleError(
-            f"{other}: the classes that are mirror images, flip_pairs of classes.yaml, are not those of {one}; train the "
-            "members with one class table."
+            f"{other}: the classes that are mirror images, flip_pairs of classes.yaml, are not those of {one}; train "
+            "the members with one class table."
         )
     if (member.dtype, member.channels) != (first.dtype, first.channels):
         raise BundleError(

@@ -101,6 +101,7 @@ def _gather(
         worst=shown.worst,
         refined=shown.refined,
         refinement=str(predictor.refiner or ""),
+        tuned=bundle.metrics.get("tuned"),
         environment=_environment(run, log, measured),
         command=f"atrous train {quote(str(root))} --recipe {quote(str(run / 'recipe.yaml'))}{folds} -o NEW_RUN"
         if root

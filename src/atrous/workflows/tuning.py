@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
+
+import torch
 
 from atrous.bundle import update_bundle
 from atrous.data.folder import spread
@@ -14,7 +15,7 @@ from atrous.evaluation import Evaluation, labelled_pairs, must_agree, open_like,
 from atrous.inference.remembering import RememberingScorer
 from atrous.inference.running import Running, read_running
 from atrous.metrics import METRICS
-from atrous.postprocess import read_refine
+from atrous.postprocess import harmed_classes, read_refine
 from atrous.postprocess.methods import CrfGrid, CrfMethod
 from atrous.postprocess.search import search
 from atrous.recipe import read_value
@@ -23,46 +24,9 @@ from atrous.types import Progress
 from atrous.workflows.predicted_pairs import PredictedPairs
 from atrous.workflows.run_folders import keeping_bundle
 from atrous.workflows.runs import check_tile, load_predictor
+from atrous.workflows.tuned import Tuning
 
 __all__ = ["Tuning", "tune_crf"]
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """What was found.
-
-    Attributes:
-        bundle: the folder.
-        refine: the section of the best settings, {"name": "crf", ...}.
-        images: how many images the settings were chosen by.
-        tried: how many settings.
-        before: all images of the split without a CRF.
-        after: and refined with the best settings.
-        written: whether the bundle refines so from now on; it does not where it would score no higher.
-        score: what was compared.
-    """
-
-    bundle: Path
-    refine: dict[str, Any]
-    images: int
-    tried: int
-    before: Evaluation = field(repr=False)
-    after: Evaluation = field(repr=False)
-    written: bool
-    score: str
-
-    def __str__(self) -> str:
-        names = ("mean_iou", "mean_boundary_f1", "pixel_accuracy")
-        rows: list[tuple[str, ...]] = [("", "mean IoU", "boundary F1", "pixel accuracy")]
-        for word, measured in (("without CRF", self.before), ("with CRF", self.after)):
-            rows.append((word, *(f"{measured.summary[name]:.4f}" for name in names)))
-        lines = [f"{self.before.split}: {self.tried} settings tried on {self.images} images", ""]
-        lines += ["  ".join(f"{cell:>14}" if i else f"{cell:<11}" for i, cell in enumerate(row)) for row in rows]
-        what = f"{read_refine(self.refine)}"
-        if not self.written:
-            return "\n".join([*lines, "", f"The best, {what}, does no good: {self.bundle} is left as it was."])
-        lines += ["", f"written into {self.bundle}: refine {what}"]
-        return "\n".join([*lines, "Chosen by these images: others may gain less. --refine none predicts without."])
 
 
 def tune_crf(
@@ -78,7 +42,8 @@ def tune_crf(
 ) -> Tuning:
     """Choose the settings of a CRF by labelled images, and have the bundle refine by them from now on.
 
-    The bundle is exchanged whole or not at all, and only where the refined masks of the split score higher.
+    The bundle is exchanged whole or not at all, and only where the refined masks of the split score higher and no class
+    loses more than `CrfGrid.largest_loss` of its IoU or vanishes.
 
     Args:
         bundle: a bundle or a run folder on this machine.
@@ -114,7 +79,9 @@ def tune_crf(
         scorer = predictor.scorer = RememberingScorer(predictor.scorer)
         samples = PredictedPairs(predictor, folder, spread(pairs, images or len(pairs)), calling)
         method, score = CrfMethod(), METRICS[grid.score]
-        found = search(samples, method, grid.axes, score, refinements=grid.refinements, progress=progress)
+        harms = partial(harmed_classes, largest_loss=grid.largest_loss)
+        allowed: dict[str, Any] = {"allows": lambda *both: not harms(*both), "refinements": grid.refinements}
+        found = search(samples, method, grid.axes, score, progress=progress, **allowed)
         refine = method.section(found.setting)["refine"]
         measure = partial(score_split, predictor, folder, pairs, named=(str(bundle), str(data), split), how=calling)
         clock = partial(_with_remembered, scorer)
@@ -122,10 +89,24 @@ def tune_crf(
         predictor.refiner = read_refine(refine)
         after = measure(clock=clock)
         better = after.summary[grid.score] > before.summary[grid.score]
-        if better:
-            figures = {"split": split, "before": before.summary, "after": after.summary}
-            update_bundle(loaded.path, sections={"refine": refine}, metrics={"refine": figures})
-        return Tuning(loaded.path, refine, len(samples), len(found.trials), before, after, better, grid.score)
+        harmed = _named(harms(torch.tensor(before.matrix), torch.tensor(after.matrix)) if better else [], before)
+        if better and not harmed:
+            told = _metrics(before, after, refine, len(samples))
+            update_bundle(loaded.path, sections={"refine": refine}, metrics=told)
+        done = len(samples), len(found.trials), before, after, better and not harmed
+        return Tuning(loaded.path, refine, *done, grid.score, harmed)
+
+
+def _named(numbers: Sequence[int], evaluation: Evaluation) -> tuple[str, ...]:
+    return tuple(evaluation.class_names[number] for number in numbers)
+
+
+def _metrics(before: Evaluation, after: Evaluation, refine: dict[str, Any], images: int) -> dict[str, Any]:
+    """What a bundle says of its refinement: all figures, and each class before and after."""
+    figures = {"split": before.split, "before": before.summary, "after": after.summary}
+    tuned = {"images": images, "chosen": ["crf"], "left_out": {}, "settings": {"refine": refine}}
+    tuned |= {"before": before.summary["iou"], "after": after.summary["iou"]}
+    return {"refine": figures, "tuned": tuned}
 
 
 def _with_remembered(scorer: RememberingScorer) -> float:
