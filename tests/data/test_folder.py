@@ -13,7 +13,6 @@ from PIL import Image
 
 from atrous.data.classes import Classes
 from atrous.data.folder import FolderDataset, open_folder
-from atrous.data.listing import list_images
 from atrous.data.splits import find_pairs
 from atrous.errors import DataError
 from atrous.images.files import write_image
@@ -338,16 +337,6 @@ def test_mixed_images_are_refused_on_opening(make_folder, picture):
     message = r"002\.png: holds uint16 numbers, and the others hold uint8: the same grey is another number there\. Conv"
     with pytest.raises(DataError, match=message):
         open_folder(root)
-
-
-def test_images_alone_are_listed(make_folder, tmp_path):
-    root = make_folder(3)
-    assert [path.name for path in list_images(root)] == ["000.png", "001.png", "002.png"]
-    assert list_images(root / "images") == list_images(root)
-    assert list_images(root / "images" / "000.png") == [root / "images" / "000.png"]
-    (tmp_path / "none").mkdir()
-    with pytest.raises(DataError, match=r"none: holds no image\. Name a folder with files that end in"):
-        list_images(tmp_path / "none")
 
 
 @pytest.mark.shared

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from atrous.data import check_folder, listing, open_folder
-from atrous.data.listing import list_images
 from atrous.data.pairs import partner
 from atrous.errors import DataError
+from atrous.inference.inputs import find_inputs
 
 
 def rename(root, side, old, new):
@@ -110,7 +110,7 @@ def test_a_folder_within_that_cannot_be_opened_is_told(make_folder, locked):
         open_folder(root)
     assert check_folder(root).summary["kinds"] == {"uint8": 4}  # all others are read
     with pytest.raises(DataError, match=message):
-        list_images(root)
+        find_inputs(root)
 
 
 def test_a_folder_of_a_layout_that_cannot_be_opened_is_told(put, photo, columns, tmp_path, locked):
@@ -130,7 +130,7 @@ def test_a_pipe_is_told_and_not_waited_for(make_folder, caplog):
     assert [f.code for f in report.errors] == ["special_file", "special_file"]
     assert "pipe.png: is a pipe, a socket or a device, and no file. Take it out." in str(report)
     assert report.summary["kinds"] == {"uint8": 4}
-    assert len(list_images(root)) == 4
+    assert len(find_inputs(root)) == 4
     assert "pipe.png: is a pipe" in caplog.text
 
 

@@ -353,7 +353,7 @@ def test_real_files_with_the_wrong_suffix_and_a_real_stack(shared):
 
 @pytest.mark.parametrize("suffix", [".jfif", ".jp2", ".avif"])
 def test_images_of_rarer_endings_train_and_are_found(suffix: str, tmp_path: Path) -> None:
-    from atrous.data import FolderDataset, list_images, open_folder
+    from atrous.data import FolderDataset, open_folder
 
     for folder in ("images", "masks"):
         (tmp_path / folder).mkdir()
@@ -362,7 +362,6 @@ def test_images_of_rarer_endings_train_and_are_found(suffix: str, tmp_path: Path
         kind = {".jfif": "JPEG", ".jp2": "JPEG2000", ".avif": "AVIF"}[suffix]
         Image.fromarray(picture).save(tmp_path / "images" / f"{number}{suffix}", kind)
         write_image(tmp_path / "masks" / f"{number}.png", picture[..., 0] // 128)
-    assert len(list_images(tmp_path)) == 3
     folder = open_folder(tmp_path)
     assert (len(folder.pairs), folder.channels, folder.dtype) == (3, 3, "uint8")
     assert FolderDataset(folder, "train")[0]["image"].shape == (3, 16, 24)

@@ -13,7 +13,7 @@ from atrous.images import Raster, open_source, read_image, read_info, read_mask,
 from atrous.images.files import read_mask_window
 from atrous.images.tiff import TiffPixels
 from atrous.inference import Predictor
-from atrous.inference.writing import find_images
+from atrous.inference.inputs import find_inputs
 from tests.networks import made_image
 
 ROWS, COLUMNS = slice(9, 40), slice(13, 59)
@@ -364,8 +364,12 @@ def test_arrays_are_found_where_they_are_named(tmp_path):
         ome(tmp_path / f"set/{name}.zarr", given, "yx")
     np.save(tmp_path / "set/c.npy", given)
     found = [tmp_path / f"set/{name}" for name in ("a.zarr", "b.zarr", "c.npy")]
-    assert find_images(tmp_path / "set") == found
-    assert find_images(found[0]) == found[:1]
-    assert find_images(f"{tmp_path}/set/*.zarr") == found[:2]
+
+    def places(images):
+        return [image.place for image in find_inputs(images)]
+
+    assert places(tmp_path / "set") == found
+    assert places(found[0]) == found[:1]
+    assert places(f"{tmp_path}/set/*.zarr") == found[:2]
     write_image(tmp_path / "set/d.png", given)
-    assert find_images(tmp_path / "set") == [tmp_path / "set/d.png"]  # what lies beside images may be anything
+    assert places(tmp_path / "set") == [*found, tmp_path / "set/d.png"]  # nothing is passed over without a word

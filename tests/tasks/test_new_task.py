@@ -172,7 +172,7 @@ def test_it_writes_and_draws_what_it_likes(finished, cells, tmp_path, caplog):
     )  # fmt: skip
     assert "has no confidence, so none is written" in caplog.text
     files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    assert files == {written.name, f"heat/{image.stem}.png", f"overlay/{image.stem}.jpg"}
+    assert files == {written.name, "counts.csv", f"heat/{image.stem}.png", f"overlay/{image.stem}.jpg"}
     prediction, array = predictor(image), read_image(image).array
     heat = read_image(tmp_path / "heat" / f"{image.stem}.png").array[..., 0]
     assert (heat == np.rint(prediction.confidence * 255)).all()

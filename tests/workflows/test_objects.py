@@ -57,8 +57,8 @@ def test_where_the_mask_is_all_files_are(objects_run, data, tmp_path, monkeypatc
             raise DataError(f"{path}: the disk is full")
         return real(path, *arguments, **more)
 
-    real = writing.write_image
-    monkeypatch.setattr(writing, "write_image", write)
+    real = writing.writing_pages
+    monkeypatch.setattr(writing, "writing_pages", write)
     image = sorted((data / "images").iterdir())[0]
     with pytest.raises(DataError, match="the disk is full"):
         predict(objects_run.bundle, image, tmp_path / "out")
@@ -66,16 +66,29 @@ def test_where_the_mask_is_all_files_are(objects_run, data, tmp_path, monkeypatc
 
 
 def test_more_objects_than_a_png_numbers_are_refused_with_their_file(tmp_path):
+    from types import SimpleNamespace
+
     from atrous.errors import DataError
+    from atrous.inference.coding import class_coding
+    from atrous.inference.inputs import ImageInput
     from atrous.inference.writing import FileWriter, PredictionFiles
     from atrous.tasks import Instances
 
     numbers = np.arange(2**16 + 1, dtype=np.int32)[None]
     found = Prediction((numbers > 0).astype(np.uint8), np.ones(numbers.shape, np.float16), instances=numbers)
     files = Instances(3).files(["background", "cell"], [(0, 0, 0), (9, 9, 9)])
+    image = ImageInput("a", tmp_path / "images" / "a.png", (tmp_path / "images" / "a.png",))
+    predictor = SimpleNamespace(class_names=["background", "cell"])
+
+    def write(outputs):
+        with FileWriter(tmp_path, outputs, files, class_coding([(0, 0, 0), (9, 9, 9)])).writing(
+            image, predictor
+        ) as put:
+            put(found, image.place)
+
     with pytest.raises(DataError, match=r"instances.a\.png: 65536 objects are more than a PNG can number"):
-        FileWriter(tmp_path, PredictionFiles(), files).write(found, tmp_path / "a.png", None)
-    FileWriter(tmp_path, PredictionFiles("tif"), files).write(found, tmp_path / "a.png", None)
+        write(PredictionFiles())
+    write(PredictionFiles("tif"))
     assert (read_mask(tmp_path / "instances" / "a.tif") == numbers).all()
 
 

@@ -11,8 +11,8 @@ from atrous.data import open_folder
 from atrous.errors import AtrousError, DataError, UsageError
 from atrous.images import read_image, read_mask, write_image
 from atrous.inference import Predictor
+from atrous.inference.inputs import find_inputs
 from atrous.workflows import PredictionFiles, evaluate, predict
-from atrous.workflows.prediction import find_images
 
 
 @pytest.fixture
@@ -50,7 +50,12 @@ def test_overlay_and_confidence(run: Path, images: Path, tmp_path: Path) -> None
     assert abs(stored / 255 - score.astype(float)).max() <= 0.5 / 255 + 1e-3
     with Image.open(tmp_path / "out" / "overlay" / "a.jpg") as picture:
         assert picture.size == (50, 40)
-    assert sorted(p.name for p in (tmp_path / "out").rglob("*") if p.is_file()) == ["a.jpg", "a.png", "a.png"]
+    assert sorted(p.name for p in (tmp_path / "out").rglob("*") if p.is_file()) == [
+        "a.jpg",
+        "a.png",
+        "a.png",
+        "counts.csv",
+    ]
 
 
 def test_tiff_keeps_the_confidence_exact(run: Path, images: Path, tmp_path: Path) -> None:
@@ -96,7 +101,7 @@ def test_a_broken_image_does_not_stop_the_others(run: Path, images: Path, tmp_pa
     (images / "aa.png").write_text("no image")
     with pytest.raises(DataError, match=r"1 of 4 images could not be segmented, the others are done: .*aa\.png"):
         predict(run, images, tmp_path / "out")
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["C.png", "a.png", "b.png"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["C.png", "a.png", "b.png", "counts.csv"]
 
 
 def test_when_all_fail_nothing_is_left(run: Path, tmp_path: Path) -> None:
@@ -124,18 +129,18 @@ def test_a_failed_write_leaves_no_half_file(run: Path, images: Path, tmp_path: P
     assert [p for p in (tmp_path / "out").rglob("*") if p.is_file()] == []
 
 
+def names(images: object) -> list[str]:
+    return [image.place.name for image in find_inputs(images)]  # type: ignore[arg-type]
+
+
 def test_images_are_found_by_file_folder_and_pattern(images: Path) -> None:
-    assert [p.name for p in find_images(images)] == ["C.PNG", "a.png", "b.tif"]
-    assert [p.name for p in find_images([images / "b.tif", str(images / "*.p*"), images])] == [
-        "b.tif",
-        "a.png",
-        "C.PNG",
-    ]
-    assert [p.name for p in find_images(str(images.parent / "**" / "a.png"))] == ["a.png"]
+    assert names(images) == ["C.PNG", "a.png", "b.tif"]
+    assert names([images / "b.tif", str(images / "*.p*"), images]) == ["b.tif", "a.png", "C.PNG"]
+    assert names(str(images.parent / "**" / "a.png")) == ["a.png"]
 
 
 def test_a_data_folder_gives_its_images(data: Path) -> None:
-    assert {p.parent.name for p in find_images(data)} == {"images"}
+    assert {image.place.parent.name for image in find_inputs(data)} == {"images"}
 
 
 def test_names_that_would_meet_are_refused_before_anything_is_done(run: Path, images: Path, tmp_path: Path) -> None:

@@ -11,6 +11,27 @@ from atrous.errors import UsageError
 
 __all__ = ["evaluate", "predict", "tune_crf"]
 
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder for the masks, or FILE of a single one.")]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="auto|png|tif",
+        help="Type of the masks. auto: TIFF of stacks and georeferenced images, NIfTI of NIfTI, PNG of all others.",
+    ),
+]
+Values = Annotated[
+    str, typer.Option(metavar="data|index", help="What masks hold: the values of the training masks, or 0, 1, 2, ...")
+]
+Views = Annotated[
+    str,
+    typer.Option(
+        "--views",
+        "--view",
+        help="Test-time augmentation: hflip,vflip, ...; mc:20 samples dropout 20 times and maps the uncertainty.",
+    ),
+]
+
 
 @app.command()
 def evaluate(
@@ -58,37 +79,32 @@ def evaluate(
 def predict(
     bundle: BundleName,
     images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders, or quoted patterns.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder for the masks.")],
+    out: Out = Path("predictions"),
     overlay: Annotated[bool, typer.Option("--overlay", help="Also pictures with the classes over the image.")] = False,
     confidence: Annotated[bool, typer.Option("--confidence", help="Also maps of the decided class's score.")] = False,
     skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave finished images alone.")] = False,
-    file_format: Annotated[str, typer.Option("--format", metavar="png|tif", help="Type of the masks.")] = "png",
+    file_format: Format = "auto",
+    values: Values = "data",
     tile: Tile = None,
     margin: Annotated[str, typer.Option(help="Context of a tile: exact, auto, or pixels.")] = "exact",
-    views: Annotated[
-        str,
-        typer.Option(
-            "--views",
-            "--view",
-            help="Test-time augmentation: hflip,vflip, ...; mc:20 samples dropout 20 times and maps the uncertainty.",
-        ),
-    ] = "",
+    views: Views = "",
     refine: Refine = None,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
-    """Segment new images of any size: one mask of the same name for each.
+    """Segment new images of any size: one mask of the same name for each, with the values of the training masks.
 
     Example: atrous predict runs/cells scans/ "more/*.tif" -o masks --overlay --tile 1024
     """
     from atrous import workflows
 
+    outputs = workflows.PredictionFiles(file_format, overlay, confidence, skip_existing, values=values)  # type: ignore[arg-type]
     with progress_bar("segmenting") as progress:
         written = workflows.predict(
             bundle,
             images,
             out,
-            outputs=workflows.PredictionFiles(file_format, overlay, confidence, skip_existing),  # type: ignore[arg-type]
+            outputs=outputs,
             tile=tile,
             margin=_margin(margin),
             views=[view for view in views.split(",") if view],
@@ -97,6 +113,8 @@ def predict(
             precision=precision,
             progress=progress,
         )
+    if counts := workflows.describe_counts(written, out):
+        say(counts)
     say(f"{out}: {len(written)} mask{'' if len(written) == 1 else 's'}")
 
 

@@ -4,7 +4,6 @@ from atrous.data.classes import Classes
 from atrous.data.datasets import DATASETS
 from atrous.data.doctor import check_folder, quick_check
 from atrous.data.folder import Folder, FolderDataset, Pair, examine_folder, open_folder
-from atrous.data.listing import list_images
 from atrous.data.options import DataOptions
 
 __all__ = [
@@ -16,7 +15,6 @@ __all__ = [
     "Pair",
     "check_folder",
     "examine_folder",
-    "list_images",
     "open_folder",
     "quick_check",
 ]

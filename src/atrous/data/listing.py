@@ -1,49 +1,18 @@
 """The image files of a folder and of the folders in it; and what there is that cannot be read."""
 
-import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from atrous.findings import Finding, FindingError, error, raise_first
-from atrous.images.arrays import is_zarr
-from atrous.images.files import ARRAY_SUFFIXES, SUFFIXES
+from atrous.findings import Finding, FindingError, error
+from atrous.images.files import SUFFIXES
 
-__all__ = ["IMAGE_FOLDERS", "Files", "entries", "first_folder", "image_files", "is_special", "list_images", "special"]
-
-LOG = logging.getLogger(__name__)
+__all__ = ["IMAGE_FOLDERS", "Files", "entries", "first_folder", "image_files", "is_special", "special"]
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "JPEGImages")
 
 Files = dict[str, list[Path]]
 """Files by their path within a folder without suffix."""
-
-
-def list_images(path: str | Path) -> list[Path]:
-    """The images of a folder and its folders, in the order of their names; of a data folder, those in `images/`.
-
-    NumPy files and Zarr arrays count where the folder itself holds them and no image file lies in it or below.
-
-    Raises:
-        DataError: if there is no such folder, it or a folder in it cannot be opened, or there is no image in it.
-    """
-    path = Path(path)
-    if path.is_file() or (path.is_dir() and is_zarr(path)):
-        return [path]
-    folder = first_folder(path, IMAGE_FOLDERS) or path
-    findings: list[Finding] = []
-    files = [file for group in image_files(folder, findings).values() for file in group]
-    raise_first(tuple(found for found in findings if found.code == "unreadable_folder"), str(path))
-    for finding in findings:
-        LOG.warning("%s", finding)
-    if not files and folder.is_dir():
-        arrays = (file for file in folder.iterdir() if file.suffix.lower() in ARRAY_SUFFIXES)
-        files = sorted(file for file in arrays if not file.name.startswith("."))
-    if not files:
-        fix = f"Name a folder with files that end in {', '.join((*SUFFIXES, *ARRAY_SUFFIXES))}."
-        message = "holds no image" if path.is_dir() else "there is no such file or folder"
-        raise FindingError(error("empty_folder", path, message, fix))
-    return files
 
 
 def image_files(folder: Path, findings: list[Finding]) -> Files:

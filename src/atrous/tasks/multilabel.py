@@ -112,9 +112,7 @@ class MultiLabel(MapTask):
     def files(self, class_names: Sequence[str], colors: Sequence[Color]) -> list[Output]:
         """The likeliest class of every pixel, and a plane for each class."""
         planes = [plane(number, folder) for number, folder in enumerate(folder_names(class_names))]
-        # 255 is a value too: no class is there.
-        padded = [*colors, *[(0, 0, 0)] * (IGNORE_INDEX + 1 - len(colors))]
-        return [mask(class_names, padded), confidence(), uncertainty(len(class_names)), *planes]
+        return [mask(class_names, colors), confidence(), uncertainty(len(class_names)), *planes]
 
     @classmethod
     def accepts(cls, data: LabelledFolder) -> None:

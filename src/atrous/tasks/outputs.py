@@ -22,29 +22,38 @@ class Output(NamedTuple):
         make: from a prediction, and whether the file holds any number (TIFF) or 8 and 16 bits (PNG), to the array.
         option: the option that asks for it, "confidence" or "uncertainty"; "" where it is always written.
         palette: colours of its values, or None.
+        classes: the array holds class numbers, 255 where there is none: the file gets the mask values that the bundle
+            knows for them.
+        dtype: what TIFF and NIfTI files hold, where that is not the array's own.
     """
 
     folder: str
     make: Callable[[Prediction, bool], np.ndarray]
     option: str = ""
     palette: Sequence[Color] | None = None
+    classes: bool = False
+    dtype: str = ""
 
 
 def mask(class_names: Sequence[str], colors: Sequence[Color]) -> Output:
     """The decided classes: 8 bits with the colours as palette, 16 bits above 256 classes."""
     few = len(class_names) <= LARGEST_PALETTE
     kind = np.uint8 if few else np.uint16
-    return Output("", lambda prediction, exact: prediction.classes.astype(kind), palette=colors if few else None)
+
+    def make(prediction: Prediction, exact: bool) -> np.ndarray:
+        return prediction.classes.astype(kind, copy=False)
+
+    return Output("", make, palette=colors if few else None, classes=True)
 
 
 def confidence() -> Output:
     """The score of the decided class: exact as float32, else 8 bits where 255 is certain."""
 
     def make(prediction: Prediction, exact: bool) -> np.ndarray:
-        score = prediction.confidence.astype(np.float32)
-        return score if exact else np.rint(score * 255).astype(np.uint8)
+        score = prediction.confidence
+        return score if exact else _bytes(score, lambda part: part)
 
-    return Output("confidence", make, option="confidence")
+    return Output("confidence", make, option="confidence", dtype="float32")
 
 
 def uncertainty(num_classes: int) -> Output:
@@ -54,8 +63,8 @@ def uncertainty(num_classes: int) -> Output:
         variance = prediction.uncertainty
         if variance is None:
             raise DataError("the prediction has no uncertainty; ask for the view mc:N, which samples it.")
-        share = np.sqrt(variance / max((1 - 1 / num_classes) / num_classes, 1e-12)).clip(0, 1)
-        return variance if exact else np.rint(share * 255).astype(np.uint8)
+        largest = max((1 - 1 / num_classes) / num_classes, 1e-12)
+        return variance if exact else _bytes(variance, lambda part: np.sqrt(part / largest).clip(0, 1))
 
     return Output("uncertainty", make, option="uncertainty")
 
@@ -70,7 +79,8 @@ def instances() -> Output:
         most = int(numbers.max(initial=0))
         if not exact and most >= 2**16:
             raise DataError(f"{most} objects are more than a PNG can number; write --format tif.")
-        return numbers.astype(np.int32 if exact else np.uint16)
+        numbers = numbers.astype(np.int32 if exact else np.uint16, copy=False)
+        return numbers if prediction.valid is None else np.where(prediction.valid, numbers, numbers.dtype.type(0))
 
     return Output("instances", make)
 
@@ -81,6 +91,18 @@ def plane(number: int, folder: str) -> Output:
     def make(prediction: Prediction, exact: bool) -> np.ndarray:
         if prediction.labels is None:
             raise DataError("the prediction has no plane for each class; use a bundle of task 'multilabel'.")
-        return prediction.labels[number].astype(np.uint8) * 255
+        there = prediction.labels[number]
+        there = there if prediction.valid is None else there & prediction.valid
+        return there.astype(np.uint8) * np.uint8(255)
 
     return Output(f"labels/{folder}", make)
+
+
+def _bytes(array: np.ndarray, share: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Shares of 1 as 0..255, some rows at a time: of a large image in no more memory than they take."""
+    result = np.empty(array.shape, np.uint8)
+    step = max((1 << 22) // max(array.shape[1], 1), 1)
+    for top in range(0, len(array), step):
+        rows = slice(top, top + step)
+        result[rows] = np.rint(share(array[rows].astype(np.float32)) * 255)
+    return result

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from atrous.workflows.evaluation import Evaluation, ImageResult, evaluate
     from atrous.workflows.model_table import Description, Lineage, describe, lineage
     from atrous.workflows.outcome import Run, RunPart
-    from atrous.workflows.prediction import PredictionFiles, predict
+    from atrous.workflows.prediction import PredictionFiles, describe_counts, predict
     from atrous.workflows.rate_search import RateSearch, find_lr
     from atrous.workflows.reporting import report
     from atrous.workflows.run_options import RunOptions
@@ -41,6 +41,7 @@ __all__ = [
     "convert",
     "demo",
     "describe",
+    "describe_counts",
     "ensemble",
     "evaluate",
     "find_lr",
@@ -71,6 +72,7 @@ _PLACES = {
     "convert": "conversion",
     "demo": "demonstration",
     "describe": "model_table",
+    "describe_counts": "prediction",
     "ensemble": "ensembles",
     "evaluate": "evaluation",
     "find_lr": "rate_search",

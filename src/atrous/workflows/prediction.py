@@ -1,30 +1,35 @@
 """Masks for new images: files, folders and patterns in, one mask per image out."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
-from atrous.errors import AtrousError, DataError, UsageError
+from atrous.errors import AtrousError, DataError
 from atrous.inference import Predictor
+from atrous.inference.coding import class_coding, value_coding
+from atrous.inference.counting import count_table
+from atrous.inference.inputs import find_inputs
 from atrous.inference.running import Running, read_running
-from atrous.inference.writing import FileWriter, PredictionFiles, find_images
+from atrous.inference.writing import FileWriter, PredictionFiles, counts_path, file_of
 from atrous.tasks.outputs import mask
 from atrous.types import Progress
 from atrous.workflows.runs import check_refine, check_tile
 
-__all__ = ["PredictionFiles", "find_images", "predict"]
+__all__ = ["PredictionFiles", "describe_counts", "find_inputs", "predict"]
 
 LOG = logging.getLogger(__name__)
 NAMED = 3
 """Failed images that the closing error names."""
+OUT = "predictions"
+"""Where masks go unless told otherwise."""
 
 
 def predict(
     bundle: str | Path,
     images: str | Path | Sequence[str | Path],
-    out: str | Path,
+    out: str | Path = OUT,
     *,
     outputs: PredictionFiles = PredictionFiles(),  # noqa: B008 (frozen)
     progress: Progress | None = None,
@@ -33,14 +38,16 @@ def predict(
     """Segment images and write a mask of the same name for each.
 
     An image that cannot be segmented is reported at the end; all others are done. With `tile` the memory in use depends
-    on the tile and the size of the mask alone, save that an overlay needs the whole image.
+    on the tile and the size of the mask alone, save that an overlay needs the whole image. How much of every class the
+    masks show stands in counts.csv beside them.
 
     Args:
         bundle: a bundle, a run folder, or a Hugging Face Hub id.
-        images: files, folders of images, and patterns such as "scans/*.tif".
-        out: the folder for the masks; it is made if it is not there.
+        images: files, folders of images, data folders, and patterns such as "scans/*.tif".
+        out: the folder for the masks, which is made if it is not there; or the file of the mask of a single image.
         outputs: what to write.
-        progress: called with the number of images done and of all.
+        progress: called with the number of parts done, and of all as far as it is known: an image or page that is
+            predicted in one pass is one part, and a larger one has a part for each tile.
         how: see `atrous.inference.Running`; the view "mc:N" has the uncertainty written too.
 
     Returns:
@@ -50,40 +57,81 @@ def predict(
         UsageError: before anything is done, if no image is found, or a file would fall on another or on an image.
         DataError: after all images, if some could not be segmented.
     """
-    if outputs.format not in ("png", "tif"):
-        raise UsageError(f"--format {outputs.format}: masks are written as png or tif.")
     making, calling = read_running(how, "predict")
     check_tile(calling["tile"], calling["margin"])
     check_refine(making["refine"])
     outputs = replace(outputs, uncertainty=any(view.split(":")[0] == "mc" for view in calling["views"]))
-    folder, found = Path(out), find_images(images)
-    FileWriter(folder, outputs, [mask((), ())]).plan(found)  # refuses before anything is loaded
+    place = Path(out)
+    found = find_inputs(images, out=None if file_of(place) else place)
+    FileWriter(place, outputs, [mask((), ())]).plan(found)  # refuses before anything is loaded
     predictor = Predictor.load(bundle, **making)
     files = predictor.task.files(predictor.class_names, predictor.colors)
     if outputs.confidence and not any(file.option == "confidence" for file in files):
         LOG.warning("%s: its task, %s, has no confidence, so none is written", bundle, type(predictor.task).__name__)
-    writer = FileWriter(folder, outputs, files)
+    known = predictor.classes if outputs.values == "data" else None
+    coding = class_coding(predictor.colors) if known is None else value_coding(known)
+    writer = FileWriter(place, outputs, files, coding)
     todo = writer.plan(found)
     predictor.check_views(calling["views"])
+    writer.counts.begin({writer.places(image)[0].name for image in todo})
+    parts = _Parts(progress, sum(len(image.pages) for image in todo))
     written, failed = [], []
-    for image in _counted(todo, progress):
+    for image in todo:
+        parts.begin(len(image.pages))
         try:
-            written.append(writer.write(predictor(image, scores=False, **calling), image, predictor))
+            with writer.writing(image, predictor) as put:
+                for page in image.pages:
+                    put(predictor(page, scores=False, progress=parts.tile, **calling), page)
+                    parts.next()
+            written.append(writer.places(image)[0])
         except AtrousError as error:
             failed.append(error)
+    parts.begin(0)
     if failed:
         raise DataError(_complaint(failed, len(todo)))
     return written
 
 
-def _counted(images: Sequence[Path], progress: Progress | None) -> Iterator[Path]:
-    """The images one by one, and how many are done to whom it concerns."""
-    for done, image in enumerate(images):
-        if progress is not None:
-            progress(done, len(images))
-        yield image
-    if progress is not None:
-        progress(len(images), len(images))
+def describe_counts(masks: Sequence[Path], out: Path) -> str:
+    """What `predict` counted in some masks, as a table, and where the numbers of each mask are; "" without masks.
+
+    Args:
+        masks: as `predict` gave them.
+        out: as it was told.
+    """
+    counts = counts_path(out)
+    table = count_table(counts, {mask.name for mask in masks})
+    return table and f"{table}\nof each mask: {counts}"
+
+
+class _Parts:
+    """How many pages and tiles are done, for whom it concerns."""
+
+    def __init__(self, progress: Progress | None, count: int) -> None:
+        self._progress, self._done, self._total, self._tiles, self._left = progress, 0, count, 1, 0
+
+    def begin(self, pages: int) -> None:
+        """The next image; of one that was given up, what is left counts as done."""
+        for _ in range(self._left):
+            self.next()
+        self._left = pages
+        self._tell(0)
+
+    def tile(self, done: int, count: int) -> None:
+        """So many of a page's tiles are done."""
+        self._total, self._tiles = self._total + count - self._tiles, count
+        if done:
+            self._tell(done)
+
+    def next(self) -> None:
+        """A page is done."""
+        self._done, self._tiles, self._left = self._done + self._tiles, 1, self._left - 1
+        if self._left:
+            self._tell(0)
+
+    def _tell(self, more: int) -> None:
+        if self._progress is not None:
+            self._progress(self._done + more, self._total)
 
 
 def _complaint(failed: list[AtrousError], count: int) -> str:

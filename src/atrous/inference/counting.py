@@ -1,0 +1,223 @@
+"""How much of every class the predicted masks show: pixels, their share, and objects; as a table and as a file.
+
+Objects are those that the task tells apart; of other tasks the connected regions of each class, corners included, as in
+an evaluation: of every class but the first, which is the background or the like, unless classes may overlap.
+"""
+
+import csv
+import io
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from atrous.disk import write_errors, write_text
+from atrous.errors import DataError, UsageError
+from atrous.types import Prediction
+
+__all__ = ["ClassCount", "CountsFile", "count_classes", "count_regions", "count_table"]
+
+NAME = "counts.csv"
+BAND = 1 << 24
+"""Pixels that are looked at together, so that a large image takes no more memory."""
+NO_DATA = "(no data)"
+
+
+class ClassCount(NamedTuple):
+    """A line of the file.
+
+    Attributes:
+        mask: the name of the mask's file.
+        page: of a stack or volume, from 0; "" in other images.
+        name: of the class; "(no data)" for pixels without.
+        value: of the class in the mask.
+        pixels: how many.
+        share: of the pixels with data, 0..1; of all pixels for those without.
+        objects: how many, or "" where they are not counted.
+    """
+
+    mask: str
+    page: str
+    name: str
+    value: int
+    pixels: int
+    share: float
+    objects: str
+
+
+HEAD = ("mask", "page", "class", "value", "pixels", "share", "objects")
+
+
+def count_classes(
+    prediction: Prediction, class_names: Sequence[str], values: Sequence[int], *, mask: str, page: str = ""
+) -> list[ClassCount]:
+    """The lines of one image or page.
+
+    Args:
+        prediction: of it.
+        class_names: one per class.
+        values: of each class in the mask; one more, the last, of pixels without data.
+        mask: the name of the mask's file.
+        page: its number, or "".
+    """
+    valid = prediction.valid
+    missing = 0 if valid is None else int(valid.size - np.count_nonzero(valid))
+    known = prediction.classes.size - missing
+    rows = []
+    for number, name in enumerate(class_names):
+        pixels = sum(int(np.count_nonzero(part)) for part in _bands(prediction, number))
+        objects = _objects(prediction, number, pixels)
+        share = pixels / max(known, 1)
+        rows.append(ClassCount(mask, page, name, values[number], pixels, share, objects))
+    if missing:
+        rows.append(ClassCount(mask, page, NO_DATA, values[-1], missing, missing / prediction.classes.size, ""))
+    return rows
+
+
+def _bands(prediction: Prediction, number: int) -> Iterator[np.ndarray]:
+    """Where a class is, some rows at a time, as bool."""
+    height, width = prediction.classes.shape
+    step = max(BAND // max(width, 1), 1)
+    for top in range(0, height, step):
+        rows = slice(top, top + step)
+        labels = prediction.labels
+        here = prediction.classes[rows] == number if labels is None else labels[number, rows]
+        yield here if prediction.valid is None else here & prediction.valid[rows]
+
+
+def _objects(prediction: Prediction, number: int, pixels: int) -> str:
+    if number == 0 and prediction.labels is None:
+        return ""
+    if not pixels:
+        return "0"
+    if prediction.instances is None:
+        return str(count_regions(_bands(prediction, number)))
+    step = max(BAND // max(prediction.classes.shape[1], 1), 1)
+    seen: set[int] = set()
+    for top, part in zip(range(0, len(prediction.classes), step), _bands(prediction, number), strict=True):
+        seen.update(np.unique(prediction.instances[top : top + step][part]).tolist())
+    return str(len(seen - {0}))
+
+
+def count_regions(bands: Iterator[np.ndarray]) -> int:
+    """Connected regions, corners included, of a mask that comes as bands of rows from top to bottom.
+
+    Example:
+        >>> rows = np.array([[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 0, 1]], bool)
+        >>> count_regions(iter([rows[:1], rows[1:]])), count_regions(iter([rows]))
+        (2, 2)
+    """
+    total, last = 0, None
+    joints: list[np.ndarray] = []
+    for band in bands:
+        count, labels = cv2.connectedComponents(band.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
+        numbers = np.where(labels > 0, labels + (total - 1), -1)  # from `total` on
+        if last is not None:
+            joints += _touching(last, numbers[0])
+        last, total = numbers[-1].copy(), total + count - 1
+    if not joints or not total:
+        return total
+    one, other = np.concatenate(joints, axis=1)
+    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(total, total))
+    return int(connected_components(graph, directed=False)[0])
+
+
+def _touching(above: np.ndarray, below: np.ndarray) -> list[np.ndarray]:
+    """(2, N) numbers of regions that meet between two rows."""
+    width, found = len(above), []
+    for shift in (-1, 0, 1):
+        pair = np.stack([above[max(shift, 0) : width + min(shift, 0)], below[max(-shift, 0) : width - max(shift, 0)]])
+        found.append(np.unique(pair[:, (pair >= 0).all(axis=0)], axis=1))
+    return found
+
+
+class CountsFile:
+    """The counts of all masks of a folder. Lines are added as images are done; those of others stay.
+
+    Args:
+        path: the file.
+
+    Raises:
+        UsageError: if a file of that name is none of these.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._rows = _read(path)
+
+    def begin(self, masks: Collection[str]) -> None:
+        """Take out the lines of masks that are made anew."""
+        if any(row[0] in masks for row in self._rows):
+            self._rows = [row for row in self._rows if row[0] not in masks]
+            write_text(self.path, _text([HEAD, *self._rows]), error=DataError, durable=False)
+
+    def add(self, rows: Sequence[ClassCount]) -> None:
+        """Write the lines of an image that is done."""
+        lines = [(*row[:5], f"{row.share:.9g}", row.objects) for row in rows]
+        with write_errors(self.path, error=DataError, instead="choose another place with -o"):
+            new = not self.path.exists()
+            with self.path.open("a", encoding="utf-8", newline="") as file:
+                file.write(_text([HEAD, *lines] if new else lines))
+
+
+def _read(path: Path) -> list[list[str]]:
+    if not path.exists():
+        return []
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            head, *rows = [*csv.reader(file)] or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        head, rows = [], []
+    if tuple(head) != HEAD:
+        raise UsageError(f"{path}: the counts of the masks go into this file, and it holds something else; move it.")
+    return [row for row in rows if len(row) == len(HEAD)]  # a killed process may leave a part of a line
+
+
+def _text(rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def count_table(path: Path, masks: Collection[str]) -> str:
+    """The counts of some masks together, for people; "" where the file has none of them.
+
+    Args:
+        path: of the file.
+        masks: the names of the masks' files.
+    """
+    totals: dict[str, _Total] = {}
+    sizes: dict[tuple[str, str], int] = {}
+    for mask, page, name, _, pixels, share, objects in _read(path):
+        if mask not in masks:
+            continue
+        total = totals.setdefault(name, _Total())
+        total.pixels += int(pixels)
+        total.objects += int(objects or 0)
+        total.counted |= bool(objects)
+        if name != NO_DATA and int(pixels):  # what the share is of
+            sizes[mask, page] = max(sizes.get((mask, page), 0), round(int(pixels) / float(share)))
+    if not totals:
+        return ""
+    known = sum(sizes.values())
+    everything = known + totals.get(NO_DATA, _Total()).pixels
+    width = max(len("class"), *map(len, totals))
+    lines = [f"{'class':<{width}}    share  objects"]
+    for name, total in totals.items():
+        part = total.pixels / max(everything if name == NO_DATA else known, 1)
+        lines.append(f"{name:<{width}}  {part:7.2%}  {total.objects if total.counted else '':>7}".rstrip())
+    return "\n".join(lines)
+
+
+@dataclass
+class _Total:
+    """Of one class over several masks."""
+
+    pixels: int = 0
+    objects: int = 0
+    counted: bool = False
