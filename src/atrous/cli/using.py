@@ -11,8 +11,10 @@ from atrous.errors import UsageError
 
 __all__ = ["evaluate", "predict", "tune_crf"]
 
-Out = Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder for the masks, or FILE of a single one.")]
-Format = Annotated[
+MaskPlace = Annotated[
+    Path, typer.Option("--out", "-o", metavar="OUT", help="Folder for the masks, or FILE of a single one.")
+]
+MaskFormat = Annotated[
     str,
     typer.Option(
         "--format",
@@ -20,10 +22,10 @@ Format = Annotated[
         help="Type of the masks. auto: TIFF of stacks and georeferenced images, NIfTI of NIfTI, PNG of all others.",
     ),
 ]
-Values = Annotated[
+MaskValues = Annotated[
     str, typer.Option(metavar="data|index", help="What masks hold: the values of the training masks, or 0, 1, 2, ...")
 ]
-Views = Annotated[
+ViewNames = Annotated[
     str,
     typer.Option(
         "--views",
@@ -79,15 +81,15 @@ def evaluate(
 def predict(
     bundle: BundleName,
     images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders, or quoted patterns.")],
-    out: Out = Path("predictions"),
+    out: MaskPlace = Path("predictions"),
     overlay: Annotated[bool, typer.Option("--overlay", help="Also pictures with the classes over the image.")] = False,
     confidence: Annotated[bool, typer.Option("--confidence", help="Also maps of the decided class's score.")] = False,
     skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave finished images alone.")] = False,
-    file_format: Format = "auto",
-    values: Values = "data",
+    file_format: MaskFormat = "auto",
+    values: MaskValues = "data",
     tile: Tile = None,
     margin: Annotated[str, typer.Option(help="Context of a tile: exact, auto, or pixels.")] = "exact",
-    views: Views = "",
+    views: ViewNames = "",
     refine: Refine = None,
     device: Device = "auto",
     precision: Precision = "auto",
