@@ -31,6 +31,7 @@ __all__ = [
     "page_header",
     "palette",
     "series_shape",
+    "stack_axes",
 ]
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -214,6 +215,17 @@ def count_pages(file: File) -> int:
         if series.axes == "CYX":
             return 1
         return max(int(np.prod(series.shape)) // max(int(np.prod(tif.pages[0].shape)), 1), 1)
+
+
+def stack_axes(file: File) -> tuple[str, np.ndarray]:
+    """The axes of a stack before those of a page, such as TZC, and the number of each page at its place along them."""
+    with _open(file) as tif:
+        series, page = tif.series[0], tif.pages[0]
+        count = len(series.axes) - len(page.axes)
+        sizes = series.shape[:count]
+        found = [part.index for part in series.pages if part is not None]
+        total = int(np.prod(sizes))  # ImageJ writes one header for a stack of more than 4 GB
+        return series.axes[:count], np.array(found if len(found) == total else range(total)).reshape(sizes)
 
 
 def page_header(file: File, page: int) -> Header:

@@ -139,7 +139,7 @@ def test_stacks(put, tmp_path):
     assert (sample["image"][0].numpy() == images[5]).all()
     assert (sample["mask"].numpy() == labels[5]).all()
     put("masks/a.tif", labels[:5])
-    with pytest.raises(DataError, match=r"masks/a\.tif: holds 5 pages, and its image a\.tif holds 6\."):
+    with pytest.raises(DataError, match=r"masks/a\.tif: holds 5 pages, and its image a\.tif holds 6 pages\."):
         open_folder(tmp_path)
 
 

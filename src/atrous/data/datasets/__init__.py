@@ -6,6 +6,7 @@ from atrous.data.datasets.ade20k import ADE20K
 from atrous.data.datasets.base import Dataset, Division, Found
 from atrous.data.datasets.biology import CTC, DSB2018, ISBI2012
 from atrous.data.datasets.camvid import CAMVID, CAMVID32
+from atrous.data.datasets.cellpose import CELLPOSE
 from atrous.data.datasets.cityscapes import CITYSCAPES
 from atrous.data.datasets.coco import COCO
 from atrous.data.datasets.coco_stuff import COCO_STUFF
@@ -36,6 +37,7 @@ DATASETS: dict[str, Dataset] = {
     "dsb2018": DSB2018,
     "nnunet": NNUNET,
     "mmseg": MMSEG,
+    "cellpose": CELLPOSE,
     "stacks": STACKS,
     "class_folders": CLASS_FOLDERS,
     "arrays": ARRAYS,

@@ -2,7 +2,8 @@
 
 - mmsegmentation: img_dir/{train,val}/ and ann_dir/{train,val}/; a mask may end in _labelTrainIds or the like.
 - stacks: images/NAME.tif of several pages with masks/NAME.tif or instances/NAME.tif of as many; the images may also
-  stand beside these folders. Every page is an image; the end of each stack is validation.
+  stand beside these folders. Every page is an image, and where the pages are channels of slices and times, every slice
+  and time is; the end of each stack is validation.
 - class_folders: masks/CLASS/NAME.png, 0 where the class is not; classes may overlap. An image that a class has no file
   for shows none of it.
 - arrays: NumPy files and Zarr arrays as images, masks or instance maps, and masks of (K, H, W) as `.npy`, Zarr or TIFF,
@@ -18,7 +19,6 @@ from atrous.data.datasets.base import (
     Dataset,
     Division,
     Found,
-    PageImage,
     PageMask,
     class_table,
     complete,
@@ -31,6 +31,7 @@ from atrous.data.datasets.base import (
     no_partner,
     pair_folders,
 )
+from atrous.data.datasets.hyperstacks import describe_stack, images_of_stack
 from atrous.data.datasets.plane_files import ClassFiles, PlaneFile, coded_alike
 from atrous.data.listing import IMAGE_FOLDERS
 from atrous.data.pairs import Pair, partner
@@ -148,19 +149,22 @@ def _stack(name: str, path: Path, mask: Path | None, objects: Path | None, findi
     count = _pages(path) if path.suffix.lower() in _TIFF else 1
     if count <= 1:
         return [Pair(name, path, mask, objects)]
-    for label in (mask, objects):
-        if label is not None and _pages(label) != count:
-            message = f"holds {_pages(label)} pages, and its image {path.name} holds {count}"
-            findings.append(error("size_mismatch", label, message, "Export both again."))
+    labels = {label: _pages(label) for label in (mask, objects) if label is not None}
+    images = images_of_stack(path, next(iter(labels.values()), count))
+    for label, pages in labels.items():
+        if images is None or pages != len(images):
+            message = f"holds {pages} pages, and its image {path.name} holds {describe_stack(path)}"
+            fix = "Export a page of the mask for every page of the image, or for every slice and time of its channels."
+            findings.append(error("size_mismatch", label, message, fix))
             return []
     return [
         Pair(
             f"{name}_{page:04}",
-            PageImage(path, page),
+            image,
             None if mask is None else PageMask(mask, page),
             None if objects is None else PageMask(objects, page),
         )
-        for page in range(count)
+        for page, image in enumerate(images or ())
     ]
 
 
