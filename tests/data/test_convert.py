@@ -1,4 +1,4 @@
-"""Annotations of four tools to masks, masks to annotations and back, and every broken input told with file and key."""
+"""Annotations of tools to masks, masks to annotations and back, and every broken input told with file and key."""
 
 import base64
 import json

@@ -55,7 +55,8 @@ def convert(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="A new folder.")],
     to: Annotated[str, typer.Option(help="folder, or the annotations to write: coco, labelme.")] = "folder",
     kind: Annotated[
-        str | None, typer.Option("--from", metavar="NAME", help="labelme, cvat, label_studio, coco; or a layout.")
+        str | None,
+        typer.Option("--from", metavar="NAME", help="The format, such as labelme, cvat or yolo; or a layout."),
     ] = None,
     images: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the annotated images are.")] = None,
     classes: ClassFile = None,

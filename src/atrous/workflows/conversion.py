@@ -49,12 +49,12 @@ def convert(
     ignore: Sequence[str] = (),
     progress: Callable[[int], None] | None = None,
 ) -> Conversion:
-    """Convert the annotations of labelme, CVAT, Label Studio or COCO to a data folder.
+    """Convert the annotations of a labelling tool, a key of `atrous.data.convert.FORMATS`, to a data folder.
 
     Args:
         source: a file or a folder.
         out: a folder that is not there yet, or is empty; gets images/, masks/, classes.yaml, and instances/ where
-            single objects were drawn.
+            single objects were drawn; the first three within train/, val/ and test/ where there are several splits.
         format: a key of `FORMATS`; None looks at the source.
         images: the folder of the annotated images, where they are not beside the annotations.
         classes: a classes.yaml with the names and their order; None takes "background" and the labels.
