@@ -19,7 +19,7 @@ from atrous.annotations.regions import patches_of_any
 from atrous.images.colors import Color
 from atrous.images.files import read_mask
 
-__all__ = ["PANOPTIC"]
+__all__ = ["PANOPTIC", "read_segments"]
 
 _KEYS = (b'"images"', b'"annotations"', b'"categories"', b'"segments_info"')
 
@@ -101,7 +101,7 @@ def _image(root: Path, one: _PanopticFile, images: Path | None, gathered: Gather
     source = locate(name, folders, f"{where}, image_id", others=others)
     size = size_of(source, (need(image, "height", int, where), need(image, "width", int, where)), where)
     place = locate(need(row, "file_name", str, where), (one.file.with_suffix(""), one.file.parent, root), where)
-    codes = _segments(place, size)
+    codes = read_segments(place, size)
     segments = {}
     for index, segment in enumerate(need(row, "segments_info", list, where)):
         spot = f"{where}.segments_info[{index}]"
@@ -125,8 +125,16 @@ def _known(segment: dict[str, Any], one: _PanopticFile, where: str) -> int:
     return category
 
 
-def _segments(file: Path, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) int64 ids of segments."""
+def read_segments(file: Path, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) int64 ids of segments.
+
+    Args:
+        file: a PNG of colours.
+        size: (height, width) of the image.
+
+    Raises:
+        FindingError: if it is of another size, or holds no colours.
+    """
     raw = read_mask(file)
     if raw.ndim != 3 or raw.shape[:2] != size:
         shape = " x ".join(map(str, raw.shape))

@@ -9,6 +9,7 @@ from atrous.data.datasets.camvid import CAMVID, CAMVID32
 from atrous.data.datasets.cellpose import CELLPOSE
 from atrous.data.datasets.cityscapes import CITYSCAPES
 from atrous.data.datasets.coco import COCO
+from atrous.data.datasets.coco_panoptic import COCO_PANOPTIC
 from atrous.data.datasets.coco_stuff import COCO_STUFF
 from atrous.data.datasets.layouts import ARRAYS, CLASS_FOLDERS, MMSEG, STACKS
 from atrous.data.datasets.nnunet import NNUNET
@@ -29,6 +30,7 @@ DATASETS: dict[str, Dataset] = {
     "ade20k": ADE20K,
     "coco_stuff": COCO_STUFF,
     "coco": COCO,
+    "coco_panoptic": COCO_PANOPTIC,
     "stanford": STANFORD,
     "pets": PETS,
     "drive": DRIVE,
