@@ -22,7 +22,9 @@ from atrous.metrics import (
     seg_score,
 )
 from atrous.metrics.matching import DSB_THRESHOLDS, Matching
+from atrous.metrics.objects import judged_by, number_parts, objects_of, score_objects, summarize_objects
 from atrous.metrics.seg import DetectionCounts
+from atrous.types import Prediction
 
 TRUTH = np.array([1, 1, 1, 1, 0, 2, 2, 2, 0, 3])
 FOUND = np.array([5, 5, 5, 0, 0, 6, 0, 0, 0, 7])
@@ -185,6 +187,140 @@ def test_void_pixels_count_for_nothing():
     assert matching.extras == 1  # 5 lies on void by two thirds, 6 by just a half
     assert match_objects(found, truth).ious.tolist() == [0.6]
     assert match_objects(found, truth).extras == 2
+
+
+def coco_counts(predicted, truth, crowd, threshold):
+    """COCO's rule, detection by detection: a partner first, then a crowd by intersection over the detection's area."""
+    table, free = all_ious(predicted, truth), set(truth.ravel().tolist()) - {0}
+    detections = set(predicted.ravel().tolist()) - {0}
+    right = ignored = 0
+    for number in detections:
+        own = predicted == number
+        partner = [t for t in free if table[t, number] > threshold]
+        if partner:
+            free -= set(partner)
+            right += 1
+        elif (own & crowd).sum() / own.sum() > threshold:
+            ignored += 1
+    return right, len(detections) - right - ignored, len(free)
+
+
+@given(maps, maps, st.sampled_from([0.5, 0.6, 0.75, 0.95]))
+@settings(max_examples=200)
+def test_crowds_take_detections_by_their_share_inside(predicted, truth, threshold):
+    crowd = (truth == 4) | (truth == 3)
+    truth = np.where(crowd, 0, truth)
+    right, wrong, missed = coco_counts(predicted, truth, crowd, threshold)
+    matching = match_objects(predicted, truth, threshold, crowd=crowd)
+    assert (len(matching.pairs), matching.extras, matching.misses) == (right, wrong, missed)
+    (score,) = average_precision(predicted, truth, [threshold], crowd=crowd)
+    total = right + wrong + missed
+    assert score == right / total if total else math.isnan(score)
+    # With void the same, on what is left of both maps outside of it.
+    void = matching_outside(predicted, truth, crowd, threshold)
+    found = match_objects(predicted, truth, threshold, void=crowd)
+    assert (len(found.pairs), found.extras, found.misses) == void
+
+
+def matching_outside(predicted, truth, void, threshold):
+    left = np.where(void, 0, predicted)
+    table, right = all_ious(left, np.where(void, 0, truth)), 0
+    free = set(np.where(void, 0, truth).ravel().tolist()) - {0}
+    wrong = 0
+    for number in set(left.ravel().tolist()) - {0}:
+        partner = [t for t in free if table.get((t, number), 0) > threshold]
+        free -= set(partner)
+        right += bool(partner)
+        own = predicted == number
+        wrong += not partner and (own & void).sum() / own.sum() <= threshold
+    return right, wrong, len(free)
+
+
+def scene():
+    """A found cell of 16 pixels in an image of 12 x 20."""
+    classes, instances = np.zeros((12, 20), np.int64), np.zeros((12, 20), np.int64)
+    classes[2:6, 2:6], instances[2:6, 2:6] = 1, 1
+    return classes, instances
+
+
+def scored(prediction, instances, truth):
+    confidence = np.ones(prediction.shape, np.float16)
+    return score_objects(Prediction(classes=prediction, confidence=confidence), instances, truth)
+
+
+def test_an_unlabelled_object_that_is_found_costs_nothing():
+    """It stands under 255: AP was 0.5 where it was found, and is that of the rest."""
+    truth, instances = scene()
+    found = truth.copy()
+    found[2:6, 12:16] = 1
+    truth[1:7, 11:17] = 255
+    both = scored(found, instances, truth)
+    assert both.precision.tolist() == [1] * 10
+    assert (both.objects, both.found, both.seg) == (1, 1, 1)
+    beside = scored(np.where(np.arange(20) >= 18, 1, found), instances, truth)
+    assert beside.precision.tolist() == [0.5] * 10
+    assert (beside.objects, beside.found) == (1, 2)
+
+
+def test_an_object_that_leaves_what_is_ignored_is_judged_by_its_share_inside():
+    truth, instances = scene()
+    found = truth.copy()
+    found[2:6, 10:14] = 1
+    truth[2:6, 11:20] = 255  # twelve of its sixteen pixels
+    assert scored(found, instances, truth).precision.tolist() == [1] * 5 + [0.5] * 5
+    assert scored(found, instances, truth).found == 1
+
+
+def test_two_objects_in_a_crowd_are_no_errors():
+    """A region with `iscrowd` has its class and no number: AP was 0.33 with two objects found in it, and is 1."""
+    truth, instances = scene()
+    truth[2:10, 10:20] = 1
+    found = scene()[0]
+    found[3:6, 11:14] = found[3:6, 16:19] = 1
+    both = scored(found, instances, truth)
+    assert both.precision.tolist() == [1] * 10
+    assert (both.objects, both.found, both.seg) == (1, 1, 1)
+    assert scored(truth, instances, truth).precision.tolist() == [1] * 10  # or all of it as one
+    assert scored(scene()[0], instances, truth).precision.tolist() == [1] * 10  # or nothing
+    plain = average_precision(number_parts(found), instances)
+    assert plain.tolist() == pytest.approx([1 / 3] * 10)  # what it would be if crowds were background
+
+
+def test_a_crowd_hides_no_miss_and_no_false_alarm():
+    truth, instances = scene()
+    truth[2:10, 10:20] = 1
+    nothing = np.zeros_like(truth)
+    assert scored(nothing, instances, truth).precision.tolist() == [0] * 10
+    alarm = scene()[0]
+    alarm[10:12, 2:8] = 1
+    assert scored(alarm, instances, truth).precision.tolist() == [0.5] * 10
+
+
+def test_an_image_of_nothing_but_a_crowd_says_nothing():
+    truth = np.ones((6, 6), np.int64)
+    alone = scored(truth, np.zeros((6, 6), np.int64), truth)
+    assert np.isnan(alone.precision).all()
+    assert (alone.objects, alone.found) == (0, 0)
+    both = summarize_objects([alone, scored(scene()[0], scene()[1], scene()[0])])
+    assert (both["average_precision"], both["average_precision_50"], both["found"]) == (1, 1, 1)
+
+
+def test_overlapping_classes_are_ignored_where_none_is_known_and_crowds_where_one_is():
+    instances = scene()[1]
+    planes = np.zeros((2, 12, 20), np.uint8)
+    planes[0] = instances > 0
+    planes[:, 8:] = 255
+    planes[1, 2:6, 12:18] = 1  # no number: a crowd
+    void, crowd = judged_by(planes, instances)
+    assert void[8:].all()
+    assert not void[:8].any()
+    assert crowd.sum() == 24
+    labels = planes == 1
+    labels[1, 9:11, 3:5] = True
+    classes = np.where(labels.any(0), labels.argmax(0), 255).astype(np.uint8)
+    prediction = Prediction(classes=classes, confidence=np.ones((12, 20), np.float16), labels=labels)
+    assert np.unique(objects_of(prediction)).tolist() == [0, 1, 2, 3]  # the first class too, and no object of 255
+    assert score_objects(prediction, instances, planes).precision.tolist() == [1] * 10
 
 
 def test_refusals():

@@ -208,3 +208,14 @@ def test_objects_on_ignored_pixels_count_for_nothing():
     validator.reset()
     validator.update(ideal(discs((32, 22, 11), (32, 45, 8)))[None], batch)  # nor is finding it an error
     assert validator.compute()["average_precision"] > 0.9
+
+
+def test_objects_in_a_crowd_count_for_nothing_in_validation():
+    """The second disc has its class and no number: to find it is no error, and to miss it neither."""
+    numbered = np.where(TWO == 2, 0, TWO)
+    validator = Instances(3).validator()
+    batch = {"mask": torch.from_numpy((TWO > 0).astype(np.int64))[None], "instances": torch.from_numpy(numbered)[None]}
+    for found in (discs((32, 22, 11)), discs((32, 22, 11), (32, 46, 5))):
+        validator.reset()
+        validator.update(ideal(found)[None], batch)
+        assert validator.compute()["average_precision"] > 0.9

@@ -4,10 +4,17 @@ A predicted object may stand for a true one where their intersection over union 
 object has at most one such partner. Below, it may have several: then the largest number of pairs is taken that leaves
 no object with two partners, looking for partners in order of falling overlap.
 
+Not every part of an image says what a predicted object is worth. On `void` pixels the truth is not known: they count
+for nothing in either map. In a `crowd` there are objects, but nobody has told them apart: it is part of the image, and
+belongs to no object. A predicted object without a partner of which more than the threshold lies on void or crowd is no
+error; COCO's rule, by which a crowd takes any number of detections, each by its share inside. COCO asks each crowd of
+a class by itself, here all of them are one.
+
 Reference:
     Caicedo et al., Nucleus segmentation across imaging experiments: the 2018 Data Science Bowl, Nature Methods 2019,
     https://doi.org/10.1038/s41592-019-0612-7; Kirillov et al., Panoptic segmentation, CVPR 2019,
-    https://arxiv.org/abs/1801.00868
+    https://arxiv.org/abs/1801.00868; Lin et al., Microsoft COCO, ECCV 2014, https://arxiv.org/abs/1405.0312, and its
+    evaluation code, `pycocotools`
 """
 
 import math
@@ -127,6 +134,7 @@ def match_objects(
     threshold: float = 0.5,
     *,
     void: Bool[np.ndarray, "..."] | None = None,
+    crowd: Bool[np.ndarray, "..."] | None = None,
 ) -> Matching:
     """Match objects one to one.
 
@@ -134,8 +142,9 @@ def match_objects(
         predicted_labels: predicted object of every pixel, of any shape; 0 is none.
         true_labels: true object of every pixel; 0 is none.
         threshold: pairs have an intersection over union above it; at least 0 and below 1.
-        void: pixels whose truth is not known: they count for nothing, and a predicted object without a partner that
-            lies on them with more than half of its pixels is none in excess.
+        void: pixels whose truth is not known: they count for nothing.
+        crowd: pixels of objects that nobody has told apart. A predicted object without a partner of whose pixels a
+            larger share than the threshold is void or crowd is none in excess.
 
     Raises:
         UsageError: if the shapes differ, or the threshold is out of range.
@@ -146,23 +155,20 @@ def match_objects(
         >>> (matching.pairs.tolist(), matching.ious.tolist(), matching.misses, matching.extras)    # 6 has just 1/2 of 2
         ([[1, 5]], [0.75], 1, 1)
     """
-    unknown = 0
-    if void is not None:
-        whole = overlaps(predicted_labels, np.where(void, 1, 0))
-        hidden = whole.predicted_labels[whole.predicted[2 * whole.shared > whole.predicted_area[whole.predicted]]]
-        predicted_labels, true_labels = (np.where(void, 0, labels) for labels in (predicted_labels, true_labels))
-    found = overlaps(predicted_labels, true_labels)
+    found, hidden = _judged(predicted_labels, true_labels, void, crowd)
     chosen = _assign(found, threshold)
     pairs = np.stack([found.true_labels[found.true[chosen]], found.predicted_labels[found.predicted[chosen]]], axis=1)
-    if void is not None:
-        left = np.setdiff1d(found.predicted_labels, pairs[:, 1])
-        unknown = int(np.isin(left, hidden).sum())
-    extras = len(found.predicted_labels) - len(chosen) - unknown
+    extras = _extras(found, chosen, hidden, threshold)
     return Matching(pairs, found.iou[chosen], len(found.true_labels) - len(chosen), extras)
 
 
 def average_precision(
-    predicted_labels: Labels, true_labels: Labels, thresholds: Sequence[float] = DSB_THRESHOLDS
+    predicted_labels: Labels,
+    true_labels: Labels,
+    thresholds: Sequence[float] = DSB_THRESHOLDS,
+    *,
+    void: Bool[np.ndarray, "..."] | None = None,
+    crowd: Bool[np.ndarray, "..."] | None = None,
 ) -> Float[np.ndarray, " T"]:
     r"""Share of right objects among all true and predicted ones of an image, at each threshold.
 
@@ -172,9 +178,11 @@ def average_precision(
         predicted_labels: predicted object of every pixel, of any shape; 0 is none.
         true_labels: true object of every pixel; 0 is none.
         thresholds: of the intersection over union, which has to be above them; each at least 0 and below 1.
+        void: pixels whose truth is not known.
+        crowd: pixels of objects that nobody has told apart; both as in `match_objects`.
 
     Returns:
-        Of each threshold a score in 0..1; NaN where there is neither a true nor a predicted object.
+        Of each threshold a score in 0..1; NaN where there is neither a true nor a predicted object that counts.
 
     Raises:
         UsageError: if the shapes differ, or a threshold is out of range.
@@ -185,26 +193,29 @@ def average_precision(
         >>> average_precision(np.array([5, 5, 5, 0, 0, 6, 6]), truth, [0.5, 0.7, 0.8])          # 3/4 and 1
         array([1.        , 1.        , 0.33333333])
     """
-    found = overlaps(predicted_labels, true_labels)
-    objects = len(found.true_labels) + len(found.predicted_labels)
-    if not objects:
-        return np.full(len(thresholds), math.nan)
-    right = np.array([len(_assign(found, threshold)) for threshold in thresholds], dtype=np.float64)
-    return right / (objects - right)
+    found, hidden = _judged(predicted_labels, true_labels, void, crowd)
+    scores = np.full(len(thresholds), math.nan)
+    for place, threshold in enumerate(thresholds):
+        right = _assign(found, threshold)
+        wrong = len(found.true_labels) - len(right) + _extras(found, right, hidden, threshold)
+        if len(right) + wrong:
+            scores[place] = len(right) / (len(right) + wrong)
+    return scores
 
 
 def mean_average_precision(scores: Float[np.ndarray, "N T"]) -> float:
     """The Data Science Bowl's score: the mean over the thresholds of each image, then over images; NaN without any.
 
     Args:
-        scores: one row of `average_precision` per image; rows of NaN are left out.
+        scores: one row of `average_precision` per image; what is NaN is left out.
 
     Example:
         >>> mean_average_precision(np.array([[1.0, 0.5], [float("nan"), float("nan")], [0.5, 0.0]]))
         0.5
     """
-    means = scores.mean(axis=1)
-    means = means[~np.isnan(means)]
+    known = ~np.isnan(scores)
+    counts = known.sum(axis=1)
+    means = np.where(known, scores, 0.0).sum(axis=1)[counts > 0] / counts[counts > 0]
     return float(means.mean()) if len(means) else math.nan
 
 
@@ -230,6 +241,33 @@ def panoptic_quality(matchings: Iterable[Matching]) -> PanopticQuality:
         return PanopticQuality(math.nan, math.nan, math.nan)
     segmentation = overlap / pairs if pairs else math.nan
     return PanopticQuality(overlap / (pairs + missed), segmentation, pairs / (pairs + missed))
+
+
+def _judged(
+    predicted_labels: Labels,
+    true_labels: Labels,
+    void: Bool[np.ndarray, "..."] | None,
+    crowd: Bool[np.ndarray, "..."] | None,
+) -> tuple[Overlaps, Float[np.ndarray, " S"]]:
+    """The overlaps outside of void, and of each predicted object the share of its pixels on void or crowd."""
+    regions = [region for region in (void, crowd) if region is not None]
+    if not regions:
+        found = overlaps(predicted_labels, true_labels)
+        return found, np.zeros(len(found.predicted_labels))
+    whole = overlaps(predicted_labels, np.any(regions, axis=0).astype(np.int64))
+    shares = np.zeros(len(whole.predicted_labels))
+    shares[whole.predicted] = whole.shared / whole.predicted_area[whole.predicted]
+    if void is not None:
+        predicted_labels, true_labels = (np.where(void, 0, labels) for labels in (predicted_labels, true_labels))
+    found = overlaps(predicted_labels, true_labels)
+    return found, shares[np.searchsorted(whole.predicted_labels, found.predicted_labels)]
+
+
+def _extras(found: Overlaps, chosen: Int[np.ndarray, " N"], hidden: Float[np.ndarray, " S"], threshold: float) -> int:
+    """Predicted objects without a partner, but for those that lie on void or crowd."""
+    counted = hidden <= threshold
+    counted[found.predicted[chosen]] = False
+    return int(counted.sum())
 
 
 def _assign(found: Overlaps, threshold: float) -> Int[np.ndarray, " N"]:

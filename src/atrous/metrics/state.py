@@ -1,12 +1,12 @@
 """States that sum over batches, processes and machines: the confusion matrix, and the precision of objects."""
 
 import torch
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 from torchmetrics import Metric
 
 from atrous.metrics.confusion import confusion_matrix
-from atrous.metrics.matching import average_precision
+from atrous.metrics.matching import average_precision, mean_average_precision
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["ConfusionMatrix", "ObjectPrecision"]
@@ -63,9 +63,18 @@ class ObjectPrecision(Metric):
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, predicted_labels: Integer[Tensor, "H W"], true_labels: Integer[Tensor, "H W"]) -> None:
-        """Add an image: the number of each pixel's object, 0 where there is none."""
-        score = float(average_precision(predicted_labels.cpu().numpy(), true_labels.cpu().numpy()).mean())
+    def update(
+        self,
+        predicted_labels: Integer[Tensor, "H W"],
+        true_labels: Integer[Tensor, "H W"],
+        *,
+        void: Bool[Tensor, "H W"] | None = None,
+        crowd: Bool[Tensor, "H W"] | None = None,
+    ) -> None:
+        """Add an image: numbers of objects, 0 where there is none; `void` and `crowd` as in its score."""
+        maps = (None if each is None else each.cpu().numpy() for each in (predicted_labels, true_labels, void, crowd))
+        predicted, true, unknown, together = maps
+        score = mean_average_precision(average_precision(predicted, true, void=unknown, crowd=together)[None])
         if score == score:
             self.total += score
             self.images += 1

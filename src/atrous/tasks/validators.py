@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from atrous.metrics import summarize
-from atrous.metrics.objects import number_parts
+from atrous.metrics.objects import judged_by, number_parts
 from atrous.metrics.overlapping import LabelCounts
 from atrous.metrics.state import ConfusionMatrix, ObjectPrecision
 from atrous.types import IGNORE_INDEX, Prediction, Sample
@@ -80,14 +80,15 @@ class ObjectValidator(PixelValidator):
         """Add the pixels and the objects of a batch."""
         super().update(scores, batch)
         for at, mask in enumerate(batch["mask"].cpu().numpy()):
-            known = mask != self.ignore_index
+            mask = np.where(mask == self.ignore_index, IGNORE_INDEX, mask)
             if "instances" in batch:
                 wanted = batch["instances"][at].cpu().numpy().astype(np.int64)
             else:
-                wanted = number_parts(np.where(known, mask, 0))
+                wanted = number_parts(np.where(mask == IGNORE_INDEX, 0, mask)).astype(np.int64)
             found = self.decode(scores[at]).instances
             assert found is not None  # a task that tells objects apart has them
-            self.objects.update(*(torch.from_numpy(np.where(known, numbers, 0)) for numbers in (found, wanted)))
+            void, crowd = (torch.from_numpy(region) for region in judged_by(mask, wanted))
+            self.objects.update(torch.from_numpy(found), torch.from_numpy(wanted), void=void, crowd=crowd)
 
     def compute(self) -> dict[str, float]:
         """The figures over all pixels, and over all images."""
