@@ -112,6 +112,10 @@ def test_commands_options_and_recipes_exist(page: Path) -> None:
 def test_the_counts_of_the_readme_hold() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     errors = (ROOT / "tests" / "test_errors.py").read_text(encoding="utf-8").count("\n@case")
-    counted = {"Twenty-one other layouts": len(DATASETS), "seventeen losses": len(LOSSES), "Seventy-three of them": errors}
+    counted = {
+        "Twenty-one other layouts": len(DATASETS),
+        "seventeen losses": len(LOSSES),
+        "Seventy-three of them": errors,
+    }
     assert counted == {"Twenty-one other layouts": 21, "seventeen losses": 17, "Seventy-three of them": 73}
     assert all(words in readme for words in counted)

@@ -24,6 +24,7 @@ class Folder:
         channels: of every image.
         dtype: of every image's numbers, one of `types.DTYPES`.
         layout: as what it was read: a key of `DATASETS`, or "folder".
+        findings: what was warned of when it was opened.
     """
 
     root: Path
@@ -32,6 +33,7 @@ class Folder:
     channels: int
     dtype: str
     layout: str = "folder"
+    findings: tuple[Finding, ...] = ()
 
     @property
     def pairs(self) -> tuple[Pair, ...]:

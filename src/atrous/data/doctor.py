@@ -114,7 +114,8 @@ def _contents(folder: Folder | Contents) -> Contents:
     """An open folder as one that may have errors."""
     if isinstance(folder, Contents):
         return folder
-    return Contents(folder.root, folder.splits, folder.classes, folder.channels, folder.dtype, (), folder.layout)
+    known = folder.classes, folder.channels, folder.dtype, folder.findings, folder.layout
+    return Contents(folder.root, folder.splits, *known)
 
 
 def _examine_all(

@@ -82,7 +82,9 @@ def open_folder(
     if contents.classes is None or contents.channels is None or contents.dtype is None:
         raise FindingError(error("empty_folder", path, "holds no image that can be read", "Add images and masks."))
     splits = contents.splits if fold is None else take_fold(contents.splits, fold, contents.root)
-    return Folder(contents.root, splits, contents.classes, contents.channels, contents.dtype, contents.layout)
+    return Folder(
+        contents.root, splits, contents.classes, contents.channels, contents.dtype, contents.layout, contents.findings
+    )
 
 
 def examine_folder(

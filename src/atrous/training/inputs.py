@@ -14,8 +14,8 @@ from atrous.training.resolved import ResolvedRun
 __all__ = ["Inputs", "open_inputs"]
 
 LOG = logging.getLogger(__name__)
-SAID_AT_ONCE = (*BROUGHT.values(), TURNED)
-"""Findings that say how images are read: they are told before the training, not counted after it."""
+SAID_AT_ONCE = (*BROUGHT.values(), TURNED, "absent_instances", "unlabelled")
+"""Findings that say how and which images are read: they are told before the training, not counted after it."""
 
 
 @dataclass
