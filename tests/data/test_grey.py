@@ -58,7 +58,7 @@ def test_a_folder_with_a_cache_or_windows_reads_grey_alike(folder, tmp_path, mon
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_three_channels_of_what_has_others(tmp_path, picture, mode, suffix):
     path = tmp_path / f"a{suffix}"
-    array = np.array(Image.fromarray(picture(channels=4), "RGBA").convert(mode))
+    array = np.array(Image.fromarray(picture(channels=4).clip(1), "RGBA").convert(mode))  # alpha 0 would be no data
     Image.fromarray(array, mode).save(path)
     bare = np.atleast_3d(array)[..., : 3 if mode == "RGBA" else 1]
     expected = np.repeat(bare, 3 // bare.shape[2], axis=2)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from atrous.images import open_source, read_image, read_info, read_mask, read_window
 from atrous.images.files import read_mask_window
+from tests.networks import made_image
 
 ROWS, COLUMNS = slice(1, 4), slice(2, 5)
 LEVELS = np.array([[0, 1, 2, 3, 0, 1], [3, 2, 1, 0, 3, 2], [1, 1, 0, 0, 2, 2], [0, 3, 1, 2, 2, 0]])
@@ -70,10 +71,10 @@ def colormap():
     return colors
 
 
-def alpha(varies: bool):
+def alpha(corner: int):
     def write(path):
         channel = np.full((4, 6, 1), 255, np.uint8)
-        channel[0, 0] = 9 if varies else 255
+        channel[0, 0] = corner
         tiff(path, np.concatenate([COLORS, channel], 2), photometric="rgb", extrasamples=["unassalpha"])
 
     return write
@@ -120,6 +121,7 @@ G, W = np.array(LEVELS)[..., None], 3 - np.array(LEVELS)[..., None]
 B = G % 2
 TWO = np.concatenate([G, G + 9], 2)
 HOLES = LEVELS != 3
+CORNER = np.arange(24).reshape(4, 6) == 0
 
 # name: (suffix, how it is written, the image's numbers, their type, which are valid, what a mask holds)
 VARIANTS = {
@@ -153,7 +155,8 @@ VARIANTS = {
     "2 bit TIFF, nodata": ("tif", nodata("minisblack", bitspersample=2), G * 85, "uint8", HOLES, LEVELS),
     "lowest float32": ("tif", lowest("float32"), G, "float32", HOLES, None),
     "lowest float64": ("tif", lowest("float64"), G, "float32", HOLES, None),
-    "constant alpha": ("tif", alpha(False), COLORS, "uint8", None, COLORS),
+    "constant alpha": ("tif", alpha(255), COLORS, "uint8", None, COLORS),
+    "alpha of 0 and 255": ("tif", alpha(0), COLORS, "uint8", ~CORNER, COLORS),
     "inner mask": ("tif", inner_mask, G, "uint8", HOLES, LEVELS),
     "mask beside": ("tif", beside, G, "uint8", HOLES, LEVELS),
     "LERC mask of floats": ("tif", lerc("float32"), G, "float32", HOLES, None),
@@ -195,7 +198,7 @@ def test_every_variant_follows_the_rule(name, tmp_path):
 
 
 def test_alpha_that_varies_is_a_channel(tmp_path):
-    alpha(True)(tmp_path / "a.tif")
+    alpha(9)(tmp_path / "a.tif")
     assert read_image(tmp_path / "a.tif").array.shape == (4, 6, 4)
 
 
@@ -234,3 +237,38 @@ def test_a_palette_with_alpha_gives_its_colours():
     image = Image.fromarray(COLORS).convert("P")
     with open_source(image.convert("PA")) as held:
         np.testing.assert_array_equal(held.whole().array, np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("form", ["whole", "by windows"])
+@pytest.mark.parametrize("count", [3, 4])
+def test_an_alpha_channel_of_0_and_255_says_which_pixels_are_valid(form, count, tmp_path):
+    """As in orthophotos: what lies outside of the flight was black, and counted."""
+    picture = made_image(600, 64, count)
+    shown = np.zeros((600, 64), bool)
+    shown[300:, 5:] = True
+    array = np.dstack([picture, shown.astype(np.uint8) * 255])
+    photometric = "rgb" if count == 3 else "minisblack"
+    extra = {"extrasamples": ["unassalpha"] if count == 3 else [0, 0, 0, 2]}
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric=photometric, planarconfig="contig", tile=(16, 16), **extra)
+    below = 0 if form == "by windows" else None
+    for channels in (None, count):
+        with open_source(tmp_path / "a.tif", channels=channels, whole_below=below) as source:
+            assert source.shape == (600, 64, count)
+            for rows in (slice(0, 20), slice(290, 310), slice(400, 420)):
+                part = source.read(rows, slice(0, 64))
+                np.testing.assert_array_equal(np.ones((20, 64)) if part.valid is None else part.valid, shown[rows])
+                np.testing.assert_array_equal(part.array, picture[rows] * shown[rows][..., None])
+            np.testing.assert_array_equal(source.whole().valid, shown)
+    with open_source(tmp_path / "a.tif", channels=count + 1, whole_below=below) as source:
+        np.testing.assert_array_equal(source.read(slice(0, 9), slice(0, 9)).array, array[:9, :9])
+
+
+def test_an_alpha_channel_of_nothing_but_0_is_an_unused_one(tmp_path):
+    array = np.dstack([made_image(300, 64, 3), np.zeros((300, 64), np.uint8)])
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="rgb", extrasamples=["unassalpha"], tile=(16, 16))
+    for channels in (None, 3):
+        for below in (0, None):
+            with open_source(tmp_path / "a.tif", channels=channels, whole_below=below) as source:
+                part = source.read(slice(3, 20), slice(0, 64))
+                assert part.valid is None
+                np.testing.assert_array_equal(part.array, array[3:20, :, :3])

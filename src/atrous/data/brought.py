@@ -17,7 +17,7 @@ def by_channels(came: int, needed: int | None) -> str:
     """What was done with an image that was read with `needed` channels, and has `came` without a constant alpha."""
     if needed == 3 and came in (1, 2):
         return GREY
-    return ALPHA if needed in (1, 3) and came == needed + 1 else ""
+    return ALPHA if needed is not None and came == needed + 1 else ""
 
 
 class BroughtImages:

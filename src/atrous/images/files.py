@@ -1,7 +1,7 @@
 """Images and masks of data folders as arrays, whatever file they come in: shortcuts of `Source` for one look.
 
 What holds for every format: the camera's orientation (EXIF) is applied; an alpha channel that is constant is dropped,
-one that varies is a channel; nodata and values that are not finite become invalid pixels. The content of a file decides
+one of 0 and 255 says which pixels are valid, any other is a channel; nodata and values that are not finite become invalid pixels. The content of a file decides
 how it is read, not its suffix. The rules, and the table of data types, stand in `raster`.
 
 In a mask, values stay as they are stored: one bit is 0 and 1, palette indices are indices.
@@ -97,7 +97,7 @@ def read_image(path: str | bytes | ImageFile, *, channels: int | None = None) ->
             bytes of a file, or a derived image.
         channels: how many are needed. None drops a constant alpha and keeps one that varies; a number that counts the
             alpha keeps it even where it is constant, as in one image of a set in which it varies elsewhere. Where three
-            are needed, grey is repeated; where one or three are, an alpha channel that varies is left out too.
+            are needed, grey is repeated; an alpha channel too many is left out.
 
     Raises:
         DataError: if the file is missing, damaged, a stack of images, of a type that is not read, or has another

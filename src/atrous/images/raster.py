@@ -17,7 +17,9 @@ measurements, and stay. Palettes, CMYK, YCbCr and Lab of 8 bits become red, gree
 make no difference. In a mask, values stay as they are stored: one bit is 0 and 1, a palette's index an index.
 
 Alpha. A last channel that a file calls alpha is dropped where it is constant over the whole image, unless the count of
-channels that is asked for includes it; one that varies is a channel.
+channels that is asked for includes it. One of 0 and the largest number alone, as orthophotos have it, says which pixels
+are valid and is dropped too. Any other is a channel; where it has to be left out, see `channels`, pixels in which it is
+0 are invalid.
 
 Invalid pixels. "Nodata" is one value for all channels of a file (GDAL's tag), as stored: of a palette, an index. In
 floating point a pixel is invalid where any channel has it, or is not below 1e19 in magnitude; in integers, where nodata
@@ -28,14 +30,29 @@ as in prediction, whatever part of the image is read; statistics leave these pix
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from atrous.findings import Finding, FindingError, error
 from atrous.images.stored import Stored
 
-__all__ = ["Fill", "Raster", "alpha_varies", "image_dtype", "raster_of", "turn", "wrong_channels"]
+__all__ = [
+    "CONSTANT",
+    "MASK",
+    "SOFT",
+    "Fill",
+    "Raster",
+    "alpha_kind",
+    "image_dtype",
+    "raster_of",
+    "turn",
+    "with_alpha_as_mask",
+    "wrong_channels",
+]
+
+CONSTANT, MASK, SOFT = "constant", "mask", "soft"
+"""What an alpha channel may be."""
 
 LARGEST = 1e19
 """From this magnitude on, a floating-point number is no measurement: float32 does not hold its square (3.4e38), so that
@@ -127,7 +144,8 @@ def raster_of(stored: Stored, name: object, channels: int | None = None, *, keep
     dtype = image_dtype(array.dtype, name)
     if keep is not None:
         array = array[..., :keep]
-    elif stored.alpha and array.shape[2] != channels and not alpha_varies(array):
+    elif stored.alpha and array.shape[2] != channels and (kind := alpha_kind(array)) != SOFT:
+        stored = stored if kind == CONSTANT else with_alpha_as_mask(stored)
         array = array[..., :-1]
     if channels is not None and array.shape[2] != channels:
         raise FindingError(wrong_channels(name, array.shape[2], channels))
@@ -150,9 +168,19 @@ def raster_of(stored: Stored, name: object, channels: int | None = None, *, keep
     return Raster(numbers, valid, stored.orientation, stored.odd)
 
 
-def alpha_varies(array: np.ndarray) -> bool:
-    """Whether the last channel of (H, W, C) has more than one value."""
-    return bool((array[..., -1] != array[0, 0, -1]).any())
+def alpha_kind(array: np.ndarray) -> str:
+    """What the last channel of (H, W, C) is: `CONSTANT`, a `MASK` of 0 and the largest number, or `SOFT`."""
+    alpha = array[..., -1]
+    if not (alpha != alpha[0, 0]).any():
+        return CONSTANT
+    hard = alpha.dtype.kind in "ui" and bool(((alpha == 0) | (alpha == np.iinfo(alpha.dtype).max)).all())
+    return MASK if hard else SOFT
+
+
+def with_alpha_as_mask(stored: Stored) -> Stored:
+    """The same image, invalid where its alpha channel is 0."""
+    shown = stored.array[..., -1] != 0
+    return replace(stored, valid=shown if stored.valid is None else shown & stored.valid)
 
 
 def wrong_channels(path: object, came: int, needed: int) -> Finding:

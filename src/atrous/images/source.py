@@ -20,7 +20,7 @@ from atrous.images.formats import decode_pillow
 from atrous.images.limits import must_fit
 from atrous.images.opening import open_pixels, reading
 from atrous.images.pages import PagePixels
-from atrous.images.raster import Raster, alpha_varies, image_dtype, raster_of, wrong_channels
+from atrous.images.raster import CONSTANT, MASK, SOFT, Raster, image_dtype, raster_of, with_alpha_as_mask
 from atrous.images.stored import Header, Pixels, Stored
 from atrous.images.unturned import UnturnedPixels
 
@@ -72,7 +72,7 @@ class Source:
         self._header: Header | None = None
         self._used: int | None = None
         self._kept: Raster | None = None
-        self._opaque: Any = None
+        self._alpha = CONSTANT
         self._by_windows: bool | None = None
         self.tells = False
 
@@ -180,46 +180,35 @@ class Source:
     def _rules(self, stored: Stored) -> Raster:
         """The window that is stored; the image as a whole has decided about its alpha channel."""
         used = self._channels() if stored.alpha else None
-        if used is not None and used < stored.array.shape[2]:
-            self._must_be_opaque(stored)
+        if used is not None and used < stored.array.shape[2] and self._alpha == MASK:
+            stored = with_alpha_as_mask(stored)
         return raster_of(stored, self.name, keep=used)
 
     def _channels(self) -> int:
         """How many channels are used."""
         if self._used is None:
             header = self._head()
-            without = header.channels - 1
             if not header.alpha or self._needed == header.channels:
                 self._used = header.channels
             elif self._window(slice(0, 1), slice(0, 1)) is None:
                 self._used = self.whole().array.shape[2]
-            elif self._needed == without:
-                self._used = without  # each window is looked at when it is read
             else:
-                self._used = without + self._alpha_varies()
+                self._alpha = self._alpha_kind()
+                self._used = header.channels - (self._alpha != SOFT)
         return self._used
 
-    def _alpha_varies(self) -> bool:
-        """Whether the alpha channel of an image read by windows has more than one value."""
+    def _alpha_kind(self) -> str:
+        """What the alpha channel of an image read by windows is."""
         height, width = self._head().height, self._head().width
+        values: set[float] = set()
         for top in range(0, height, _ROWS):
             stored = self._window(slice(top, min(top + _ROWS, height)), slice(0, width))
             assert stored is not None
-            if self._opaque is None:
-                self._opaque = stored.array[0, 0, -1]
-            if alpha_varies(stored.array) or stored.array[0, 0, -1] != self._opaque:
-                return True
-        return False
-
-    def _must_be_opaque(self, stored: Stored) -> None:
-        """Raise unless the alpha channel, which is left out, is in this window what it is in the first pixel."""
-        if self._opaque is None:
-            first = self._window(slice(0, 1), slice(0, 1))
-            assert first is not None
-            self._opaque = first.array[0, 0, -1]
-        if (stored.array[..., -1] != self._opaque).any():
-            count = stored.array.shape[2]
-            raise FindingError(wrong_channels(self.name, count, count - 1))
+            values |= set(np.unique(stored.array[..., -1]).tolist())
+            hard = stored.array.dtype.kind in "ui" and values <= {0, np.iinfo(stored.array.dtype).max}
+            if len(values) > 1 and not hard:
+                return SOFT
+        return CONSTANT if len(values) == 1 else MASK
 
 
 def open_source(
