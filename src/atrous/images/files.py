@@ -1,8 +1,9 @@
 """Images and masks of data folders as arrays, whatever file they come in: shortcuts of `Source` for one look.
 
 What holds for every format: the camera's orientation (EXIF) is applied; an alpha channel that is constant is dropped,
-one of 0 and 255 says which pixels are valid, any other is a channel; nodata and values that are not finite become invalid pixels. The content of a file decides
-how it is read, not its suffix. The rules, and the table of data types, stand in `raster`.
+one of 0 and 255 says which pixels are valid, any other is a channel; nodata and values that are not finite become
+invalid pixels. The content of a file decides how it is read, not its suffix. The rules, and the table of data types,
+stand in `raster`.
 
 In a mask, values stay as they are stored: one bit is 0 and 1, palette indices are indices.
 """
