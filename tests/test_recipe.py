@@ -406,3 +406,20 @@ def test_values_that_no_file_holds_may_be_names_alone():
     recipe = make_recipe({"model": "unet"}, source="a notebook")
     assert recipe.section("model") == {"name": "unet"}
     assert str(recipe.place / "model" / "name") == "a notebook, model.name"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ({"optimizer.lr": 0.1}, "['optimizer.lr=0.1']"),
+        ({"optimizer": {"lr": 0.1}, "seed": 3}, "['seed=3', 'optimizer.lr=0.1']"),
+        ("optimizer.lr=0.1", "['optimizer.lr=0.1']"),
+        ([3], "['model.encoder=resnet34']"),
+        ({}, "['model.encoder=resnet34']"),
+    ],
+)
+def test_overrides_that_are_no_list_of_entries_are_answered_with_the_list(given, meant):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("unet", given)
+    assert str(caught.value).startswith("overrides: got ")
+    assert str(caught.value).endswith(f", but they are a list of KEY=VALUE; give overrides={meant}.")

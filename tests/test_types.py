@@ -56,3 +56,15 @@ def test_a_notebook_shows_a_picture_with_the_names():
     assert "rgb(200, 100, 0)" in shown
     nothing = Prediction(np.full((2, 2), 255, np.uint8), np.zeros((2, 2), np.float16))
     assert "data:image/png" in nothing._repr_html_()
+
+
+def test_a_prediction_is_said_in_a_line():
+    names = tuple(f"class {number}" for number in range(6))
+    found = replace(FOUND, instances=np.zeros(CLASSES.shape, np.int32), class_names=names)
+    assert repr(found) == (
+        "Prediction(classes=uint8 (2, 4), confidence=float16 (2, 4), instances=int32 (2, 4), "
+        "class_names=('class 0', 'class 1', 'class 2', 'class 3', and 2 more))"
+    )
+    assert repr(FOUND) == "Prediction(classes=uint8 (2, 4), confidence=float16 (2, 4))"
+    large = Prediction(np.zeros((3000, 3000), np.uint8), np.zeros((3000, 3000), np.float16))
+    assert len(repr(large)) < 100

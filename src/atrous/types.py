@@ -14,13 +14,16 @@ from torch import Tensor
 from atrous import drawing
 from atrous.errors import UsageError
 
-__all__ = ["DTYPES", "IGNORE_INDEX", "CellGrid", "Level", "Outputs", "Prediction", "Progress", "Sample"]
+__all__ = ["DTYPES", "IGNORE_INDEX", "CellGrid", "Level", "Outputs", "Prediction", "Progress", "SHOWN", "Sample"]
 
 IGNORE_INDEX = 255
 """Class of pixels that count for nothing: unlabelled, nodata, NaN."""
 
 PICTURE = 480
 """Longest side of the picture of a prediction in a notebook, in pixels."""
+
+SHOWN = 4
+"""Class names in a line about a prediction."""
 
 DTYPES = ("uint8", "uint16", "float32")
 """What an image's numbers may be. Models receive them unscaled, as float32."""
@@ -140,6 +143,16 @@ class Prediction:
 
     __hash__ = None  # type: ignore[assignment]  # arrays can change
 
+    def __repr__(self) -> str:
+        """What it holds, by size and type, in a line: arrays of millions of numbers say nothing.
+
+        Example:
+            >>> Prediction(np.zeros((4, 5), np.uint8), np.zeros((4, 5), np.float16), class_names=("soil", "weed"))
+            Prediction(classes=uint8 (4, 5), confidence=float16 (4, 5), class_names=('soil', 'weed'))
+        """
+        held = [(field.name, getattr(self, field.name)) for field in fields(self) if field.name != "colors"]
+        return f"Prediction({', '.join(f'{name}={_short(value)}' for name, value in held if _is_held(value))})"
+
     def overlay(self, image: np.ndarray, colors: Sequence[drawing.Color] | None = None) -> np.ndarray:
         """The classes in colour over the image, with lines where they meet, and between objects that were told apart.
 
@@ -179,6 +192,19 @@ class Prediction:
         )
         words = "{} x {} classes".format(*self.classes.shape)
         return f'<figure><img src="{picture}" alt="{words}"><figcaption>{legend}</figcaption></figure>'
+
+
+def _is_held(value: object) -> bool:
+    return isinstance(value, np.ndarray) or value not in (None, ())
+
+
+def _short(value: object) -> str:
+    """An array as its type and shape, a long tuple as its length."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape}"
+    if isinstance(value, tuple) and len(value) > SHOWN:
+        return f"({', '.join(map(repr, value[:SHOWN]))}, and {len(value) - SHOWN} more)"
+    return repr(value)
 
 
 def _same(one: object, other: object) -> bool:

@@ -135,3 +135,8 @@ def test_a_bundle_that_asks_for_such_a_model_is_refused_in_words(folder, section
         BundleError, match=r"recipe\.yaml.*model.*: the weights of this \w+ take .* and more, and .* GB of memory are"
     ):
         load_bundle(folder)
+
+
+def test_a_bundle_is_said_in_a_line(folder):
+    words = f"Bundle({str(folder)!r}: segnet_basic, uint8 images of 1 channel, classes background, cell)"
+    assert repr(load_bundle(folder)) == words

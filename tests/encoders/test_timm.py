@@ -76,7 +76,7 @@ def test_a_backbone_that_is_fine_enough_as_it_is_needs_no_dilation():
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"name": "resnet81"}, r"unknown encoder 'resnet81'\. Did you mean 'resnet18'\?"),
+        ({"name": "resnet81"}, r"unknown encoder 'resnet81'\. Did you mean 'resnet18'(, | or |\?)"),
         ({"name": "zzzzzz"}, r"unknown encoder 'zzzzzz'\. Choose one of the \d+ of timm\.list_models\(\)"),
         ({"name": "resnet18", "output_stride": 7}, "encoder 'resnet18': output_stride is 7; choose 8, 16 or 32"),
         ({"name": "levit_128"}, "encoder 'levit_128' does not give feature maps that line up .* choose another"),

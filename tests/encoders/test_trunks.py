@@ -167,7 +167,7 @@ def test_whole_weights_of_timm_come_with_their_normalisation(monkeypatch):
 @pytest.mark.parametrize(
     ("section", "options", "text"),
     [
-        ("resnet5o", {}, "unknown encoder 'resnet5o'. Did you mean 'resnet50'?"),
+        ("resnet5o", {}, "unknown encoder 'resnet5o'. Did you mean 'resnet50'"),
         ({"width": 3}, {}, "has no name: add one"),
         ({"name": "resnet50", "widht": 3}, {}, "Did you mean 'width'?"),
         ({"name": "resnet50", "output_stride": 8}, {}, "output_stride"),

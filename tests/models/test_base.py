@@ -77,7 +77,7 @@ def test_what_normalisation_refuses(tiny, mean, std, text):
         ),
         (
             {"name": "unet", "num_classes": 2, "encoder": "resnet81"},
-            "unknown encoder 'resnet81'. Did you mean 'resnet18'?",
+            "unknown encoder 'resnet81'. Did you mean 'resnet18', 'resnet61q' or 'resnet51q'?",
         ),
         (
             {"name": "unet", "num_classes": 2, "decoder_channels": [64] * 6},
@@ -170,3 +170,22 @@ def test_tiles_of_a_trunk_whose_pooling_rounds_up_equal_the_whole():
     image = np.random.default_rng(0).integers(0, 256, (70, 500, 3), dtype=np.uint8)
     whole, tiled = predictor(image, tile=10_000), predictor(image, tile=96)
     assert (whole.classes == tiled.classes).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder", "first"),
+    [
+        ("deeplabv3", "resnet5", "'resnet50', "),  # not that it has no multi-grid rates
+        ("deeplabv3_cascade", {"name": "resnet5"}, "'resnet50', "),
+        ("deeplabv3plus", "hrnetw48", "'hrnet_w48', "),
+        ("dilation", "vgg61", "'vgg16"),
+        ("fcn8s", "vg16", "'vgg16"),
+        ("unet", "resnet5", "'resnet50"),
+    ],
+)
+def test_a_name_that_is_no_encoder_is_answered_with_near_ones(name, encoder, first):
+    with pytest.raises(ModelError) as caught:
+        create_model(name, num_classes=2, encoder=encoder)
+    given = encoder if isinstance(encoder, str) else encoder["name"]
+    assert f"unknown encoder {given!r}. Did you mean {first}" in str(caught.value)
+    assert str(caught.value).endswith("?")

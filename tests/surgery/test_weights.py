@@ -359,3 +359,19 @@ def test_ocr_of_its_authors_and_of_nvidia(name, prefix):
     trained.set_normalization(model.mean, model.std)
     with torch.inference_mode():
         assert torch.equal(model(image)["out"], trained(image)["out"])
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda x: x * float("nan"), "has numbers that are not finite; the file is damaged: copy it again"),
+        (lambda x: x.to(torch.int8), "is int8, as in a quantised network; give the weights that it was made from"),
+    ],
+)
+def test_weights_that_nothing_can_be_computed_with_are_refused(change, text):
+    model = create_model("unet2015", num_classes=2, width=2)
+    state = dict(model.state_dict())
+    name = next(name for name in state if name.endswith("weight"))
+    with pytest.raises(ModelError) as caught:
+        load_weights(model, {**state, name: change(state[name])})
+    assert str(caught.value) == f"the state dict: {name} {text}"

@@ -59,6 +59,14 @@ def test_a_narrow_terminal_breaks_the_ideas_only() -> None:
     assert [line for line in body if line.startswith("20")] != []
 
 
+def test_a_terminal_of_80_columns_has_the_ideas_below_their_rows() -> None:
+    lines = workflows.lineage().to_text(80).splitlines()
+    assert max(map(len, lines)) <= 80
+    row = next(i for i, line in enumerate(lines) if " pspnet " in line)
+    assert lines[row + 1] == "      Averages over a pyramid of regions tell every pixel what scene it is in."
+    assert lines[0].split()[-2:] == ["exact", "tiles"]
+
+
 def test_a_network_without_stored_figures_is_worked_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import importlib
 

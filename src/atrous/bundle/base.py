@@ -9,6 +9,7 @@ from atrous.drawing import Color
 from atrous.errors import BundleError
 from atrous.models import DenseModel
 from atrous.tables import describe_value
+from atrous.types import SHOWN
 
 if TYPE_CHECKING:
     from atrous.data.classes import Classes
@@ -71,6 +72,12 @@ class Bundle:
     recipe: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     classes: "Classes | None" = None
+
+    def __repr__(self) -> str:
+        """The network by its name, and what it tells apart; its layers would fill pages."""
+        names = ", ".join(self.class_names[:SHOWN]) + (", ..." if len(self.class_names) > SHOWN else "")
+        kind = f"{self.dtype} images of {self.channels} channel{'s' if self.channels > 1 else ''}"
+        return f"Bundle({str(self.path)!r}: {self.model.spec.name}, {kind}, classes {names})"
 
 
 def check_classes(names: Sequence[str], colors: Sequence[Color], num_classes: int, path: Path) -> None:

@@ -15,7 +15,15 @@ __all__ = ["ensemble", "find_lr", "train"]
 def train(
     data: Data,
     overrides: Overrides = None,
-    recipe: RecipeOption = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            "-r",
+            metavar="NAME|FILE",
+            help="A recipe by name or file. Default: one is made from the data, as atrous configure does.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="RUN", help="Folder of the run. Default: runs/DATA-RECIPE.")
     ] = None,

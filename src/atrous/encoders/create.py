@@ -7,7 +7,7 @@ from typing import Any
 from atrous.encoders.base import Encoder, EncoderSection
 from atrous.encoders.hrnet import hrnet_w18, hrnet_w32, hrnet_w48
 from atrous.encoders.resnet import RESNETS
-from atrous.encoders.timm import timm_encoder
+from atrous.encoders.timm import check_name, timm_encoder
 from atrous.encoders.vgg import vgg16, vgg16_bn
 from atrous.errors import ModelError
 from atrous.tables import Place, check_arguments
@@ -54,6 +54,7 @@ def create_encoder(
     """
     name = encoder_name(encoder)
     options = {key: value for key, value in encoder.items() if key != "name"} if isinstance(encoder, dict) else {}
+    check_name(name, list(ENCODERS))
     builder = ENCODERS.get(name, timm_encoder)
     accepted = inspect.signature(builder).parameters
     given: dict[str, Any] = {"in_channels": in_channels, "pretrained": pretrained, "output_stride": output_stride}

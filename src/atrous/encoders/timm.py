@@ -4,7 +4,8 @@ timm: Wightman, "PyTorch Image Models", https://github.com/huggingface/pytorch-i
 only file that imports it, inside the functions, because the import takes seconds.
 """
 
-from difflib import get_close_matches
+from collections.abc import Sequence
+from difflib import SequenceMatcher, get_close_matches
 from itertools import product
 from typing import Any
 
@@ -19,10 +20,11 @@ from atrous.errors import ModelError
 from atrous.layers import BatchNorm
 from atrous.types import Level
 
-__all__ = ["TimmEncoder", "timm_encoder", "timm_weights"]
+__all__ = ["TimmEncoder", "check_name", "timm_encoder", "timm_weights"]
 
 # Ways to ask a transformer for any image size; a convolutional network knows none of them and needs none.
 FREE_SIZE: tuple[dict[str, Any], ...] = ({}, {"strict_img_size": False}, {"dynamic_img_size": True})
+NEAR = 3  # names that are offered for one that is unknown
 # What timm raises where a backbone does not know an argument, or refuses a size or a stride.
 REFUSALS = (AssertionError, AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
@@ -41,8 +43,7 @@ def timm_encoder(name: str, *, in_channels: int = 3, pretrained: bool = False, o
     """
     import timm
 
-    if not timm.is_model(name):
-        raise ModelError(f"unknown encoder {name!r}. {_nearest(name, timm.list_models())}")
+    check_name(name)
     if in_channels < 1:
         raise ModelError(f"encoder {name!r}: in_channels is {in_channels}; give at least 1")
     check_stride(name, output_stride)
@@ -216,11 +217,32 @@ def _normalization(config: Any) -> MeanStd:
     return tuple(255.0 * value for value in config["mean"]), tuple(255.0 * value for value in config["std"])
 
 
-def _nearest(name: str, names: list[str]) -> str:
-    near = get_close_matches(str(name), names, n=1, cutoff=0.6)
+def check_name(name: str, others: Sequence[str] = ()) -> None:
+    """Refuse a name that is neither one of the others nor timm's.
+
+    Args:
+        name: of an encoder.
+        others: names that go before timm's among those that are as near.
+
+    Raises:
+        ModelError: with up to three near names.
+    """
+    if name in others:
+        return
+    import timm  # slow
+
+    if timm.is_model(name):
+        return
+    names = timm.list_models()
+    near = [*get_close_matches(name, others, NEAR), *get_close_matches(name, names, NEAR)]
+    near = sorted(dict.fromkeys(near), key=lambda each: -SequenceMatcher(None, each, name).ratio())[:NEAR]
     if near:
-        return f"Did you mean {near[0]!r}?"
-    return f"Choose one of the {len(names)} of timm.list_models(), for example resnet18, resnet50 or convnext_tiny."
+        advice = f"Did you mean {', '.join(map(repr, near[:-1]))}{' or ' if near[1:] else ''}{near[-1]!r}?"
+    else:
+        advice = (
+            f"Choose one of the {len(names)} of timm.list_models(), for example resnet18, resnet50 or convnext_tiny."
+        )
+    raise ModelError(f"unknown encoder {name!r}. {advice}")
 
 
 class _BatchNormAct(BatchNorm):

@@ -147,7 +147,7 @@ def _complete(values: dict[str, Any], place: Place, overrides: Sequence[str]) ->
     """Apply overrides, and write names as sections."""
     _check_sections(values, place)
     lines = dict(place.lines)
-    for text in overrides:
+    for text in _entries(overrides):
         _override(values, lines, text)
     for key in _NAMED:
         if isinstance(values.get(key), str):
@@ -196,6 +196,30 @@ def _check_sections(values: Mapping[str, Any], place: Place) -> None:
     for key in values:
         if key not in SECTIONS:
             raise RecipeError(f"{place / key}: a recipe has no section {key!r}. {did_you_mean(key, SECTIONS)}")
+
+
+def _entries(overrides: Any) -> Sequence[str]:
+    """The entries, if it is a list of text.
+
+    Raises:
+        RecipeError: with the list that was meant.
+    """
+    if not isinstance(overrides, str | Mapping) and all(isinstance(text, str) for text in overrides):
+        return overrides
+    if isinstance(overrides, Mapping):
+        meant = [f"{key}={value}" for key, value in overrides.items() if not isinstance(value, Mapping)]
+        meant += [
+            f"{key}.{inner}={value}"
+            for key, section in overrides.items()
+            if isinstance(section, Mapping)
+            for inner, value in section.items()
+        ]
+    else:
+        meant = [overrides] if isinstance(overrides, str) else []
+    raise RecipeError(
+        f"overrides: got {describe_value(overrides)}, but they are a list of KEY=VALUE; give "
+        f"overrides={meant or ['model.encoder=resnet34']!r}."
+    )
 
 
 def _override(values: dict[str, Any], lines: dict[KeyPath, str], text: str) -> None:

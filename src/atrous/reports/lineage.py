@@ -3,6 +3,7 @@
 import shutil
 import sys
 from dataclasses import dataclass
+from textwrap import fill
 
 from atrous.reports.columns import columns
 from atrous.reports.model_figures import SIZE, Figures
@@ -43,10 +44,11 @@ class Lineage:
         ]
         note = (
             f"GMACs: multiply-adds / 1e9 for one image of {SIZE[0]} x {SIZE[1]}. Sees: pixels that decide one output "
-            "pixel, along an axis. Exact tiles: whether an image cut in tiles gives the same as the whole.\n"
-            "One network: atrous models NAME [-o FILE.png]"
+            "pixel, along an axis. Exact tiles: whether an image cut in tiles gives the same as the whole."
         )
-        return f"{columns(head, rows, right={2, 3}, width=width)}\n\n{note}"
+        usage = "One network: atrous models NAME [-o FILE.png]"
+        note = note if width is None else fill(note, width)
+        return f"{columns(head, rows, right={2, 3}, width=width)}\n\n{note}\n{usage}"
 
     def __str__(self) -> str:
         return self.to_text(shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
