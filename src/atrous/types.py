@@ -14,7 +14,7 @@ from torch import Tensor
 from atrous import drawing
 from atrous.errors import UsageError
 
-__all__ = ["DTYPES", "IGNORE_INDEX", "CellGrid", "Level", "Outputs", "Prediction", "Progress", "SHOWN", "Sample"]
+__all__ = ["DTYPES", "IGNORE_INDEX", "SHOWN", "CellGrid", "Level", "Outputs", "Prediction", "Progress", "Sample"]
 
 IGNORE_INDEX = 255
 """Class of pixels that count for nothing: unlabelled, nodata, NaN."""

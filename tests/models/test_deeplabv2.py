@@ -175,3 +175,10 @@ def test_scales_that_fit_no_grid_are_refused(scales):
 def test_branches_without_and_with_hidden_layers_on_any_encoder():
     assert not list(on_meta(encoder="vgg16", hidden=0).head.bodies.parameters())
     assert on_meta(hidden=16).head.bodies[0].fc6.in_channels == 2048
+
+
+def test_the_vgg_network_reads_one_scale_and_the_resnet_three():
+    assert on_meta(encoder="vgg16").ratios == [1]
+    assert on_meta(encoder={"name": "vgg16", "width": 4}).alignment == 8
+    assert [float(ratio) for ratio in on_meta().ratios] == [1.0, 0.75, 0.5]
+    assert [float(ratio) for ratio in on_meta(encoder="vgg16", scales=(1.0, 0.5)).ratios] == [1.0, 0.5]

@@ -187,3 +187,10 @@ def test_short_numbers_change_the_logits_by_positions_alone(name, monkeypatch):
         with torch.autocast("cpu", torch.bfloat16):
             rough = model(image)["out"].float()
     assert (rough - exact).abs().mean() < 0.03 * exact.std()
+
+
+def test_the_dropout_of_the_papers_benchmark_is_an_argument():
+    model = counted("segnet", num_classes=11, dropout=0.5)
+    places = [layer.p if isinstance(layer, nn.Dropout) else 0 for layer in model.encoder_dropouts]
+    assert places == [0, 0, 0.5, 0.5, 0.5]
+    assert not any(isinstance(layer, nn.Dropout) for layer in counted("segnet", num_classes=11).modules())

@@ -237,8 +237,8 @@ def _load_weights(model: DenseModel, path: Path) -> None:
         whole = stored.is_floating_point != value.dtype.is_floating_point
         if whole or torch.promote_types(stored, value.dtype) != value.dtype:
             raise BundleError(
-                f"{path}: {name} is {_dtype(tensors[name])}, which {_dtype(value)} does not hold exactly, and the model "
-                f"needs {_dtype(value)}; convert the weights before they are saved (model.float())."
+                f"{path}: {name} is {_dtype(tensors[name])}, which {_dtype(value)} does not hold exactly, and the "
+                f"model needs {_dtype(value)}; convert the weights before they are saved (model.float())."
             )
     model.load_state_dict(tensors)
     if damage := find_damage(model):

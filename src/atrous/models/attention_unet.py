@@ -8,7 +8,9 @@ As in the paper
     - `form="paper"`: the gating signal g is the coarsest map behind a 1x1 convolution to half of its channels, the same
       for all gates; the sum is made on a grid half as fine as the skip's (W_x is a 2x2 convolution of stride 2 without
       bias, W_g x is interpolated to that grid), alpha is interpolated back, and the gated skip passes a 1x1 convolution
-      with batch normalisation. The finest skip has no gate. This is the authors' three-dimensional network.
+      with batch normalisation. The finest skip has no gate. Of the authors' three-dimensional networks this is the one
+      whose gates share a signal (`unet_grid_attention`); in others, such as `unet_ct_multi_att_dsv`, the signal is the
+      map of the next coarser step.
 
 Different from the paper
     - Two dimensions, and the plain U-Net of `atrous.layers.unet` around the gates.

@@ -9,7 +9,7 @@ As in the paper
     - ASPP adds the class scores of parallel branches. On a ResNet a branch is one 3x3 convolution; on VGG-16 it is fc6
       (3x3), fc7 and fc8 with 1,024 channels. Rates 6, 12, 18, 24 (ASPP-L) or 2, 4, 8, 12 (ASPP-S); one branch of rate
       12 is LargeFOV. The classifiers start Gaussian with standard deviation 0.01.
-    - The network reads the image at scales 1, 0.75 and 0.5, the scores are enlarged to the finest grid, and the largest
+    - On a ResNet the network reads the image at scales 1, 0.75 and 0.5 (on VGG at its own size alone), the scores are enlarged to the finest grid, and the largest
       one counts. With `aux` the scores of each scale are training outputs with losses of their own.
     - Corners of all grids coincide. Sizes of 32 k + 1 (321, 513) shrink to 24 k + 1 and 16 k + 1: every grid fits.
 
@@ -18,7 +18,9 @@ Different from the paper
     - Batch normalisation is frozen by a recipe (`norm: {frozen: true}`), not here: from scratch it has to learn.
     - `pretrained`: timm's ResNets have the stride on the 3x3 convolution. Only the first block of the third stage has a
       stride here; `encoder: {name: resnet101, stride_in: 3x3}` lets it stand where those weights were trained with it.
-    - Losses at the grid of 8 are the auxiliary ones; `out` is at full resolution. A PyTorch port that loads the
+    - Losses at the grid of 8 are the auxiliary ones; `out` is at full resolution. Each scale has its own grid; in the
+      released prototxt the scores of 0.75 are enlarged to the grid of scale 1 (41 cells of 321 pixels) for their loss.
+    - A PyTorch port that loads the
       authors' weights shrinks the image without aligned corners (321 to 240 instead of 241).
 """
 
@@ -64,6 +66,7 @@ PAPERS = {
 
 POOL_STRIDES = (2, 2, 2, 1, 1)  # of VGG's five poolings, as in v1
 VGG_HIDDEN = 1024
+SCALES = (1.0, 0.75, 0.5)
 CAFFE = {"stride_in": "1x1", "ceil_pool": True}
 FINEST_STEP = 8  # scales are fractions with at most this denominator: the grid that fits them all stays small
 
@@ -75,7 +78,7 @@ def deeplabv2(
     pretrained: bool = False,
     *,
     rates: Annotated[tuple[Annotated[int, Ge(1)], ...], Len(1)] = (6, 12, 18, 24),
-    scales: Annotated[tuple[float, ...], Len(1)] = (1.0, 0.75, 0.5),
+    scales: Annotated[tuple[float, ...], Len(1)] | None = None,
     hidden: Annotated[int, Ge(0)] | None = None,
     aux: bool = False,
 ) -> DenseModel:
@@ -88,7 +91,8 @@ def deeplabv2(
             the package take Caffe's form unless the section says otherwise.
         pretrained: start the trunk from ImageNet weights; on VGG the branches too.
         rates: dilation of each branch; (6, 12, 18, 24) is ASPP-L, (2, 4, 8, 12) ASPP-S, (12,) LargeFOV.
-        scales: of the image, 1 among them; (1.0,) for one pass.
+        scales: of the image, 1 among them; (1.0,) for one pass. Where null, (1.0,) on VGG and (1.0, 0.75, 0.5) elsewhere,
+            as the paper's networks.
         hidden: channels of two convolutions in each branch before the scores, 0 for none. Where null, 1024 on VGG and 0
             elsewhere.
         aux: add the training outputs `scale_100`, `scale_75`, ...: the scores of each scale on its own grid.
@@ -102,6 +106,8 @@ def deeplabv2(
     is_vgg = isinstance(trunk, VGG)
     if isinstance(trunk, VGG):
         trunk.pools = nn.ModuleList(nn.MaxPool2d(3, stride, padding=1) for stride in POOL_STRIDES)
+    if scales is None:
+        scales = (1.0,) if is_vgg else SCALES
     width = trunk.levels[-1].channels
     hidden = (VGG_HIDDEN if is_vgg else 0) if hidden is None else hidden
     bodies = [vgg_classifier(width, hidden, kernel=3, dilation=rate) for rate in rates] if hidden else []

@@ -14,9 +14,11 @@ As in the paper
 
 Different from the paper
     - Each context layer is padded by its dilation, as in the released code and its urban networks. The paper's text and
-      the VOC network pad the scores once by 33; away from the border it is the same.
+      the VOC network pad the scores once by 33, which `padding: once` does. The two agree 33 cells away from the border,
+      and a VOC image has 63 cells: none of them is.
     - Scores are interpolated bilinearly with the centre of a cell on the centre of its 8x8 pixels, as the 16x16
-      transposed convolution of the Cityscapes network does (4,864 fixed weights more). Others take the probabilities.
+      transposed convolution of the Cityscapes network does (4,864 fixed weights more), but for the outer 4 pixels: there
+      Caffe's finds zeros beyond the map, and here the last cell goes on. Others take the probabilities.
     - Sides that are no multiple of 8 have their last pixel repeated up to 7 times before the image is mirrored.
     - `aux`: the front end's scores as the training output `front`, for training both parts at once; the paper trains
       the front end first. With an identity of ReLUs a class whose scores are all negative passes nothing back.
@@ -27,6 +29,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -60,6 +63,8 @@ PAPERS = {
 CONTEXT_DILATIONS = {7: (1, 1, 2, 4, 8, 1), 8: (1, 1, 2, 4, 8, 16, 1), 10: (1, 1, 2, 4, 8, 16, 32, 64, 1)}
 NOISE = 0.01
 
+Padding = Literal["layers", "once"]
+
 
 def dilation(
     num_classes: int,
@@ -69,6 +74,7 @@ def dilation(
     *,
     context: Literal["none", "basic", "large"] = "large",
     depth: Literal[7, 8, 10] = 8,
+    padding: Padding = "layers",
     aux: bool = False,
 ) -> DenseModel:
     """The front end with a context module; the defaults are the network for VOC.
@@ -81,6 +87,7 @@ def dilation(
         pretrained: start the front end from ImageNet weights, fc6 and fc7 included.
         context: none for the front end alone; basic for the urban networks.
         depth: layers of the context module.
+        padding: of the context module: every layer by its dilation ("layers"), or the scores "once" by all of them.
         aux: add the training output `front`, the scores before the context module.
 
     Raises:
@@ -91,7 +98,8 @@ def dilation(
     if context != "none":
         dilations = CONTEXT_DILATIONS[depth]
         basic, large = [1] * len(dilations), [2 * max(dilations[: i + 1]) for i in range(len(dilations))]
-        module = Context(num_classes, dilations, *((large, NOISE) if context == "large" else (basic, 0.0)))
+        widths, noise = (large, NOISE) if context == "large" else (basic, 0.0)
+        module = Context(num_classes, dilations, widths, noise, once=padding == "once")
     return Dilation(trunk, module, num_classes, aux=aux)
 
 
@@ -143,6 +151,7 @@ class Context(nn.Module):
         dilations: of the 3x3 convolutions.
         widths: their channels, in multiples of C.
         noise: standard deviation of what is added to the identity at first, for a layer of width 1.
+        once: pad the scores by the sum of the dilations, and no layer.
 
     Example:
         >>> scores = torch.tensor([[[[1.0, 2.0, 3.0]]]])
@@ -150,12 +159,15 @@ class Context(nn.Module):
         [[1.0, 2.0, 3.0]]
     """
 
-    def __init__(self, num_classes: int, dilations: Sequence[int], widths: Sequence[int], noise: float) -> None:
+    def __init__(
+        self, num_classes: int, dilations: Sequence[int], widths: Sequence[int], noise: float, *, once: bool = False
+    ) -> None:
         super().__init__()
+        self.margin = sum(dilations) if once else 0
         before = num_classes
         layers: list[nn.Module] = []
         for rate, width in zip(dilations, widths, strict=True):
-            layers += [nn.Conv2d(before, width * num_classes, 3, padding=rate, dilation=rate), nn.ReLU()]
+            layers += [nn.Conv2d(before, width * num_classes, 3, padding=0 if once else rate, dilation=rate), nn.ReLU()]
             before = width * num_classes
         self.layers = nn.Sequential(*layers, nn.Conv2d(before, num_classes, 1))
         for layer in self.layers:
@@ -164,7 +176,7 @@ class Context(nn.Module):
 
     def forward(self, x: Float[Tensor, "B K H W"]) -> Float[Tensor, "B K H W"]:
         """Scores that have seen their surroundings."""
-        return self.layers(x)
+        return self.layers(F.pad(x, [self.margin] * 4) if self.margin else x)
 
 
 def _start_as_identity(conv: nn.Conv2d, groups: int, noise: float) -> None:

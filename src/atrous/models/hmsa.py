@@ -14,7 +14,8 @@ Different from the paper
     - The loss of the smaller scale alone (`low`) is taken at that scale, that of the larger (`high`) at the image's;
       the authors interpolate both to the image.
     - The image at a scale is rounded up to whole pixels and padded to multiples of 32 (below 1: 64), and its maps are
-      cropped; the padding takes part in OCR's regions. The authors stretch the maps.
+      cropped; the padding takes part in OCR's regions. The authors stretch the maps. Sides that are multiples of 64 /
+      scale for the scales below 1 (128 for 0.5), and of 32 else, need neither.
     - Convolutions of the attention start Gaussian after He; the authors begin from a model trained on Mapillary.
 """
 

@@ -17,6 +17,8 @@ Different from the paper
     - Regions as in adaptive average pooling at every size. The authors' first code has windows of 60, 30, 20 and 10
       pixels, which are the same regions on its map of 60x60, and their later code is adaptive.
     - The pooled maps are joined in the order of the later code, 1, 2, 3, 6; the first one has 6, 3, 2, 1.
+    - Single values are dropped, as in the first code; the later one drops whole maps (`Dropout2d`). It also enlarges
+      `aux` to the image for its loss; here, as in the first, the loss is taken on the grid of 8 pixels.
     - The stride of a bottleneck stands on its 3x3 convolution, as in the later code; an encoder section with
       `stride_in: 1x1` gives the first one's.
 

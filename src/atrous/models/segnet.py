@@ -21,6 +21,8 @@ Different from the paper
     - Batch normalisations keep running statistics; the authors measure them after training, over the training set.
     - The release feeds raw numbers of 0..255. Here the image is normalised first, so the alpha of 1e-4 that the
       response normalisation has there is brought to the same contrast: 8-bit numbers deviate by about 64.
+    - `segnet` has no dropout, as the release. The paper's benchmark puts 0.5 "at the end of deeper convolutional layers",
+      which `dropout=0.5` does at the six places of the Bayesian network.
     - Dropout is off in evaluation, as everywhere; the Bayesian network's sampling is the view `mc:N` of the predictor.
 """
 
@@ -86,6 +88,7 @@ def segnet(
     *,
     width: Annotated[int, Ge(1)] = 64,
     depths: tuple[int, int, int, int, int] = DEPTHS,
+    dropout: DropoutRate = 0.0,
 ) -> DenseModel:
     """SegNet on VGG-16.
 
@@ -95,11 +98,12 @@ def segnet(
         pretrained: start the encoder's convolutions from VGG-16's ImageNet weights.
         width: channels of the first stage; the others have 2, 4, 8 and 8 times as many.
         depths: convolutions of each stage, and of its mirror image.
+        dropout: how often a feature of the three deepest stages is left out in training; the paper's benchmark has 0.5.
 
     Raises:
         ModelError: if weights are asked for that cannot be fetched, or do not fit `width` and `depths`.
     """
-    return _vgg_segnet(num_classes, in_channels, pretrained, width, depths, dropout=0.0)
+    return _vgg_segnet(num_classes, in_channels, pretrained, width, depths, dropout=dropout)
 
 
 def segnet_bayesian(
