@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from atrous.bundle import load_bundle, save_bundle
 from atrous.errors import BundleError, ModelError
-from atrous.models import create_model, memory
+from atrous.models import base, create_model
 
 SCRIPT = """
 import sys, torch, atrous
@@ -108,7 +108,7 @@ def test_the_same_weights_are_the_same_bytes_in_every_process(tmp_path):
 
 
 def test_a_model_for_which_there_is_no_memory_is_not_built(monkeypatch):
-    monkeypatch.setattr(memory, "free_memory", lambda: 5_200_000_000)
+    monkeypatch.setattr(base, "free_memory", lambda: 5_200_000_000)
     with pytest.raises(ModelError) as caught:
         create_model("unet2015", num_classes=2, width=10**6)
     assert str(caught.value) == (

@@ -135,8 +135,8 @@ def cremi_score(predicted_labels: Labels, true_labels: Labels) -> float:
 
     .. math:: \sqrt{(VI_{split} + VI_{merge}) \cdot ARAND}
 
-    with `variation_of_information` and `cremi_rand_error`; the errors are theirs. The pixels that are 0 in the truth, and
-    no others, are left out. CREMI sets those at borders to 0 beforehand, which is up to the caller: see `border_mask`.
+    with `variation_of_information` and `cremi_rand_error`; the errors are theirs. The pixels that are 0 in the truth,
+    and no others, are left out. CREMI sets those at borders to 0 beforehand, which is up to the caller: `border_mask`.
 
     Example:
         >>> round(cremi_score(np.array([1, 1, 1, 1]), np.array([1, 1, 2, 2])), 4)                     # root of 1 * 1/3

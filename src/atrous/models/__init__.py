@@ -7,7 +7,7 @@ from typing import Any
 
 from atrous.errors import ModelError
 from atrous.models.attention_unet import attention_unet
-from atrous.models.base import DenseModel, EncoderDecoder, ModelSpec, Paper, fcn_head
+from atrous.models.base import DenseModel, EncoderDecoder, ModelSpec, Paper, WithinMemory, fcn_head
 from atrous.models.context_unet import context_unet
 from atrous.models.crfrnn import crfrnn
 from atrous.models.deconvnet import deconvnet
@@ -27,7 +27,6 @@ from atrous.models.gcn import gcn
 from atrous.models.hmsa import hmsa
 from atrous.models.hrnet import hrnet
 from atrous.models.hrnet_ocr import hrnet_ocr
-from atrous.models.memory import WithinMemory
 from atrous.models.multiscale_unet import multiscale_unet
 from atrous.models.pspnet import pspnet, pspnet_smp
 from atrous.models.r2unet import r2unet

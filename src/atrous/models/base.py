@@ -1,5 +1,6 @@
 """What every model promises, and the usual way to put one together: encoder, decoder, head."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,13 +8,24 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from atrous.encoders.base import Encoder, keeps_corners
 from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu, fit, resize, unfit, unfit_grid
+from atrous.memory import free_memory, in_bytes
 from atrous.types import CellGrid, Outputs
 
-__all__ = ["ContractExpand", "DenseModel", "EncoderDecoder", "ModelSpec", "NetworkSection", "Paper", "fcn_head"]
+__all__ = [
+    "ContractExpand",
+    "DenseModel",
+    "EncoderDecoder",
+    "ModelSpec",
+    "NetworkSection",
+    "Paper",
+    "WithinMemory",
+    "fcn_head",
+]
 
 
 @dataclass(frozen=True)
@@ -239,3 +251,40 @@ def fcn_head(channels: int, num_classes: int) -> nn.Sequential:
     return nn.Sequential(
         conv_bn_relu(channels, channels // 4), nn.Dropout(0.1), nn.Conv2d(channels // 4, num_classes, 1)
     )
+
+
+_MAKERS = (torch.empty, torch.zeros, torch.ones)  # what layers make their weights with
+_NUMBER = 4  # bytes
+
+
+class WithinMemory(TorchFunctionMode):
+    """Refuses weights for which there is no memory, before they are asked for, while a model is built.
+
+    A system that gives out more memory than it has would end the process later, without a word.
+
+    Args:
+        name: of the model.
+
+    Raises:
+        ModelError: (inside) if there is less memory than that.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.total = 0
+        self.free = free_memory() if torch.empty(0).device.type == "cpu" else None
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func in _MAKERS and self.free is not None and torch.device(given.get("device") or "cpu").type == "cpu":
+            size = given.get("size", args[0] if args and isinstance(args[0], Sequence) else args)
+            self.total += math.prod(size) * _NUMBER
+            if self.total > self.free:
+                raise ModelError(
+                    f"the weights of this {self.name} take {in_bytes(self.total)} and more, and {in_bytes(self.free)} "
+                    "of memory are free: give smaller arguments, such as its width or encoder, or choose another model"
+                )
+        return func(*args, **given)

@@ -9,8 +9,9 @@ As in the paper
     - ASPP adds the class scores of parallel branches. On a ResNet a branch is one 3x3 convolution; on VGG-16 it is fc6
       (3x3), fc7 and fc8 with 1,024 channels. Rates 6, 12, 18, 24 (ASPP-L) or 2, 4, 8, 12 (ASPP-S); one branch of rate
       12 is LargeFOV. The classifiers start Gaussian with standard deviation 0.01.
-    - On a ResNet the network reads the image at scales 1, 0.75 and 0.5 (on VGG at its own size alone), the scores are enlarged to the finest grid, and the largest
-      one counts. With `aux` the scores of each scale are training outputs with losses of their own.
+    - On a ResNet the network reads the image at scales 1, 0.75 and 0.5 (on VGG at its own size alone), the scores are
+      enlarged to the finest grid, and the largest one counts. With `aux` the scores of each scale are training outputs
+      with losses of their own.
     - Corners of all grids coincide. Sizes of 32 k + 1 (321, 513) shrink to 24 k + 1 and 16 k + 1: every grid fits.
 
 Different from the paper
@@ -91,8 +92,8 @@ def deeplabv2(
             the package take Caffe's form unless the section says otherwise.
         pretrained: start the trunk from ImageNet weights; on VGG the branches too.
         rates: dilation of each branch; (6, 12, 18, 24) is ASPP-L, (2, 4, 8, 12) ASPP-S, (12,) LargeFOV.
-        scales: of the image, 1 among them; (1.0,) for one pass. Where null, (1.0,) on VGG and (1.0, 0.75, 0.5) elsewhere,
-            as the paper's networks.
+        scales: of the image, 1 among them; (1.0,) for one pass. Where null, (1.0,) on VGG and (1.0, 0.75, 0.5)
+            elsewhere, as the paper's networks.
         hidden: channels of two convolutions in each branch before the scores, 0 for none. Where null, 1024 on VGG and 0
             elsewhere.
         aux: add the training outputs `scale_100`, `scale_75`, ...: the scores of each scale on its own grid.

@@ -14,11 +14,11 @@ As in the paper
 
 Different from the paper
     - Each context layer is padded by its dilation, as in the released code and its urban networks. The paper's text and
-      the VOC network pad the scores once by 33, which `padding: once` does. The two agree 33 cells away from the border,
-      and a VOC image has 63 cells: none of them is.
+      the VOC network pad the scores once by 33, which `padding: once` does. The two agree 33 cells away from the
+      border, and a VOC image has 63 cells: none of them is.
     - Scores are interpolated bilinearly with the centre of a cell on the centre of its 8x8 pixels, as the 16x16
-      transposed convolution of the Cityscapes network does (4,864 fixed weights more), but for the outer 4 pixels: there
-      Caffe's finds zeros beyond the map, and here the last cell goes on. Others take the probabilities.
+      transposed convolution of the Cityscapes network does (4,864 fixed weights more), but for the outer 4 pixels:
+      there Caffe's finds zeros beyond the map, and here the last cell goes on. Others take the probabilities.
     - Sides that are no multiple of 8 have their last pixel repeated up to 7 times before the image is mirrored.
     - `aux`: the front end's scores as the training output `front`, for training both parts at once; the paper trains
       the front end first. With an identity of ReLUs a class whose scores are all negative passes nothing back.

@@ -21,8 +21,8 @@ Different from the paper
     - Batch normalisations keep running statistics; the authors measure them after training, over the training set.
     - The release feeds raw numbers of 0..255. Here the image is normalised first, so the alpha of 1e-4 that the
       response normalisation has there is brought to the same contrast: 8-bit numbers deviate by about 64.
-    - `segnet` has no dropout, as the release. The paper's benchmark puts 0.5 "at the end of deeper convolutional layers",
-      which `dropout=0.5` does at the six places of the Bayesian network.
+    - `segnet` has no dropout, as the release. The paper's benchmark has 0.5 behind the deeper layers; `dropout=0.5`
+      puts it at the six places of the Bayesian network.
     - Dropout is off in evaluation, as everywhere; the Bayesian network's sampling is the view `mc:N` of the predictor.
 """
 
