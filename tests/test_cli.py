@@ -37,6 +37,7 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     jobs = ("sample", "check", "train", "evaluate", "predict", "report", "demo", "tune_crf", "find_lr", "ensemble")
     for name in jobs:
         monkeypatch.setattr(workflows, name, record(name))
+    monkeypatch.setattr(workflows, "describe_counts", lambda *given: "")
     return seen
 
 
@@ -115,10 +116,13 @@ def test_find_lr_and_ensemble_hand_on(handed: dict[str, Any], capsys: pytest.Cap
 )
 def test_predict_hands_on_everything(given: str, margin: Any, handed: dict[str, Any]) -> None:
     line = "predict run a.png more/*.tif -o out --overlay --confidence --skip-existing --format tif --tile 64"
+    line += " --values index"
     line += " --views hflip,vflip --refine crf:iterations=3 --device cpu --precision float32 --margin"
     assert cli.main([*line.split(), given]) == 0
     assert handed["args"] == ("run", ["a.png", "more/*.tif"], Path("out"))
-    assert handed["outputs"] == workflows.PredictionFiles("tif", overlay=True, confidence=True, skip_existing=True)
+    assert handed["outputs"] == workflows.PredictionFiles(
+        "tif", overlay=True, confidence=True, skip_existing=True, values="index"
+    )
     assert (handed["tile"], handed["margin"], handed["views"]) == (64, margin, ["hflip", "vflip"])
     assert (handed["device"], handed["precision"]) == ("cpu", "float32")
     assert handed["refine"] == "crf:iterations=3"
