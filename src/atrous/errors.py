@@ -6,7 +6,16 @@ The command prints the text of an `AtrousError` without a traceback and exits wi
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["AtrousError", "BundleError", "DataError", "ModelError", "RecipeError", "UsageError", "did_you_mean"]
+__all__ = [
+    "AtrousError",
+    "BundleError",
+    "DataError",
+    "ModelError",
+    "RecipeError",
+    "UsageError",
+    "did_you_mean",
+    "lacks_memory",
+]
 
 
 class AtrousError(Exception):
@@ -52,3 +61,23 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
         return f"Did you mean {near[0]!r}?"
     more = f" and {len(names) - SHOWN} more" if len(names) > 2 * SHOWN else ""
     return f"Choose from: {', '.join(names[:SHOWN] if more else names)}{more}."
+
+
+_LACKING = (
+    "can't allocate memory",
+    "unable to allocate",
+    "cannot allocate memory",
+    "out of memory",
+    "failed to allocate",
+)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says, in the words of Python, NumPy, torch or OpenCV, that memory could not be had.
+
+    Example:
+        >>> lacks_memory(MemoryError()), lacks_memory(ValueError("no memory of it"))
+        (True, False)
+    """
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in _LACKING)

@@ -1,5 +1,7 @@
 """The cache of decoded samples: in memory and on the disk, shared by workers, true to the files."""
 
+import errno
+import os
 import pickle
 
 import cv2
@@ -88,6 +90,30 @@ def test_too_little_room_is_told_beforehand(folder, monkeypatch):
         FolderDataset(folder, "train", cache="disk")
     with pytest.raises(DataError, match=r"data\.cache: 'ram' is not one of none, memory, disk"):
         FolderDataset(folder, "train", cache="ram")
+
+
+def test_the_file_has_no_holes_that_a_full_disk_could_not_fill(folder):
+    """A page of a mapped file that finds no room ends the process without a word."""
+    FolderDataset(folder, "train", cache="disk")
+    (file,) = files(folder)
+    size = file.stat().st_size
+    assert file.stat().st_blocks * 512 >= size
+    file.unlink()
+    with file.open("wb") as hole:  # as older versions left it
+        hole.truncate(size)
+    assert file.stat().st_blocks * 512 < size
+    FolderDataset(folder, "train", cache="disk")
+    assert file.stat().st_blocks * 512 >= size
+
+
+def test_a_disk_that_fills_up_beforehand_is_told(folder, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(DataError, match=r"\.samples: cannot be written \(No space left on device\); free space there"):
+        FolderDataset(folder, "train", cache="disk")
+    assert files(folder) == []
 
 
 def test_instances_and_planes_are_cached_too(tmp_path):

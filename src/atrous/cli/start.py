@@ -14,7 +14,7 @@ import typer
 
 from atrous.cli.base import INTERRUPTED, TERMINATED, USER_ERROR, app
 from atrous.cli.saying import drain, plain, warn
-from atrous.errors import AtrousError, did_you_mean
+from atrous.errors import AtrousError, did_you_mean, lacks_memory
 
 __all__ = ["main"]
 
@@ -114,8 +114,8 @@ def _explain(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.strerror:
         what = error.filename or "the system"
         return f"{what}: {error.strerror}; check the path, its rights and the space on the disk."
-    if type(error).__name__ == "OutOfMemoryError":
-        return "the device has not enough memory; predict and evaluate take --tile 512, train takes data.batch_size=1."
+    if lacks_memory(error):
+        return "there is not enough memory; predict and evaluate take --tile 512, train takes data.batch_size=1."
     return None
 
 

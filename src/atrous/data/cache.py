@@ -195,6 +195,7 @@ def _reserve(file: Path, total: int) -> None:
     with write_errors(file, error=DataError, instead=instead):
         file.parent.mkdir(parents=True, exist_ok=True)
         if file.is_file() and file.stat().st_size == total:
+            _allocate(file, total)  # an older version may have left holes
             return
         if total > shutil.disk_usage(file.parent).free:
             free = shutil.disk_usage(file.parent).free / 1e9
@@ -203,4 +204,12 @@ def _reserve(file: Path, total: int) -> None:
                 f"{file.parent}; set ATROUS_CACHE to a folder on a larger disk, or leave data.cache out."
             )
         with writing(file, error=DataError, instead=instead) as beside:
-            os.truncate(beside, total)
+            _allocate(beside, total)
+
+
+def _allocate(file: Path, total: int) -> None:
+    """Have the system put all bytes of a file on the disk: a hole that finds no room later ends the process."""
+    with file.open("r+b") as opened:
+        opened.truncate(total)
+        if total and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(opened.fileno(), 0, total)

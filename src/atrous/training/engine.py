@@ -33,6 +33,7 @@ from atrous.training.module import Schedules, TrainingModule
 from atrous.training.options import TrainingOptions
 from atrous.training.progress import ProgressLine
 from atrous.training.restoring import find_checkpoint, restore
+from atrous.training.shortage import limit_workers
 from atrous.training.state import RunState
 from atrous.training.stream import Augmented, Stream, collate_step
 from atrous.types import Progress, Sample
@@ -186,8 +187,10 @@ def _statistics(plan: TrainingPlan, model: nn.Module, here: World) -> Iterator[T
 
 def _loaders(plan: TrainingPlan, device: str, here: World) -> tuple[Any, Any]:
     """Of training and of validation; None where there is nothing to validate on."""
-    workers, pin = choose_workers(plan.workers, device), device == "cuda"
-    loader = train_loader(plan.train, plan.stream(here), transform=plan.transform, workers=workers, pin=pin)
+    stream, pin = plan.stream(here), device == "cuda"
+    samples, draws = Augmented(plan.train, plan.transform, plan.seed), stream.batch(plan.state.step)
+    workers = limit_workers(choose_workers(plan.workers, device), samples, draws)
+    loader = train_loader(plan.train, stream, transform=plan.transform, workers=workers, pin=pin)
     if plan.val is None:
         return loader, None
     val = val_loader(

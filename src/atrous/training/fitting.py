@@ -21,6 +21,7 @@ from atrous.training.identity import identify, must_be_same_run
 from atrous.training.loaders import explaining_lost_workers
 from atrous.training.resolved import ResolvedRecipe, resolve
 from atrous.training.restoring import fill_of, find_best, find_checkpoint
+from atrous.training.shortage import explaining_lack_of_memory
 from atrous.training.state import RunState
 from atrous.types import Progress
 
@@ -99,7 +100,7 @@ def follow_plan(
     begun = saved["state"]["step"] if saved is not None else 0
     if saved is None or not saved["state"]["spent"]:
         plan_for_budget(plan)
-    with explaining_lost_workers():
+    with explaining_lost_workers(), explaining_lack_of_memory():
         carry_out(plan, out, saved=saved, watch=watch, progress=progress)
     wait_for_all()  # until the one that writes has written
     best_step = find_best(out, plan.model)  # where no validation had a score, the last weights are all there is
