@@ -44,7 +44,7 @@ def weights() -> None:
     """
     from atrous import workflows
 
-    print(workflows.weights())
+    say(workflows.weights())
 
 
 @app.command()
