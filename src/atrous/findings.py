@@ -1,5 +1,6 @@
 """What a look at a data folder finds: one `Finding` per problem, and the `CheckReport` that holds them all."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
@@ -8,6 +9,8 @@ from typing import Any, Literal
 from atrous.errors import DataError
 
 __all__ = ["CheckReport", "Finding", "FindingError", "error", "readable", "warning"]
+
+_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 SHOWN = 10
 """Findings of one kind that the text of a report lists; the report itself holds them all."""
@@ -46,8 +49,12 @@ def warning(code: str, file: object, message: str, fix: str) -> Finding:
 
 
 def readable(text: object) -> str:
-    r"""A text without the bytes of file names that are no UTF-8, which no terminal prints: caf\xe9.png."""
-    return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    r"""A text without the bytes of file names that are no UTF-8, which no terminal prints: caf\xe9.png.
+
+    JSON may hold other halves of letters, which stand for nothing: they are shown as \ud800.
+    """
+    whole = _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", str(text))
+    return whole.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 class FindingError(DataError):

@@ -113,7 +113,9 @@ def test_every_bad_mask(tmp_path, to):
 def test_labels_that_cannot_be_printed_are_refused(tmp_path, label):
     put(tmp_path / "in/a.png", picture(0))
     labelme(tmp_path / "in/a.json", {"label": label})
-    with pytest.raises(DataError, match=r"is blank or holds control characters\. Rename it") as caught:
+    with pytest.raises(
+        DataError, match=r"in: has the label .*, which is blank or holds control characters\."
+    ) as caught:
         convert(tmp_path / "in", tmp_path / "out")
     assert repr(label) in str(caught.value)
 
@@ -151,6 +153,23 @@ def test_a_file_of_latest_labels_is_no_test_split(tmp_path):
         put(tmp_path / f"annotations/{name}.json", table)
         assert [split for split, _ in coco_files(tmp_path)] == ["train"]
         (tmp_path / f"annotations/{name}.json").unlink()
+
+
+def test_names_that_are_no_text_are_told(tmp_path):
+    put(tmp_path / "in/a.png", picture(0))
+    labelme(tmp_path / "in/a.json", {}, image="\ud800.png")
+    with pytest.raises(DataError, match=r"names the image \\ud800\.png, and there is no such file"):
+        convert(tmp_path / "in", tmp_path / "out")
+
+
+def test_an_image_inside_that_cannot_be_read(tmp_path):
+    put(tmp_path / "in/a.png", picture(0))
+    (tmp_path / "in/a.png").unlink()
+    labelme(tmp_path / "in/a.json", {}, imageData="aGVsbG8=")
+    with pytest.raises(
+        DataError, match=r"a\.json: holds an image that cannot be read as an image: its bytes are those"
+    ):
+        convert(tmp_path / "in", tmp_path / "out")
 
 
 def test_pairs_of_mirrored_classes_are_kept_or_told(tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 
 from atrous.annotations.drawn import Drawn
 from atrous.annotations.parsing import Gathered
+from atrous.errors import DataError
 from atrous.findings import FindingError, error
 from atrous.images.colors import Color
 from atrous.images.files import SUFFIXES, read_info
@@ -113,7 +114,13 @@ def size_of(image: Path | bytes, wanted: tuple[int, int] | None, where: object) 
     Raises:
         DataError: if the image cannot be read, or has another size.
     """
-    info = read_info(image)
+    try:
+        info = read_info(image)
+    except DataError as problem:
+        if isinstance(image, Path):
+            raise
+        message = f"holds an image that {str(problem).removeprefix('the bytes: ')}"
+        raise FindingError(error("unreadable", where, message.partition(". ")[0], "Export it again.")) from None
     has = (info.height, info.width)
     if wanted is not None and wanted != has:
         sizes = [f"{height} x {width}" for height, width in (wanted, has)]

@@ -18,7 +18,7 @@ from atrous.annotations.polygons import Patch
 from atrous.annotations.rle import counts_to_mask, text_to_counts
 from atrous.findings import FindingError
 
-__all__ = ["BACKGROUND", "CocoFile", "CocoImage", "drawings", "join_names", "read_categories", "read_coco"]
+__all__ = ["BACKGROUND", "CocoFile", "CocoImage", "any_id", "drawings", "join_names", "read_categories", "read_coco"]
 
 BACKGROUND = "background"
 _PLAIN = 2  # the version of marshal without references: equal values give equal bytes
@@ -70,7 +70,7 @@ def read_coco(path: Path, gathered: Gathered | None = None) -> CocoFile:
     for index, row in enumerate(need(table, "annotations", list, path, default=[])):
         where = f"{path} annotations[{index}]"
         try:
-            image_id = need(row, "image_id", _any_id(row, "image_id"), where)
+            image_id = need(row, "image_id", any_id(row, "image_id"), where)
             category = need(row, "category_id", int, where)
             if image_id not in images:
                 refuse(where, f"names image_id {image_id!r}, which is no image of this file", "Delete the annotation.")
@@ -175,7 +175,7 @@ def _images(rows: list[Any], path: Path, told: Gathered) -> tuple[dict[Any, str]
         where = f"{path} images[{index}]"
         with told.going_on():
             size = (need(row, "height", int, where), need(row, "width", int, where))
-            key, name = need(row, "id", _any_id(row), where), need(row, "file_name", str, where).replace("\\", "/")
+            key, name = need(row, "id", any_id(row), where), need(row, "file_name", str, where).replace("\\", "/")
             if min(size) < 1:
                 refuse(where, f"has a height of {size[0]} and a width of {size[1]}", "Correct them.")
             if names.get(key, name) != name:
@@ -191,6 +191,6 @@ def _placeholder(rows: list[Any]) -> set[int]:
     return {0 for row in rows if row["id"] == 0 and row.get("supercategory") == "none" and len(rows) > 1}
 
 
-def _any_id(row: Any, key: str = "id") -> type:
+def any_id(row: Any, key: str = "id") -> type:
     """Ids are numbers, or text in some exports."""
     return str if isinstance(row, dict) and isinstance(row.get(key), str) else int

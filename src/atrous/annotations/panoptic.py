@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from atrous.annotations.base import Annotated, Annotations, Format, last_part, locate, names_alone, one_by_one, size_of
-from atrous.annotations.coco import read_categories
+from atrous.annotations.coco import any_id, read_categories
 from atrous.annotations.drawn import Drawn
 from atrous.annotations.parsing import Gathered, need, read_json, refuse
 from atrous.annotations.regions import patches_of_any
@@ -66,7 +66,10 @@ def _read(path: Path, images: Path | None, gathered: Gathered) -> Annotations:
             for key, name in categories.items():
                 names[name] = names.get(name) or next((_color(row) for row in rows if row["id"] == key), None)
             things = frozenset(row["id"] for row in rows if row.get("isthing", 1))
-            shown = {image.get("id"): image for image in need(table, "images", list, file) if isinstance(image, dict)}
+            shown = {}
+            for index, image in enumerate(need(table, "images", list, file)):
+                with gathered.going_on():
+                    shown[need(image, "id", any_id(image), f"{file} images[{index}]")] = image
             alone = names_alone(str(image.get("file_name")) for image in shown.values())
             rows = need(table, "annotations", list, file)
             found.append(_PanopticFile(file, shown, rows, categories, things, alone))
@@ -90,7 +93,7 @@ def _images(path: Path, found: list[_PanopticFile], images: Path | None, gathere
 def _image(root: Path, one: _PanopticFile, images: Path | None, gathered: Gathered, number: int) -> Annotated:
     """One image and its segments."""
     row, where = one.rows[number], f"{one.file} annotations[{number}]"
-    image = one.images.get(need(row, "image_id", type(row.get("image_id", 0)), where))
+    image = one.images.get(need(row, "image_id", any_id(row, "image_id"), where))
     if image is None:
         refuse(where, f"names image_id {row['image_id']!r}, which is no image of this file", "Delete the annotation.")
     name = need(image, "file_name", str, where)

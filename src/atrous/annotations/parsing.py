@@ -1,7 +1,6 @@
 """Annotation files, read so that whatever is wrong in them is told with the file and the key."""
 
 import json
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -135,7 +134,7 @@ def need(entry: Any, key: str, kind: type, where: object, *, default: Any = ...)
         return int(value)
     wrong = not isinstance(value, (int, float) if kind is float else kind)
     if kind in (int, float) and not wrong:
-        wrong = not math.isfinite(value) if isinstance(value, float) else abs(value) > _LARGEST
+        wrong = not abs(value) <= _LARGEST  # neither what is not a number
     if wrong or (isinstance(value, bool) and kind in (int, float)):
         refuse(f"{where}, {key}", f"is {_describe(value)}, and {_WORDS[kind]} is needed", "Correct it.")
     return value
@@ -153,7 +152,7 @@ def need_points(value: Any, where: object, *, least: int = 3) -> np.ndarray:
             points = points.reshape(-1, 2)
     except (TypeError, ValueError, OverflowError):
         points = np.zeros(0)
-    if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
+    if points.ndim != 2 or points.shape[1] != 2 or not (np.abs(points) <= _LARGEST).all():
         refuse(where, "is no list of points: pairs of x and y are needed", "Correct it, or delete the object.")
     if len(points) < least:
         refuse(where, f"has {len(points)} points, and at least {least} are needed", "Delete the object, or redraw it.")

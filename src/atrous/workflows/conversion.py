@@ -77,7 +77,9 @@ def convert(
     gathered = Gathered()
     with _filling(out) as beside:
         annotations = chosen.read(source, Path(images) if images is not None else None, gathered)
-        count, names = write_folder(annotations, beside, gathered, classes=table, ignore=ignore, progress=progress)
+        count, names = write_folder(
+            annotations, beside, gathered, classes=table, ignore=ignore, progress=progress, where=source
+        )
         gathered.raise_all()
         if not count:
             raise UsageError(f"{source}: holds no annotated image ({chosen.title}); annotate some and export again.")

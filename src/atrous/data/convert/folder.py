@@ -18,7 +18,7 @@ from atrous.annotations.parsing import Gathered
 from atrous.class_names import is_plain
 from atrous.data.classes import Classes
 from atrous.data.split_names import split_of
-from atrous.errors import DataError, did_you_mean
+from atrous.errors import did_you_mean
 from atrous.findings import FindingError, error
 from atrous.images.colors import Color, default_colors, to_hex
 from atrous.images.files import SUFFIXES, ImageFile, read_image, read_info
@@ -37,6 +37,7 @@ def write_folder(
     classes: Classes | None = None,
     ignore: Sequence[str] = (),
     progress: Callable[[int], None] | None = None,
+    where: object = "",
 ) -> tuple[int, tuple[str, ...]]:
     """Write images/, masks/, classes.yaml, and instances/ where single objects were drawn.
 
@@ -49,6 +50,7 @@ def write_folder(
         classes: names and their order; None takes the labels.
         ignore: labels that count for nothing.
         progress: called with the number of images done.
+        where: the source, for messages about its labels.
 
     Returns:
         The images written, and the names of the classes.
@@ -56,7 +58,7 @@ def write_folder(
     Raises:
         DataError: if there are more classes than a mask can hold.
     """
-    names, colors = _table(annotations, classes, ignore)
+    names, colors = _table(annotations, classes, ignore, where)
     numbers = {**number_labels(names), **dict.fromkeys(ignore, IGNORE_INDEX)}
     drawn_on = annotations.background and names[0] in BACKGROUND_LABELS
     writer = _FolderWriter(out, numbers, colors, 0 if drawn_on else IGNORE_INDEX)
@@ -205,7 +207,7 @@ def _write(path: Path, array: np.ndarray, palette: Sequence[Color] | None = None
 
 
 def _table(
-    annotations: Annotations, classes: Classes | None, ignore: Sequence[str]
+    annotations: Annotations, classes: Classes | None, ignore: Sequence[str], where: object
 ) -> tuple[tuple[str, ...], tuple[Color, ...]]:
     """Names and colours of the classes to write."""
     if classes is not None:
@@ -213,14 +215,17 @@ def _table(
     none = (*BACKGROUND_LABELS, IGNORE_LABEL, *ignore)
     labels = [label for label in annotations.labels if label not in none]
     names = (BACKGROUND_LABELS[0], *labels) if annotations.background else tuple(labels)
+    problem, fix = "", ""
     if not names:
-        raise DataError("the annotations name no class, and no background. Label something, and export again.")
-    if bad := [name for name in names if not is_plain(name)]:
-        raise DataError(f"the label {bad[0]!r} is blank or holds control characters. Rename it in the labelling tool.")
-    if len(names) > IGNORE_INDEX:
-        raise DataError(
-            f"{len(labels)} labels are too many: a mask holds {IGNORE_INDEX - 1} at most. Name some with --classes."
-        )
+        problem, fix = "names no class, and has no background", "Label something, and export again."
+    elif bad := [name for name in names if not is_plain(name)]:
+        problem = f"has the label {bad[0]!r}, which is blank or holds control characters"
+        fix = "Rename it in the labelling tool."
+    elif len(names) > IGNORE_INDEX:
+        problem = f"has {len(labels)} labels, and a mask holds {IGNORE_INDEX - 1} at most"
+        fix = "Name some with --classes."
+    if problem:
+        raise FindingError(error("annotation", where, problem, fix))
     colors = list(default_colors(names))
     for number, name in enumerate(names):
         colors[number] = annotations.colors.get(name, colors[number])
