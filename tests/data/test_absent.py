@@ -1,5 +1,7 @@
 """An image without an instance map where others have one: read as none if its mask shows no object, or told."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -50,20 +52,22 @@ def test_absent_means_none_where_the_masks_show_no_object(folder):
 def test_absent_is_unknown_where_a_mask_shows_an_object(folder):
     root = folder(shown=range(4))
     opened = open_folder(root, val_fraction=0)
-    assert [pair.instances is None for pair in opened.splits["train"]] == [False] * 3 + [True] * 3
-    FolderDataset(opened, "train")[4]  # other tasks need no maps
+    assert [pair.instances is None for pair in opened.splits["train"]] == [False] * 3 + [True, False, False]
+    FolderDataset(opened, "train")[3]  # other tasks need no maps
     report = check_folder(root)
-    assert [finding.code for finding in report.findings] == ["missing_instances"]
+    assert [finding.code for finding in report.findings] == ["missing_instances", "absent_instances"]
     assert "003.png: shows 'class 2', whose objects are numbered in other images, and has no inst" in str(report)
     TASKS["segmentation"].accepts(opened)
-    with pytest.raises(DataError, match=r"003\.png: has no instance map, as 3 of 6 training and validation images"):
+    with pytest.raises(DataError, match=r"003\.png: has no instance map, as 1 of 6 training and validation images"):
         TASKS["instances"].accepts(opened)
 
 
-def test_a_mask_beyond_those_that_were_looked_at_is_refused_when_it_is_read(folder, monkeypatch):
+def test_a_mask_beyond_those_that_were_looked_at_is_refused_when_it_is_read(folder, monkeypatch, tmp_path):
     from atrous.data import absent
 
     monkeypatch.setattr(absent, "_SAMPLED", 1)
+    assert open_folder(folder(shown=range(4)), val_fraction=0).splits["train"][5].instances is None
+    shutil.rmtree(tmp_path / "set")
     root = folder(shown=(0, 1, 2, 5))
     assert isinstance(open_folder(root, val_fraction=0).splits["train"][5].instances, NoObjects)
     (finding,) = check_folder(root).errors

@@ -44,19 +44,28 @@ def fill_absent(
     if not some or not absent or any(isinstance(pair.mask, DerivedPlanes) for pair in pairs):
         return same
     objects = _classes_of_objects(some, classes)
-    for pair in absent[:: max(len(absent) // _SAMPLED, 1)]:
+    tried = absent[:: max(len(absent) // _SAMPLED, 1)]
+    shown = {}
+    for pair in tried:
         if (name := _shown(pair, classes, objects)) is not None:
-            findings.append(warning("missing_instances", *not_numbered(pair.mask, name, len(absent))))
+            shown[pair] = name
+            if len(tried) < len(absent):  # one is enough to know nothing of the others
+                break
+    if shown:
+        first, name = next(iter(shown.items()))
+        count = len(shown) if len(tried) == len(absent) else len(absent)
+        findings.append(warning("missing_instances", *not_numbered(first.mask, name, count)))
+        if len(tried) < len(absent):
             return same
-    message = f"has no instance map, as {len(absent)} of {len(pairs)} images, and its mask shows no object: "
-    fix = "Nothing to do if they hold no objects; else number them in instances/."
-    findings.append(warning("absent_instances", absent[0].image, f"{message}read as without objects", fix))
-    lacking = set(absent)
+    empty = set(absent) - set(shown)
+    if empty:
+        first = next(pair for pair in absent if pair in empty)
+        message = f"has no instance map, as {len(empty)} of {len(pairs)} images, and its mask shows no object: "
+        fix = "Nothing to do if they hold no objects; else number them in instances/."
+        findings.append(warning("absent_instances", first.image, f"{message}read as without objects", fix))
     return {
         split: tuple(
-            pair._replace(instances=NoObjects(pair.mask, objects))
-            if pair.mask is not None and pair in lacking
-            else pair
+            pair._replace(instances=NoObjects(pair.mask, objects)) if pair.mask is not None and pair in empty else pair
             for pair in inside
         )
         for split, inside in splits.items()

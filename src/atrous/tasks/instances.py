@@ -156,8 +156,7 @@ class Instances(MapTask):
         if lacking := [pair for pair in pairs if not pair.instances]:
             raise DataError(
                 f"{lacking[0].image}: has no instance map, as {len(lacking)} of {len(pairs)} training and validation "
-                "images, and their masks show objects; add the maps to instances/, an empty one where there is none, "
-                "or train with task.name=segmentation."
+                "images, and its mask shows objects; add the maps to instances/, or train with task.name=segmentation."
             )
 
     @classmethod
