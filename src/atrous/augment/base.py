@@ -44,7 +44,7 @@ Probability = Annotated[float, Ge(0), Le(1)]
 Fraction = Annotated[float, Ge(0), Lt(1)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
-Side = Annotated[int, Ge(1)]
+Side = Annotated[int, Ge(1), Le(1 << 20)]
 Size = Side | tuple[Side, Side]
 ClassNumber = Annotated[int, Ge(0), Lt(IGNORE_INDEX)]
 

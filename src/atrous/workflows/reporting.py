@@ -106,7 +106,7 @@ def _gather(
         command=f"atrous train {quote(str(root))} --recipe {quote(str(run / 'recipe.yaml'))}{folds} -o NEW_RUN"
         if root
         else "",
-        recipe=(run / "recipe.yaml").read_text(encoding="utf-8") if (run / "recipe.yaml").is_file() else "",
+        recipe=_written(run / "recipe.yaml"),
     )
     return content, shown.lacking
 
@@ -115,6 +115,11 @@ def _monitor(bundle: "Bundle", task: "Task") -> "Measure":
     """The figure that chose the weights: the bundle has its value, and an older one another than its task's now."""
     known = [measure for measure in task.measures if f"val_{measure.name}" in bundle.metrics]
     return known[0] if known else task.monitor
+
+
+def _written(recipe: Path) -> str:
+    """A recipe as it stands in a file, or nothing where there is none."""
+    return recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else ""
 
 
 def _environment(run: Path, log: telling.LogRows, measured: Evaluation | None) -> list[tuple[str, str]]:
