@@ -1,6 +1,7 @@
 """The rules by which an image follows from what is stored: data types, alpha, nodata, pages, axes."""
 
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -306,6 +307,28 @@ def test_the_axes_of_an_ome_zarr_image(tmp_path, axes):
             np.testing.assert_array_equal(source.whole().array, image)
             np.testing.assert_array_equal(source.read(ROWS, COLUMNS).array, image[ROWS, COLUMNS])
     np.testing.assert_array_equal(read_image(tmp_path / "a.zarr").array, image)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_window_of_an_ome_zarr_image_reads_the_chunks_it_touches(tmp_path, version):
+    """With axes of one entry it was loaded as a whole: 763 MB for a window of 64."""
+    side = 20_000
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2 if version == "0.4" else 3)
+    array = group.create_array("s0", shape=(1, 2, 1, side, side), chunks=(1, 1, 1, 256, 256), dtype="uint8")
+    corner = numbers("uint8", (2, 64, 64))
+    array[0, :, 0, 700:764, 900:964] = corner
+    scales = [{"axes": [{"name": a} for a in "tczyx"], "datasets": [{"path": "s0"}]}]
+    group.attrs.update({"multiscales": scales} if version == "0.4" else {"ome": {"multiscales": scales}})
+    window = slice(700, 764), slice(900, 964)
+    tracemalloc.start()
+    info, part = read_info(tmp_path / "a.zarr"), read_window(tmp_path / "a.zarr", *window)
+    with open_source(tmp_path / "a.zarr") as source:
+        assert source.shape == (side, side, 2) == info[:3]
+        np.testing.assert_array_equal(source.read(*window).array, part.array)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(part.array, np.moveaxis(corner, 0, -1))
+    assert most < 20e6
 
 
 def test_an_ome_zarr_stack_is_refused_by_both(tmp_path, predict):

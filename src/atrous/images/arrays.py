@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from atrous.findings import FindingError, error
+from atrous.images.limits import must_fit
 from atrous.images.stored import File, Header, Pixels, Stored
 
 __all__ = ["NUMPY", "ArrayPixels", "is_zarr", "numpy_pixels", "open_array", "zarr_node_pixels", "zarr_pixels"]
@@ -47,7 +48,7 @@ class ArrayPixels(Pixels):
             count = sizes[others[0]]
             message = f"is a stack of {count} images along its axis {others[0].lower()!r}, and one image is needed"
             raise FindingError(error("stack", name, message, "Write each of them as an array of its own."))
-        self.data, self.axes, self._sizes, self._valid = data, axes, sizes, valid
+        self.data, self.axes, self._sizes, self._valid, self._name = data, axes, sizes, valid, name
         self._kept = [axis for axis in axes if axis in "YXC"]
 
     def header(self) -> Header:
@@ -58,7 +59,17 @@ class ArrayPixels(Pixels):
         return Header(self._sizes["Y"], self._sizes["X"], self._sizes.get("C", 1), dtype, False, 1)
 
     def decode(self) -> Stored:
-        """All of it."""
+        """All of it.
+
+        Raises:
+            FindingError: if it lies on the disk and does not fit into memory.
+        """
+        if not isinstance(self.data, np.ndarray) or isinstance(self.data, np.memmap):
+            shape = tuple(self._sizes[axis] for axis in self._kept)
+            size = self.header().dtype.itemsize
+            for length in shape:
+                size *= length
+            must_fit(size, self._name, shape)
         return self.window(slice(0, self._sizes["Y"]), slice(0, self._sizes["X"]))
 
     def window(self, rows: slice, columns: slice) -> Stored:

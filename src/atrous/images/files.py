@@ -15,7 +15,6 @@ import numpy as np
 
 from atrous.findings import FindingError, error
 from atrous.images.derived import DerivedImage, DerivedMask, DerivedPlanes
-from atrous.images.limits import must_fit
 from atrous.images.opening import file_palette, open_pixels, reading
 from atrous.images.raster import Raster, image_dtype, turn, wrong_channels
 from atrous.images.source import check_window, lazy_source
@@ -140,11 +139,7 @@ def read_mask(path: str | MaskFile) -> np.ndarray:
     with reading(path):
         if isinstance(path, DerivedMask):
             return path.read()
-        pixels = open_pixels(path, path, indices=True)
-        head = pixels.header()
-        size = head.height * head.width * head.channels * head.dtype.itemsize
-        must_fit(size, path, (head.height, head.width, head.channels))
-        stored = pixels.decode()
+        stored = open_pixels(path, path, indices=True).decode()
     return _mask(path, stored)
 
 

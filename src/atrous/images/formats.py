@@ -20,6 +20,7 @@ from PIL import Image
 
 from atrous.images.exif import block_orientation, orientation
 from atrous.images.jpeg import JPEG, check_jpeg_file, jpeg_head
+from atrous.images.limits import must_fit
 from atrous.images.stored import File, Header, Stored, content, stream
 
 __all__ = [
@@ -74,6 +75,8 @@ def decode_png(file: File, *, indices: bool) -> Stored:
     """Decode a PNG; with `indices`, a palette image gives its indices instead of its colours."""
     data = content(file)
     png = _walk(BytesIO(data), check=True)
+    shape = (png.height, png.width, _PNG_CHANNELS[png.color])
+    must_fit(shape[0] * shape[1] * shape[2] * (2 if png.depth == 16 else 1), file, shape)
     held = block_orientation(png.exif)
     if png.color != 3 or indices:
         plain = _plain(png)
@@ -127,10 +130,14 @@ def decode_other(file: File, *, indices: bool) -> Stored:
     if data.startswith(JPEG) and data.endswith(b"\xff\xd9") and not odd:
         head = jpeg_head(BytesIO(data))
         plain = head is not None and head.components in (1, 3) and head.bits == 8
+        if head is not None:
+            must_fit(head.height * head.width * head.components, file, head[:3])
         array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if plain else None
         if array is not None and head is not None:
             return Stored(_rgb(array), orientation=head.orientation)
     with _image(BytesIO(data)) as image:
+        shape = (image.height, image.width, len(image.getbands()))
+        must_fit(shape[0] * shape[1] * shape[2] * (4 if image.mode in ("I", "F") else 1), file, shape)
         return replace(decode_pillow(image, indices=indices), odd=odd)
 
 

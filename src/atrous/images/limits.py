@@ -19,7 +19,7 @@ def must_fit(size: int, name: object, shape: tuple[int, ...]) -> None:
 
     Args:
         size: bytes that decoding takes.
-        name: of the file.
+        name: of the file, or its bytes.
         shape: that its header declares, (height, width) or more.
 
     Raises:
@@ -27,6 +27,7 @@ def must_fit(size: int, name: object, shape: tuple[int, ...]) -> None:
     """
     if size <= _SMALL or (free := free_memory()) is None or size <= free:
         return
+    name = "the bytes" if isinstance(name, bytes) else name
     numbers = " x ".join(map(str, shape))
     message = f"declares {numbers} numbers, which take {in_bytes(size)}, and {in_bytes(free)} of memory are free"
     raise FindingError(error("too_large", name, message, _FIX))

@@ -134,7 +134,7 @@ def _must_hold(path: File, size: int, shape: tuple[int, int, int]) -> None:
         held *= _PACKED if file.read(2) == _GZIP else 1
     if size > held:
         raise ValueError("it is cut off before its end")
-    must_fit(size, "the bytes" if isinstance(path, bytes) else path, shape)
+    must_fit(size, path, shape)
 
 
 @lru_cache(maxsize=2)

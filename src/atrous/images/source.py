@@ -17,7 +17,6 @@ from atrous.images.arrays import ArrayPixels, zarr_node_pixels
 from atrous.images.channels import bring_channels, how_brought
 from atrous.images.derived import DerivedImage
 from atrous.images.formats import decode_pillow
-from atrous.images.limits import must_fit
 from atrous.images.opening import open_pixels, reading
 from atrous.images.pages import PagePixels
 from atrous.images.raster import CONSTANT, MASK, SOFT, Raster, image_dtype, raster_of, with_alpha_as_mask
@@ -124,7 +123,6 @@ class Source:
         """
         if self._kept is None:
             with reading(self.name):
-                self._must_fit()
                 stored = self._pixels.decode()
             # Only where the alpha channel is one of those that are needed is it kept although it be constant.
             needed = self._needed if self._needed == stored.array.shape[2] else None
@@ -152,14 +150,6 @@ class Source:
                 self._header = self._pixels.header()
             image_dtype(self._header.dtype, self.name)
         return self._header
-
-    def _must_fit(self) -> None:
-        """Raise unless the decoded pixels fit into memory; of arrays in memory they are there already."""
-        if isinstance(self._own, _Held):
-            return
-        head = self._head()
-        shape = (head.height, head.width, head.channels)
-        must_fit(int(np.prod(shape, dtype=object)) * head.dtype.itemsize, self.name, shape)
 
     def _window(self, rows: slice, columns: slice) -> Stored | None:
         """A window as stored, None where the image is read whole."""

@@ -112,9 +112,9 @@ def _decode(tif: Any, file: File, name: object, *, indices: bool) -> Stored:
     image, axes = _image(tif, name)
     pages, shape = _pages(image, tif), dict(zip(axes, image.shape, strict=True))
     samples = Samples.of(tif.pages[0], shape.get("S", 1))
-    must_fit(image.size * np.dtype(image.dtype).itemsize, name, image.shape)
     for page in pages:
         check_segments(page)
+    must_fit(image.size * np.dtype(image.dtype).itemsize, name, image.shape)
     if samples.foreign and not indices:
         return replace(decode_other(file, indices=False), orientation=samples.orientation)
     if _one_header(pages, axes, shape) or any(page.parent is not tif for page in pages):
