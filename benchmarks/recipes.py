@@ -70,9 +70,8 @@ def untrained(value: Any) -> Any:
 def reduced(data: dict[str, Any], margin: int) -> tuple[list[int], int, float]:
     """Crop and images of a measured step, and by what its seconds are multiplied to be those of a whole batch."""
     crop = data.get("crop", 256)
-    resize = next((entry for entry in data.get("augment", []) if entry.get("name") == "resize"), None)
-    if crop is None:  # whole images, resized
-        crop = [resize["height"], resize["width"]] if resize else 256
+    if crop is None:  # whole images
+        crop = 256
     sides = [crop, crop] if isinstance(crop, int) else list(crop)
     batch = data.get("batch_size", 8)
     images = min(batch, max(MOST_PIXELS // ((sides[0] + 2 * margin) * (sides[1] + 2 * margin)), 1))

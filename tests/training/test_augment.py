@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from atrous.augment import (
+    TRANSFORMS,
     BalancedCrop,
     BorderWeights,
     ChannelGain,
@@ -82,9 +83,24 @@ def test_arguments_come_as_the_recipe_says_them():
     assert weights == BorderWeights(balance=False, classes=(1,))
 
 
+ALWAYS = " every image of the training and none of a prediction. "
+
+
 @pytest.mark.parametrize(
     ("augment", "text"),
     [
+        (
+            "[{name: resize, height: 60, width: 80}]",
+            "augment.0: resize resizes" + ALWAYS + "Let the model do it: ",
+        ),
+        ("[elastic, {name: random_scale, low: 0.4, high: 0.6}]", "data.augment.1: random_scale shrinks" + ALWAYS),
+        ("[{name: random_scale, low: 1.5, high: 2}]", "random_scale enlarges" + ALWAYS + "Let the scales reach 1."),
+        ("[{name: discrete_scale, scales: [0.5, 0.75]}]", "discrete_scale shrinks" + ALWAYS),
+        ("[{name: horizontal_flip, p: 1}]", "horizontal_flip mirrors" + ALWAYS + "Give a p below 1"),
+        ("[{name: vertical_flip, p: 1.0}]", "vertical_flip mirrors" + ALWAYS),
+        ("[{name: gaussian_blur, low: 1, high: 2, p: 1}]", "gaussian_blur blurs" + ALWAYS),
+        ("[{name: channel_gain, low: 1.5, high: 2}]", "channel_gain brightens" + ALWAYS),
+        ("[{name: channel_gain, low: 0.1, high: 0.5}]", "channel_gain darkens" + ALWAYS),
         (
             "[{name: horizontal_flip, swap: [[1, 2]]}]",
             "data.augment.0: horizontal_flip: swap is known to this transform",
@@ -187,3 +203,24 @@ def test_a_file_that_cannot_be_read_ends_it_with_its_own_text(tmp_path):
         pair.image.write_bytes(b"torn")
     with pytest.raises(DataError, match="cannot be read as an image"):
         augmented_samples(folder, recipe_of("[]", crop=16), 1)
+
+
+# A transform may be drawn so that it leaves next to everything as it is: else it is preprocessing, see `never_spares`.
+SPARED = {
+    "random_scale": "{low: 1, high: 2}", "discrete_scale": "{scales: [0.5, 1.25]}", "gaussian_blur": "{low: 0.3, p: 1}",
+    "channel_gain": "{low: 1, high: 1.2}", "random_crop": "{size: 8}", "center_crop": "{size: 8}",
+    "balanced_crop": "{size: 8}", "foreground_crop": "{size: 8}", "object_crop": "{size: 8}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in TRANSFORMS if name != "resize"])
+def test_every_transform_is_taken_that_may_spare_an_image(name):
+    assert len(steps_of(f"[{{name: {name}, {SPARED.get(name, '{}')[1:-1]}}}]", "null")) == 1
+
+
+def test_no_recipe_that_comes_along_changes_every_image():
+    """All are resolved without complaint, their stages too."""
+    from atrous.recipe import list_recipes, load_recipe
+    from atrous.training.resolved import resolve_run
+
+    assert [name for name in list_recipes() if not resolve_run(load_recipe(name)).stages] == []

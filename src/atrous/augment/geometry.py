@@ -114,7 +114,7 @@ def quarter_turns(sample: Sample, turns: int) -> Sample:
 
 @dataclass(frozen=True)
 class RandomScale:
-    """Resize by a factor drawn evenly between `low` and `high`. Put it before the crop.
+    """Resize by a factor drawn evenly between `low` and `high`, which hold 1 in a recipe. Put it before the crop.
 
     Attributes:
         low: smallest factor.
@@ -148,7 +148,7 @@ class RandomScale:
 
 @dataclass(frozen=True)
 class DiscreteScale:
-    """Resize by one of `scales`, each as likely. Put it before the crop.
+    """Resize by one of `scales`, which reach 1 in a recipe, each as likely. Put it before the crop.
 
     Attributes:
         scales: factors above 0; DeepLab's are 0.5, 0.75, 1, 1.25, 1.5.
@@ -180,6 +180,9 @@ def _scaled(sample: Sample, down: float, across: float) -> WindowedSample:
 @dataclass(frozen=True)
 class Resize:
     """Bring every image to one size, whatever its proportions.
+
+    A recipe that names it in `augment` is refused, because predictions take images at their own size: see
+    `atrous.augment.always`. It is for chains that are made in Python.
 
     Attributes:
         height: rows of the result, in pixels.

@@ -72,8 +72,8 @@ class ObjectPrecision(Metric):
         crowd: Bool[Tensor, "H W"] | None = None,
     ) -> None:
         """Add an image: numbers of objects, 0 where there is none; `void` and `crowd` as in its score."""
-        maps = (None if each is None else each.cpu().numpy() for each in (predicted_labels, true_labels, void, crowd))
-        predicted, true, unknown, together = maps
+        predicted, true = (each.cpu().numpy() for each in (predicted_labels, true_labels))
+        unknown, together = (None if each is None else each.cpu().numpy() for each in (void, crowd))
         score = mean_average_precision(average_precision(predicted, true, void=unknown, crowd=together)[None])
         if score == score:
             self.total += score

@@ -24,6 +24,7 @@ from atrous.augment import (
     VerticalFlip,
     compose,
 )
+from atrous.augment.always import never_spares
 from atrous.augment.crops import BalancedCrop, CenterCrop, ForegroundCrop
 from atrous.data.folder import Folder, FolderDataset
 from atrous.data.options import DataOptions
@@ -68,9 +69,11 @@ def read_augment(data: DataOptions, place: Place) -> tuple[NamedSection, ...]:
     for position, written in enumerate(data.augment):
         section = read_section(TRANSFORMS, written, kind="transform", place=here / position)
         try:
-            section()
+            transform = section()
         except RecipeError as problem:  # what a transform says of its own arguments
             raise RecipeError(f"{here / position}: {problem}") from None
+        if fault := never_spares(transform):
+            raise RecipeError(f"{here / position}: {written if isinstance(written, str) else written['name']} {fault}.")
         sections.append(section)
     return tuple(sections)
 
