@@ -122,6 +122,18 @@ def test_a_folder_of_a_layout_that_cannot_be_opened_is_told(put, photo, columns,
         check_folder(tmp_path)
 
 
+@pytest.mark.parametrize("suffix", [".json", ".geojson"])
+def test_a_folder_of_annotations_that_cannot_be_opened_is_told(put, tmp_path, locked, suffix):
+    from atrous.annotations.folders import files_below
+
+    put(f"a{suffix}", "{}")
+    (tmp_path / "more").mkdir()
+    assert len(files_below(tmp_path, (suffix,))) == 1
+    locked(tmp_path / "more")
+    with pytest.raises(DataError, match=r"more: cannot be opened \(Permission denied\), so nobody knows what is in it"):
+        files_below(tmp_path, (suffix,))
+
+
 def test_a_pipe_is_told_and_not_waited_for(make_folder, caplog):
     root = make_folder(4)
     os.mkfifo(root / "images" / "pipe.png")

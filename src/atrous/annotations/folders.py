@@ -1,7 +1,9 @@
 """Formats of one file per image: which files there are, which image each is for, and which split."""
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from atrous.annotations.base import is_there
 from atrous.annotations.parsing import refuse
@@ -13,11 +15,21 @@ _SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")
 
 
 def files_below(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """The files of a folder and its folders that end so, hidden ones left out; or the file itself."""
+    """The files of a folder and its folders that end so, hidden ones left out; or the file itself.
+
+    Raises:
+        FindingError: if a folder cannot be opened: what lies in it would be missing without a word.
+    """
     if path.is_file():
         return [path]
-    found = (file for file in sorted(path.rglob("*")) if file.name.lower().endswith(suffixes))
-    return [file for file in found if not file.name.startswith(".") and file.is_file()]
+    walk = os.walk(path, onerror=_refuse_folder)
+    found = [Path(place, name) for place, _, names in walk for name in names if name.lower().endswith(suffixes)]
+    return sorted(file for file in found if not file.name.startswith(".") and file.is_file())
+
+
+def _refuse_folder(problem: OSError) -> NoReturn:
+    fix = "Give yourself the right to read it, or take the folder out."
+    refuse(Path(problem.filename), f"cannot be opened ({problem.strerror}), so nobody knows what is in it", fix)
 
 
 def split_folder(file: Path, root: Path) -> str:

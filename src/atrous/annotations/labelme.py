@@ -26,6 +26,7 @@ from atrous.annotations.base import (
 )
 from atrous.annotations.drawn import Drawn
 from atrous.annotations.embedded import decode_base64
+from atrous.annotations.folders import files_below
 from atrous.annotations.parsing import Gathered, need, need_points, read_json, refuse
 from atrous.annotations.polygons import Patch
 from atrous.errors import DataError
@@ -44,7 +45,7 @@ _LOOKS = 64
 
 def _files(path: Path) -> list[Path]:
     """The JSON files of a folder and its folders, or the file itself."""
-    return [path] if path.is_file() else sorted(p for p in path.rglob("*.json") if not p.name.startswith("."))
+    return files_below(path, (".json",))
 
 
 def _fits(path: Path) -> bool:

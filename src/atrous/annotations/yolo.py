@@ -15,6 +15,7 @@ import yaml
 
 from atrous.annotations.base import Annotated, Annotations, Format, one_by_one, size_of
 from atrous.annotations.drawn import Drawn
+from atrous.annotations.folders import files_below
 from atrous.annotations.parsing import Gathered, read_lines, refuse
 from atrous.images.files import SUFFIXES
 
@@ -123,8 +124,7 @@ def _place(text: str, base: str, file: Path, images: Path | None) -> Path | None
 
 def _listed(folder: Path) -> Iterator[Path]:
     """The images of a folder and its folders."""
-    files = sorted(folder.rglob("*")) if folder.is_dir() else []
-    return (file for file in files if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
+    return iter(files_below(folder, SUFFIXES) if folder.is_dir() else [])
 
 
 def _labels_of(image: Path) -> Path | None:
