@@ -1,5 +1,7 @@
 """Grey images among coloured ones, and alpha channels where others have none: COCO and ADE20K as handed out."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -86,3 +88,27 @@ def test_a_second_channel_that_is_no_alpha_is_refused(make_folder, picture):
     tifffile.imwrite(root / "images" / "001.png", array, photometric="minisblack", planarconfig="contig")
     with pytest.raises(DataError, match=r"001\.png: has 2 channels, and 3 are needed"):
         open_folder(root)
+
+
+def test_coco_and_ade20k_as_they_are_handed_out_hold_grey_images(put, photo, columns, tmp_path):
+    def jpeg(name, seed, mode):
+        Image.fromarray(photo(seed)).convert(mode).save(put(name, b""), "JPEG")
+
+    for n in range(4):
+        jpeg(f"coco/train2017/{n:012}.jpg", n, "L" if n == 2 else "RGB")
+    images = [{"id": n, "file_name": f"{n:012}.jpg", "height": 12, "width": 16} for n in range(4)]
+    outline = [[2, 2, 8, 2, 8, 8, 2, 8]]
+    rows = [{"id": n, "image_id": n, "category_id": 1, "segmentation": outline, "area": 36} for n in range(4)]
+    table = {"images": images, "annotations": rows, "categories": [{"id": 1, "name": "cat"}]}
+    put("coco/annotations/instances_train2017.json", json.dumps(table))
+    for n in range(4):
+        split = "training" if n < 3 else "validation"
+        jpeg(f"ade/images/{split}/ADE_train_{n:08}.jpg", n, "L" if n == 1 else "RGB")
+        put(f"ade/annotations/{split}/ADE_train_{n:08}.png", columns(0, 3, 150))
+    for name, layout in (("coco", "coco"), ("ade", "ade20k")):
+        folder = open_folder(tmp_path / name)
+        assert (folder.layout, folder.channels) == (layout, 3)
+        assert all(sample["image"].shape[0] == 3 for sample in FolderDataset(folder, "train"))
+        report = check_folder(tmp_path / name)
+        assert not report.errors
+        assert "grey_images" in {finding.code for finding in report.warnings}
