@@ -206,6 +206,17 @@ def test_broken_cvat(source, tmp_path, body, message):
         convert(source, tmp_path / "out", format="cvat")
 
 
+@pytest.mark.parametrize("color", ["#ffffff", "#000000", "#fefefe", "#12ab34"])
+def test_ignored_pixels_stay_so_whatever_colour_a_class_has(source, tmp_path, color):
+    head = f"<meta><task><labels><label><name>snow</name><color>{color}</color></label></labels></task></meta>"
+    boxes = "".join(f'<box label="{label}" xtl="{left}" ytl="0" xbr="{left + 5}" ybr="5"/>'
+                    for left, label in ((0, "snow"), (10, "__ignore__")))  # fmt: skip
+    cvat(source, f'<image name="a0.png" width="{W}" height="{H}">{boxes}</image>', head)
+    convert(source, tmp_path / "out")
+    mask = FolderDataset(open_folder(tmp_path / "out", val_fraction=0), "train")[0]["mask"]
+    assert [int(mask[2, column]) for column in (2, 12, 22)] == [1, 255, 0]
+
+
 def region(kind, value, labels=("cell",), **more):
     full = {**value, f"{kind}labels": list(labels)}
     return {"type": f"{kind}labels", "original_width": W, "original_height": H, "value": full, **more}

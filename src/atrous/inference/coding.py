@@ -18,6 +18,7 @@ import numpy as np
 
 from atrous.data.classes import Classes
 from atrous.drawing import Color
+from atrous.images.colors import spare_grey
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["MaskCoding", "class_coding", "value_coding"]
@@ -56,7 +57,7 @@ class MaskCoding:
         if not self.short:
             return None
         palette = [BLACK] * (max(*self.values, self.nodata) + 1)
-        palette[self.nodata] = self.ignored
+        palette[self.nodata] = spare_grey(self.colors, self.ignored)
         for value, color in zip(self.values, self.colors, strict=True):
             palette[value] = color
         return palette

@@ -20,7 +20,7 @@ from atrous.data.classes import Classes
 from atrous.data.split_names import split_of
 from atrous.errors import did_you_mean
 from atrous.findings import FindingError, error
-from atrous.images.colors import Color, default_colors, to_hex
+from atrous.images.colors import Color, default_colors, spare_grey, to_hex
 from atrous.images.files import SUFFIXES, ImageFile, read_image, read_info
 from atrous.images.raster import Raster
 from atrous.images.writing import write_image
@@ -246,5 +246,5 @@ def _unknown_labels(one: Annotated, numbers: Mapping[str, int]) -> list[FindingE
 
 
 def _palette(colors: Sequence[Color]) -> list[Color]:
-    """256 colours: the classes', black, and white for what is ignored."""
-    return [*colors, *[(0, 0, 0)] * (IGNORE_INDEX - len(colors)), (255, 255, 255)]
+    """256 colours: the classes', black, and for what is ignored white, or a grey where a class is white."""
+    return [*colors, *[(0, 0, 0)] * (IGNORE_INDEX - len(colors)), spare_grey(colors, (255, 255, 255))]
