@@ -154,7 +154,9 @@ class Prediction:
         return f"Prediction({', '.join(f'{name}={_short(value)}' for name, value in held if _is_held(value))})"
 
     def overlay(self, image: np.ndarray, colors: Sequence[drawing.Color] | None = None) -> np.ndarray:
-        """The classes in colour over the image, with lines where they meet, and between objects that were told apart.
+        """The classes in colour over the image, with lines where they meet; objects are outlined and numbered.
+
+        The background is not painted, nor is a class that fills more than half of the image.
 
         Args:
             image: (H, W) or (H, W, C), the array that was predicted; other kinds than 8-bit are stretched.
@@ -170,7 +172,17 @@ class Prediction:
             ours, theirs = (" x ".join(map(str, shape)) for shape in (self.classes.shape, image.shape[:2]))
             raise UsageError(f"the prediction has {ours} pixels, but the image has {theirs}: give the image it is of")
         shown = drawing.to_display(image)
-        return drawing.overlay(shown, self.classes, self._palette(colors), objects=self.instances)
+        palette = self._palette(colors)
+        return drawing.overlay(shown, self.classes, palette, objects=self.instances, bare=self._bare(len(palette)))
+
+    def _bare(self, count: int) -> int | None:
+        """The class that is not painted: the one that objects stand before, or that nearly all pixels have."""
+        if self.labels is not None:  # each may lie over another
+            return None
+        if self.instances is not None or not self.class_names:
+            return 0
+        pixels = np.bincount(self.classes.ravel(), minlength=count)[:count]
+        return drawing.bare_class(self.class_names, pixels.tolist())
 
     def _palette(self, colors: Sequence[drawing.Color] | None = None) -> Sequence[drawing.Color]:
         if colors or self.colors:

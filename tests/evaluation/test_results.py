@@ -68,9 +68,9 @@ def test_what_an_older_version_wrote_is_read():
     assert str(told).splitlines() == [
         "val: 1 images, 8 labelled pixels",
         "",
-        "class            IoU    found  share of pixels",
-        "background     0.833   83.3 %          75.00 %",
-        "cell           0.667        -          25.00 %",
+        "class            IoU  recall  share of pixels",
+        "background     0.833   0.833          75.00 %",
+        "cell           0.667       -          25.00 %",
         "",
         "mean IoU 0.750   pixel accuracy 87.5 %",
         "250 ms per image (cpu, float32, whole images)",

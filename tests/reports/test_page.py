@@ -133,6 +133,32 @@ def test_boundary_scores_have_a_column_where_they_were_measured(tmp_path: Path) 
     assert "0.123" in text
 
 
+def test_precision_recall_and_dice_stand_beside_the_iou(tmp_path: Path) -> None:
+    matrix = torch.tensor([[90, 10], [5, 20]])
+    summary = summarize(matrix, ["class 0", "class 1"])
+    text = page(
+        tmp_path, replace(content(), evaluation={"split": "val", "matrix": matrix.tolist(), "summary": summary})
+    )
+    for title, value in (("IoU", 20 / 35), ("Dice", 40 / 55), ("Precision", 20 / 30), ("Recall", 20 / 25)):
+        assert f'data-of="{title}">{value:.3f}<' in text
+
+
+def test_errors_have_a_legend_and_the_commonest_class_is_not_painted(tmp_path: Path) -> None:
+    text = Reader(page(tmp_path, replace(content(), bare=0))).text
+    for words in ("class 0 (not painted)", "missed", "false alarm: no such thing there", "ignored"):
+        assert words in text
+    assert "taken for another class" not in text  # there is none
+    assert "taken for another class" in Reader(page(tmp_path, replace(content(3), bare=0))).text
+    plain = Reader(page(tmp_path, content(3))).text
+    assert "not painted" not in plain
+    assert "wrong class" in plain
+
+
+def test_cautions_come_first(tmp_path: Path) -> None:
+    text = page(tmp_path, replace(content(), cautions=["HARDLY <TRAINED>"]))
+    assert text.index("HARDLY &lt;TRAINED&gt;") < text.index("It went well.")
+
+
 def test_names_cannot_break_the_page(tmp_path: Path) -> None:
     told = replace(content(), title="<script>alert(1)</script>", class_names=["a<b", 'c"d'], recipe="</pre><script>")
     told = replace(told, evaluation={**told.evaluation, "summary": {"iou": {"a<b": 0.5, 'c"d': 0.25}, "accuracy": {}}})
@@ -185,23 +211,25 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
 
 
 MEASURE = """<!doctype html><meta charset="utf-8"><body>
-<iframe id="f" width="400" height="3000" srcdoc="{page}"></iframe>
+<iframe id="f" width="390" height="3000" srcdoc="{page}"></iframe>
 <script>
 const errors = []; window.onerror = (m) => errors.push(m);
 document.getElementById("f").onload = () => {{
   const d = document.getElementById("f").contentDocument, w = d.documentElement;
   const wide = [...d.querySelectorAll("body *")].filter(e => !e.closest(".scroll, pre, svg")
     && e.getBoundingClientRect().right > w.clientWidth + 1).map(e => e.tagName + "." + e.className);
+  const cut = [...d.querySelectorAll(".scroll, table")].map(e => [e.className, e.scrollWidth, e.clientWidth])
+    .filter(([name, all, seen]) => all > seen + 1 || all > 390);
   const broken = [...d.images].filter(i => !i.naturalWidth).length;
   document.body.innerHTML = "<p id=told>" + JSON.stringify(
-    {{scroll: w.scrollWidth, client: w.clientWidth, height: w.scrollHeight, wide, broken, errors}}) + "</p>";
+    {{scroll: w.scrollWidth, client: w.clientWidth, height: w.scrollHeight, wide, cut, broken, errors}}) + "</p>";
 }};
 </script></body>"""
 
 
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
-@pytest.mark.parametrize("num_classes", [2, 12])
+@pytest.mark.parametrize("num_classes", [2, 5, 12, 40])
 def test_in_a_narrow_window_nothing_sticks_out(tmp_path: Path, num_classes: int) -> None:
     told = page(tmp_path, content(num_classes)).replace(' loading="lazy"', "")
     frame = tmp_path / "frame.html"
@@ -221,8 +249,9 @@ def test_in_a_narrow_window_nothing_sticks_out(tmp_path: Path, num_classes: int)
     assert found, done.stdout[-500:]
     measured = json.loads(html.unescape(found[1]))
     assert measured["height"] > 1000
-    assert measured["scroll"] <= measured["client"] <= 400
+    assert measured["scroll"] <= measured["client"] <= 390
     assert measured["wide"] == []
+    assert measured["cut"] == []
     assert measured["broken"] == 0
     assert measured["errors"] == []
     assert "CONSOLE" not in done.stderr

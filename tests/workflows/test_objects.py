@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from atrous import Predictor
+from atrous.data import open_folder
 from atrous.images.files import read_mask
 from atrous.metrics.objects import objects_of, score_objects, summarize_objects
-from atrous.reports.panels import told_apart
+from atrous.reports.panels import example_panels, ranked_panels
 from atrous.types import Prediction
 from atrous.workflows import evaluate, predict, train
 from atrous.workflows.evaluation import Evaluation
@@ -92,13 +94,19 @@ def test_more_objects_than_a_png_numbers_are_refused_with_their_file(tmp_path):
     assert (read_mask(tmp_path / "instances" / "a.tif") == numbers).all()
 
 
-def test_the_report_counts_objects_and_draws_them_apart(objects_run):
+def test_the_report_counts_objects_outlines_them_and_tells_their_errors_apart(objects_run, data):
     page = (objects_run.out / "report.html").read_text()
     summary = objects_run.evaluation.summary
     assert f"{summary['objects']} objects, {summary['found']} predicted" in page
-    numbers = np.array([[1, 1, 2, 2], [1, 1, 0, 3]])
-    assert told_apart((numbers > 0).astype(np.uint8), numbers).tolist() == [[1, 0, 1, 0], [1, 1, 0, 1]]
-    assert told_apart(numbers, None) is numbers
+    assert "Average precision" in page
+    for words in ("missed object", "false alarm: no such object", "objects joined, split or badly drawn"):
+        assert words in page
+    folder, predictor = open_folder(data), Predictor.load(objects_run.bundle, device="cpu")
+    worst = ranked_panels(folder, predictor, objects_run.evaluation)[1]
+    for panel in [*example_panels(folder), *worst]:
+        assert panel.truth_objects.max() > 1
+    assert all(panel.predicted_objects is not None and panel.errors.max() <= 4 for panel in worst)
+    assert worst[0].errors.any()
 
 
 def _tif():

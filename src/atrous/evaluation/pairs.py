@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from atrous.data import open_folder
 from atrous.data.options import SPLITTING
+from atrous.drawing import default_colors, former_colors
 from atrous.errors import BundleError, DataError, UsageError, did_you_mean
 from atrous.images.channels import how_brought
-from atrous.images.colors import default_colors
 
 if TYPE_CHECKING:
     from atrous.data import Classes, Folder, Pair
@@ -78,6 +78,8 @@ def same_masks(one: "Classes", other: "Classes") -> bool:
     """
     if [set(values) for values in one.values] != [set(values) for values in other.values]:
         return False
-    shown = default_colors(one.names)
-    trios = zip(one.colors, other.colors, shown, strict=True)
-    return all(first == second or default in (first, second) for first, second, default in trios)
+    for palette in (default_colors(one.names), former_colors(one.names)):
+        trios = zip(one.colors, other.colors, palette, strict=True)
+        if all(first == second or default in (first, second) for first, second, default in trios):
+            return True
+    return False

@@ -22,6 +22,8 @@ __all__ = ["Evaluation", "ImageResult", "join", "true_pixels"]
 
 _AGAIN = "write it again: atrous evaluate BUNDLE DATA -o FILE."
 _FIGURES = dict[str, float | dict[str, float]]
+BY_CLASS = {"iou": "IoU", "dice": "Dice", "precision": "precision", "accuracy": "recall"}
+"""What the figures of classes are called in tables; the class accuracy of FCN's paper is the recall."""
 NOT_PRINTED = ("mean_accuracy", "frequency_weighted_iou")
 TOLD = {"mean_iou", "pixel_accuracy", "mean_boundary_f1", "seg", "average_precision", "average_precision_50"}
 TOLD |= {"objects", "found", *NOT_PRINTED}
@@ -191,9 +193,9 @@ class Evaluation:
         """Title, width and texts by class."""
         by_class = {key: value for key, value in self.summary.items() if isinstance(value, Mapping)}
         columns: list[tuple[str, int, Mapping[str, str]]] = []
-        for key, title, width, show in (("iou", "IoU", 6, _score), ("accuracy", "found", 7, _percent)):
+        for key, title in BY_CLASS.items():
             if key in by_class:
-                columns.append((title, width, _texts(by_class.pop(key), show)))
+                columns.append((title, max(len(title), 6), _texts(by_class.pop(key), _score)))
         if self.matrix:
             rows, total = true_pixels(self.matrix)
             shares = [f"{100 * count / total:.2f} %" if total else "-" for count in rows]

@@ -1,4 +1,4 @@
-"""How good classes are: one confusion matrix over the whole data set, the measures read from it, and boundaries.
+"""How good classes are: one confusion matrix over all images of a split, the measures read from it, and boundaries.
 
 And how good divisions are: regions between membranes, and single objects. Those compare label maps (0 is none), and
 each says how its images are put together: `METRICS` holds what a confusion matrix tells.
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from atrous.metrics.boundary import boundary_f1, boundary_tolerance, class_boundary_f1, mean_boundary_f1
 from atrous.metrics.confusion import (
     class_accuracy,
+    class_dice,
     class_iou,
+    class_precision,
     confusion_matrix,
     frequency_weighted_iou,
     mean_accuracy,
@@ -62,7 +64,9 @@ __all__ = [
     "cells",
     "class_accuracy",
     "class_boundary_f1",
+    "class_dice",
     "class_iou",
+    "class_precision",
     "confusion_matrix",
     "contingency",
     "cremi_rand_error",

@@ -20,7 +20,9 @@ from atrous.types import IGNORE_INDEX
 
 __all__ = [
     "class_accuracy",
+    "class_dice",
     "class_iou",
+    "class_precision",
     "confusion_matrix",
     "frequency_weighted_iou",
     "mean_accuracy",
@@ -105,6 +107,32 @@ def class_iou(matrix: Int[Tensor, "K K"]) -> Float[Tensor, " K"]:
     return right / (counts.sum(1) + counts.sum(0) - right)
 
 
+def class_precision(matrix: Int[Tensor, "K K"]) -> Float[Tensor, " K"]:
+    """Share of the pixels given to each class that are of it; NaN for a class that is never decided.
+
+    Example:
+        >>> class_precision(torch.tensor([[6, 2], [1, 1]]))
+        tensor([0.8571, 0.3333], dtype=torch.float64)
+    """
+    counts = matrix.double()
+    return counts.diag() / counts.sum(0)
+
+
+def class_dice(matrix: Int[Tensor, "K K"]) -> Float[Tensor, " K"]:
+    r"""Dice coefficient of each class, which is its F1: the harmonic mean of precision and recall.
+
+    .. math:: \mathrm{Dice}_k = \frac{2 n_{kk}}{\sum_j n_{kj} + \sum_j n_{jk}}
+
+    It is :math:`2 \mathrm{IoU} / (1 + \mathrm{IoU})`, and undefined (NaN) where the IoU is.
+
+    Example:
+        >>> class_dice(torch.tensor([[6, 2], [1, 1]]))              # 12 / (8 + 7), 2 / (2 + 3)
+        tensor([0.8000, 0.4000], dtype=torch.float64)
+    """
+    counts = matrix.double()
+    return 2 * counts.diag() / (counts.sum(1) + counts.sum(0))
+
+
 def mean_accuracy(matrix: Int[Tensor, "K K"]) -> float:
     """Mean of `class_accuracy` over the classes that occur in the truth.
 
@@ -145,8 +173,8 @@ def summarize(matrix: Int[Tensor, "*counts"], class_names: Sequence[str]) -> dic
         class_names: K.
 
     Returns:
-        "pixel_accuracy", "mean_accuracy", "mean_iou" and "frequency_weighted_iou" as floats, and "iou" and "accuracy"
-        as dicts from class name to float. What is undefined is NaN.
+        "pixel_accuracy", "mean_accuracy", "mean_iou" and "frequency_weighted_iou" as floats, and "iou", "dice",
+        "precision" and "accuracy" (the recall) as dicts from class name to float. What is undefined is NaN.
 
     Example:
         >>> summarize(torch.tensor([[6, 2], [2, 0]]), ["soil", "crop"])["iou"]
@@ -162,5 +190,7 @@ def summarize(matrix: Int[Tensor, "*counts"], class_names: Sequence[str]) -> dic
         "mean_iou": mean_iou(matrix),
         "frequency_weighted_iou": frequency_weighted_iou(matrix),
         "iou": dict(zip(class_names, class_iou(matrix).tolist(), strict=True)),
+        "dice": dict(zip(class_names, class_dice(matrix).tolist(), strict=True)),
+        "precision": dict(zip(class_names, class_precision(matrix).tolist(), strict=True)),
         "accuracy": dict(zip(class_names, class_accuracy(matrix).tolist(), strict=True)),
     }

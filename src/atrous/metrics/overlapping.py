@@ -56,8 +56,9 @@ def summarize_labels(counts: Int[Tensor, "K 2 2"], class_names: Sequence[str]) -
     """The measures of `label_counts`, under the names that `summarize` uses.
 
     Returns:
-        "iou" and "accuracy" (the share of a class's pixels that was found) by class, "mean_iou" and "mean_accuracy"
-        over the classes where they are defined, and "pixel_accuracy", the share of all answers that are right.
+        "iou", "dice", "precision" and "accuracy" (the recall: the share of a class's pixels that was found) by class,
+        "mean_iou" and "mean_accuracy" over the classes where they are defined, and "pixel_accuracy", the share of all
+        answers that are right.
 
     Example:
         >>> found = summarize_labels(torch.tensor([[[5, 1], [1, 3]], [[8, 0], [2, 0]]]), ["nucleus", "cell"])
@@ -73,6 +74,8 @@ def summarize_labels(counts: Int[Tensor, "K 2 2"], class_names: Sequence[str]) -
         "mean_accuracy": float(accuracy.nanmean()),
         "mean_iou": float(iou.nanmean()),
         "iou": dict(zip(class_names, iou.tolist(), strict=True)),
+        "dice": dict(zip(class_names, (2 * found / (2 * found + missed + extra)).tolist(), strict=True)),
+        "precision": dict(zip(class_names, (found / (found + extra)).tolist(), strict=True)),
         "accuracy": dict(zip(class_names, accuracy.tolist(), strict=True)),
     }
 

@@ -13,6 +13,7 @@ from atrous.disk import write_text
 from atrous.reports import pictures
 from atrous.reports.figures import learning_curves
 from atrous.reports.telling import Fact
+from atrous.reports.views import CHANGE_KEY, Panel, PanelViews, error_key
 from atrous.tasks import MEAN_IOU, Measure
 
 __all__ = ["Panel", "ReportContent", "write_report"]
@@ -21,33 +22,21 @@ MAX_BYTES = 6_000_000
 """Pictures are made smaller until the whole page stays below this."""
 SIDES = (640, 480, 320, 200, 128)
 """Longest side of a picture, in the order in which they are tried."""
+COLUMNS = {
+    "dice": ("Dice", "twice the overlap, divided by the sum of both areas"),
+    "precision": (
+        "Precision",
+        "the share of a class's decided pixels that are of it: low where there are false alarms",
+    ),
+    "accuracy": ("Recall", "the share of a class's true pixels that were given to it: low where much is missed"),
+    "boundary_f1": (
+        "Boundary F1",
+        "how much of a class's outline is drawn within 0.75 % of the image's diagonal of the true one",
+    ),
+}
+"""Scores of classes beside the IoU: their titles and what they say."""
 LISTED = 12
 """Findings, and pairs of confused classes, that are shown one by one."""
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One image with what is known of it.
-
-    Attributes:
-        name: what the image is called in its folder.
-        image: (H, W, 3) uint8, see `to_display`.
-        truth: (H, W) true classes with 255 = ignored, or None.
-        predicted: (H, W) decided classes, or None.
-        score: the figure of this image alone by which images are ranked, or None.
-        unrefined: (H, W) classes decided without the refinement, or None where there is none.
-        weight: (H, W) how much each pixel counts in training, or None where all count alike.
-        drawn: (H, W, 3) uint8, the prediction as its task draws it, where classes do not show all; or None.
-    """
-
-    name: str
-    image: np.ndarray
-    truth: np.ndarray | None = None
-    predicted: np.ndarray | None = None
-    score: float | None = None
-    unrefined: np.ndarray | None = None
-    weight: np.ndarray | None = None
-    drawn: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +47,7 @@ class ReportContent:
         title: heading of the page.
         class_names: one for every class.
         colors: red, green, blue in 0..255 for every class.
+        bare: the class that is not painted over images, such as the background, or None.
         cautions: sentences that must be read before anything else; none where all is well.
         lead: one or two sentences that sum the run up.
         headline: (label, value, explanation) of the numbers to see first.
@@ -84,6 +74,7 @@ class ReportContent:
     title: str
     class_names: Sequence[str]
     colors: Sequence[pictures.Color]
+    bare: int | None = None
     cautions: Sequence[str] = ()
     lead: str = ""
     headline: Sequence[tuple[str, str, str]] = ()
@@ -134,6 +125,7 @@ def _render(content: ReportContent, side: int) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     template = environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8"))
+    views = PanelViews(content.colors, content.bare, side)
     evaluation = content.evaluation
     matrix = evaluation["matrix"] if evaluation else []
     exclusive = matrix if np.ndim(matrix) == 2 else []  # where classes may overlap, each has a matrix of its own
@@ -142,71 +134,25 @@ def _render(content: ReportContent, side: int) -> str:
         css=(folder / "page.css").read_text(encoding="utf-8"),
         figures=learning_curves(content.log, content.monitor),
         legend=[(name, _hex(color)) for name, color in zip(content.class_names, content.colors, strict=True)],
-        examples=[_example(panel, content.colors, side) for panel in content.examples],
-        seen=[_example(panel, content.colors, side) for panel in content.seen],
-        best=[_compared(panel, content.colors, side) for panel in content.best],
-        worst=[_compared(panel, content.colors, side) for panel in content.worst],
-        refined=[_before_and_after(panel, content.colors, side) for panel in content.refined],
-        wrong=_hex(pictures.WRONG),
-        mended=_hex(pictures.MENDED),
-        ignored=_hex(pictures.IGNORED),
+        examples=[views.show_example(panel) for panel in content.examples],
+        seen=[views.show_example(panel) for panel in content.seen],
+        best=[views.compare(panel) for panel in content.best],
+        worst=[views.compare(panel) for panel in content.worst],
+        refined=[views.show_refined(panel) for panel in content.refined],
+        error_key=[
+            (words, _hex(color))
+            for words, color in error_key([*content.best, *content.worst], content.bare, len(content.class_names))
+        ],
+        change_key=[(words, _hex(color)) for words, color in CHANGE_KEY],
         errors=[f for f in content.findings or () if f["severity"] == "error"],
         warnings=[f for f in content.findings or () if f["severity"] != "error"],
         listed=LISTED,
         rank=(evaluation or {}).get("rank", MEAN_IOU).words,
         class_rows=_class_rows(content) if evaluation and "iou" in evaluation["summary"] else [],
-        edges=bool(evaluation and evaluation["summary"].get("boundary_f1")),
+        columns=[(key, *words) for key, words in COLUMNS.items() if evaluation and evaluation["summary"].get(key)],
         confusion=_confusion(exclusive),
         mistakes=_mistakes(exclusive, content.class_names) if exclusive else [],
     )
-
-
-def _example(panel: Panel, colors: Sequence[pictures.Color], side: int) -> dict[str, Any]:
-    image = pictures.shrink(panel.image, side)
-    views = [("image", pictures.data_uri(image))]
-    if panel.truth is not None:
-        truth = pictures.shrink(panel.truth, side, labels=True)
-        views.append(("image with its mask", pictures.data_uri(pictures.overlay(image, truth, colors))))
-    if panel.weight is not None:
-        weight = panel.weight[..., None]
-        views.append(("weight", pictures.data_uri(pictures.shrink(pictures.to_display(weight), side))))
-    return {"name": panel.name, "views": views}
-
-
-def _compared(panel: Panel, colors: Sequence[pictures.Color], side: int) -> dict[str, Any]:
-    """Image, truth, prediction and errors, side by side."""
-    image = pictures.shrink(panel.image, side)
-    views = [("image", pictures.data_uri(image))]
-    truth = None if panel.truth is None else pictures.shrink(panel.truth, side, labels=True)
-    predicted = None if panel.predicted is None else pictures.shrink(panel.predicted, side, labels=True)
-    if panel.drawn is not None:
-        predicted = None
-        views.append(("prediction", pictures.data_uri(pictures.shrink(panel.drawn, side))))
-    if truth is not None:
-        views.append(("truth", pictures.data_uri(pictures.paint(truth, colors), flat=True)))
-    if predicted is not None:
-        views.append(("prediction", pictures.data_uri(pictures.paint(predicted, colors), flat=True)))
-    if truth is not None and predicted is not None:
-        views.append(("errors", pictures.data_uri(pictures.error_map(image, truth, predicted))))
-    score = "" if panel.score is None or math.isnan(panel.score) else f"{panel.score:.3f}"
-    return {"name": panel.name, "views": views, "score": score}
-
-
-def _before_and_after(panel: Panel, colors: Sequence[pictures.Color], side: int) -> dict[str, Any]:
-    """Image, prediction, refined prediction and where they differ, side by side."""
-    assert panel.predicted is not None
-    assert panel.unrefined is not None
-    share = f"{100 * float((panel.predicted != panel.unrefined).mean()):.2f} %"
-    image = pictures.shrink(panel.image, side)
-    truth = None if panel.truth is None else pictures.shrink(panel.truth, side, labels=True)
-    before, after = (pictures.shrink(classes, side, labels=True) for classes in (panel.unrefined, panel.predicted))
-    views = [
-        ("image", pictures.data_uri(image)),
-        ("prediction", pictures.data_uri(pictures.paint(before, colors), flat=True)),
-        ("refined", pictures.data_uri(pictures.paint(after, colors), flat=True)),
-        ("changed", pictures.data_uri(pictures.change_map(image, truth, before, after))),
-    ]
-    return {"name": panel.name, "views": views, "share": share}
 
 
 def _class_rows(content: ReportContent) -> list[dict[str, Any]]:
@@ -222,9 +168,7 @@ def _class_rows(content: ReportContent) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "color": _hex(color),
-                "iou": _finite(summary["iou"].get(name)),
-                "accuracy": _finite(summary["accuracy"].get(name)),
-                "edge": _finite(summary.get("boundary_f1", {}).get(name)),
+                **{key: _finite(summary.get(key, {}).get(name)) for key in ("iou", *COLUMNS)},
                 "trained": content.shares[k] if k < len(content.shares) else None,
                 "share": float(true[k] / total),
             }

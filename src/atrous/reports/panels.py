@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atrous.data.folder import read_pair
-from atrous.drawing import apart, to_display
+from atrous.drawing import to_display
 from atrous.evaluation import labelled_pairs
-from atrous.reports.page import Panel
+from atrous.reports.errors import label_errors, object_errors
+from atrous.reports.views import Panel
 from atrous.types import IGNORE_INDEX, Sample
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from atrous.evaluation import Evaluation, ImageResult
     from atrous.inference import Predictor
 
-__all__ = ["SEEN", "example_panels", "ranked_panels", "refined_panels", "seen_panels", "told_apart"]
+__all__ = ["SEEN", "example_panels", "ranked_panels", "refined_panels", "seen_panels"]
 
 EXAMPLES, SEEN, RANKED = 4, 6, 3
 """Training images shown, crops as the network got them, and images shown as best and as worst."""
@@ -40,9 +41,13 @@ def seen_panels(samples: Iterable[Sample], folder: "Folder") -> list[Panel]:
         if folder.dtype == "uint8":
             image = image.clip(0, 255).round().astype(np.uint8)
         weight = sample["weight"].numpy() if "weight" in sample else None
-        truth = _flat(sample["mask"].numpy().astype(np.uint8)) if "mask" in sample else None
+        mask = sample["mask"].numpy() if "mask" in sample else None
+        objects = sample["instances"].numpy() if "instances" in sample else None
         name = folder.splits["train"][int(sample["index"])].name
-        panels.append(Panel(name, to_display(image), truth, weight=weight))
+        overlapping = mask is not None and mask.ndim == 3
+        panels.append(
+            Panel(name, to_display(image), _flat(mask), weight=weight, truth_objects=objects, overlapping=overlapping)
+        )
     return panels
 
 
@@ -78,11 +83,6 @@ def refined_panels(folder: "Folder", predictor: "Predictor", measured: "Evaluati
     return panels
 
 
-def told_apart(classes: Any, objects: "np.ndarray | None") -> Any:
-    """Classes to look at, with a line of background between objects that touch; as they are where there are none."""
-    return classes if classes is None or objects is None else apart(classes, objects)
-
-
 def _panel(
     folder: "Folder",
     pair: Any,
@@ -93,15 +93,33 @@ def _panel(
 ) -> Panel:
     raster, mask, instances = read_pair(pair, folder)
     image, truth = to_display(raster.visible()), _flat(mask)
+    panel = Panel(pair.name, image, truth, overlapping=mask is not None and mask.ndim == 3, truth_objects=instances)
     if predictor is None:
-        return Panel(pair.name, image, truth)
+        return panel
     large = raster.array.shape[0] * raster.array.shape[1] > TILE_ABOVE
     found = predictor(raster, tile=1024 if large else None, refine=refine, scores=False)
-    objects = None if found.instances is None else instances  # where nobody tells objects apart, nor does the picture
     task = predictor.task
     drawn = None if task.shows_classes else task.draw(found, raster.visible(), predictor.colors)
-    predicted = told_apart(found.classes, found.instances)
-    return Panel(pair.name, image, told_apart(truth, objects), predicted, score, drawn=drawn)
+    panel = replace(panel, predicted=found.classes, score=score, drawn=drawn, overlapping=found.labels is not None)
+    if found.instances is None:  # where nobody tells objects apart, nor does the picture
+        panel = replace(panel, truth_objects=None)
+    elif instances is not None:
+        ignored = np.zeros(instances.shape, bool) if truth is None else truth == IGNORE_INDEX
+        errors = object_errors(instances, found.instances, ignored)
+        panel = replace(panel, predicted_objects=found.instances, errors=errors)
+    else:
+        panel = replace(panel, predicted_objects=found.instances)
+    if found.labels is not None and mask is not None:
+        panel = replace(panel, errors=label_errors(_planes(mask, len(found.labels)), found.labels))
+    return panel
+
+
+def _planes(mask: np.ndarray, count: int) -> np.ndarray:
+    """A plane for each class, also where the mask has one class per pixel."""
+    if mask.ndim == 3:
+        return mask
+    planes = (mask[None] == np.arange(count)[:, None, None]).astype(np.uint8)
+    return np.where(mask[None] == IGNORE_INDEX, np.uint8(IGNORE_INDEX), planes)
 
 
 def _flat(mask: "np.ndarray | None") -> Any:

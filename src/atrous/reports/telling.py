@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from atrous.tasks import Measure
+
 if TYPE_CHECKING:
     from atrous.bundle import Bundle
     from atrous.evaluation import Evaluation
@@ -82,13 +84,20 @@ def _scores(measured: "Evaluation") -> list[tuple[str, str, str]]:
             ("Pixel accuracy", f"{100 * summary['pixel_accuracy']:.1f} %", "of the labelled pixels are right")
         )
     if "seg" in summary:
-        counts = f"{summary['objects']} objects, {summary['found']} predicted; 1 is perfect"
-        numbers.append(("SEG", f"{summary['seg']:.3f}", counts))
+        counts = f"{summary['objects']} objects, {summary['found']} predicted"
+        overlap = "overlap of the true objects with what was found of them, 0 for those not found by half"
+        numbers.append(("SEG", _number(summary["seg"]), f"{overlap}; {counts}"))
+    if "average_precision" in summary:
+        half = _number(summary.get("average_precision_50", math.nan))
+        why = f"of objects, over overlaps of 0.5 to 0.95; {half} at 0.5; 1 is perfect"
+        numbers.append(("Average precision", _number(summary["average_precision"]), why))
     for key, value in summary.items():
         if key in (*MEANS, *OBJECTS) or isinstance(value, Mapping):
             continue
-        words = measured.rank.words if key == measured.rank.name else key.replace("_", " ")
-        numbers.append((words[0].upper() + words[1:], _number(value), ""))
+        measure = measured.rank if key == measured.rank.name else Measure(key)
+        better = "higher is better" if measure.higher_is_better else "lower is better"
+        why = "" if measure is not measured.rank else better + _perfect(measure)
+        numbers.append((measure.words[0].upper() + measure.words[1:], _number(value), why))
     return numbers
 
 
@@ -136,6 +145,10 @@ def span(seconds: float) -> str:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _perfect(measure: Measure) -> str:
+    return "" if measure.perfect is None else f"; {measure.perfect:g} is perfect"
 
 
 def _number(value: float) -> str:
