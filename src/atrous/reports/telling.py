@@ -5,13 +5,17 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from atrous.drawing import bare_class
+from atrous.evaluation import true_pixels
 from atrous.tasks import Measure
 
 if TYPE_CHECKING:
     from atrous.bundle import Bundle
     from atrous.evaluation import Evaluation
 
-__all__ = ["cautions", "data_facts", "headline", "lead", "seconds_of", "span"]
+__all__ = ["bare", "cautions", "data_facts", "headline", "lead", "seconds_of", "span"]
 
 LogRows = Sequence[Mapping[str, str]]
 Fact = tuple[str, str]
@@ -57,6 +61,15 @@ def lead(bundle: "Bundle", summary: Mapping[str, Any], log: LogRows, measured: "
         return f"{what}{learned}. Of the pixels of {count}, {right:.1f} % get the class that their masks give them."
     value = _number(measured.summary.get(measured.rank.name, math.nan))
     return f"{what}{learned}. The {measured.rank.words} over {count} is {value}."
+
+
+def bare(names: Sequence[str], shares: Sequence[float], measured: "Evaluation | None") -> int | None:
+    """The class that is not painted over images; none where classes may overlap."""
+    if measured is not None and np.ndim(measured.matrix) == 3:
+        return None
+    if len(shares) != len(names):
+        shares = true_pixels(measured.matrix)[0].tolist() if measured is not None and measured.matrix else []
+    return bare_class(names, shares)
 
 
 def headline(bundle: "Bundle", log: LogRows, measured: "Evaluation | None") -> list[tuple[str, str, str]]:

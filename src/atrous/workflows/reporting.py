@@ -1,18 +1,14 @@
 """The report of a run: gathers what the run folder and its data hold, and has the page written."""
 
 import logging
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from atrous.bundle import explain_unfinished
-from atrous.drawing import bare_class
 from atrous.errors import UsageError
-from atrous.evaluation import Evaluation, true_pixels
+from atrous.evaluation import Evaluation
 from atrous.reports import ReportContent, telling, write_report
 from atrous.workflows.outcome import read_parts
 from atrous.workflows.pictured import gather_pictures
@@ -87,7 +83,7 @@ def _gather(
         title=f"{bundle.model.spec.name} on {Path(root).name if root else 'its data'}",
         class_names=bundle.class_names,
         colors=predictor.colors,
-        bare=_bare(bundle.class_names, shares, measured),
+        bare=telling.bare(bundle.class_names, shares, measured),
         cautions=telling.cautions(bundle, measured),
         lead=telling.lead(bundle, summary, log, measured),
         headline=telling.headline(bundle, log, measured),
@@ -114,15 +110,6 @@ def _gather(
         recipe=_written(run / "recipe.yaml"),
     )
     return content, shown.lacking
-
-
-def _bare(names: Sequence[str], shares: Sequence[float], measured: Evaluation | None) -> int | None:
-    """The class that is not painted over images; none where classes may overlap."""
-    if measured is not None and np.ndim(measured.matrix) == 3:
-        return None
-    if len(shares) != len(names):
-        shares = true_pixels(measured.matrix)[0].tolist() if measured is not None and measured.matrix else []
-    return bare_class(names, shares)
 
 
 def _monitor(bundle: "Bundle", task: "Task") -> "Measure":
