@@ -82,8 +82,8 @@ def test_memory_that_a_step_cannot_have_is_told_with_the_cure(make_plan, tmp_pat
 
 @pytest.mark.parametrize(
     "error",
-    [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"),
-     RuntimeError("DefaultCPUAllocator: can't allocate memory"), RuntimeError("numpy: Unable to allocate 7 GiB"), Exception("OpenCV: Failed to allocate 9 bytes")],
+    [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory"),
+     RuntimeError("numpy: Unable to allocate 7 GiB"), Exception("OpenCV: Failed to allocate 9 bytes")],
 )  # fmt: skip
 def test_all_libraries_words_for_it_are_known(error):
     with pytest.raises(UsageError, match="more memory than there is"), explaining_lack_of_memory():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from atrous.data.fingerprint import Fingerprint, fingerprint
 from atrous.data.folder import Folder, FolderDataset
 from atrous.data.options import DataOptions
 from atrous.errors import RecipeError
@@ -135,14 +136,6 @@ def make_plan(model: nn.Module, task: Task, folder: Folder, recipe: ResolvedReci
     steps = training.steps(count, together)
     recipe.schedule(steps)  # says what is wrong with it now
     interval = training.validation_interval(count, together, cost=_validation_cost(folder, data))
-    classes = folder.classes
-    identity = identify(
-        recipe.recipe.values,
-        files,
-        list(classes.names),
-        flip_pairs=classes.flip_pairs,
-        processes=world().processes,
-    )
     sizes = {"num_classes": task.num_classes, "in_channels": folder.channels}
     return TrainingPlan(
         model=model,
@@ -159,8 +152,26 @@ def make_plan(model: nn.Module, task: Task, folder: Folder, recipe: ResolvedReci
         val_size=len(files["val"]),
         workers=data.workers,
         seed=recipe.seed,
-        identity=identity,
+        identity=_identity(recipe, folder, files),
         adversary=recipe.adversary.build(**sizes) if recipe.adversary is not None else None,
+    )
+
+
+def _identity(recipe: ResolvedRecipe, folder: Folder, files: dict[str, list[str]]) -> dict[str, str]:
+    """What a checkpoint of the run is known by."""
+    pairs, classes = [pair for split in files for pair in folder.splits.get(split, ())], folder.classes
+    table = (classes.values, classes.ignore, classes.ignore_colors, classes.color_coded and classes.colors)
+    return identify(
+        recipe.recipe.values,
+        files,
+        list(classes.names),
+        contents={
+            "images": fingerprint(pair.image for pair in pairs),
+            "masks": fingerprint((pair.mask, pair.instances) for pair in pairs),
+            "class values": Fingerprint(repr(table), "classes.yaml"),
+        },
+        flip_pairs=classes.flip_pairs,
+        processes=world().processes,
     )
 
 

@@ -5,12 +5,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from atrous.data.fingerprint import Fingerprint
 from atrous.errors import DataError, RecipeError, UsageError
 
 __all__ = ["identify", "must_be_same_recipe", "must_be_same_run"]
 
 FREE = ("data.workers", "training.device", "training.log_every", "training.checkpoint_every")
 """Entries that may differ: they decide where and how closely a run is followed, not where it goes."""
+CONTENTS = ("images", "masks", "class values")
+"""What must still be what it was."""
 
 
 def identify(
@@ -19,6 +22,7 @@ def identify(
     class_names: list[str],
     *,
     flip_pairs: Sequence[tuple[int, int]] = (),
+    contents: Mapping[str, Fingerprint] | None = None,
     processes: int = 1,
 ) -> dict[str, str]:
     """Plain text that a checkpoint carries.
@@ -28,6 +32,7 @@ def identify(
         files: image names by split.
         class_names: in order.
         flip_pairs: classes that a mirror exchanges.
+        contents: what the files are known by, under names of `CONTENTS`.
         processes: that train together, and so share out the draws of a step.
     """
     text = json.dumps([files, class_names, *([flip_pairs] if flip_pairs else [])], sort_keys=True)
@@ -37,6 +42,8 @@ def identify(
         "data": hashlib.sha256(text.encode()).hexdigest(),
         "counts": f"{counts} images, {len(class_names)} classes",
         "processes": str(processes),
+        **{what: found.digest for what, found in (contents or {}).items()},
+        **{f"newest of {what}": found.newest for what, found in (contents or {}).items()},
     }
 
 
@@ -45,7 +52,7 @@ def must_be_same_run(saved: Mapping[str, str], now: Mapping[str, str], *, place:
 
     Raises:
         RecipeError: naming the entries that differ.
-        DataError: if images or classes have come, gone or changed their order.
+        DataError: if images or classes have come, gone or changed their order, or images or masks their content.
         UsageError: if another number of processes trains now.
     """
     must_be_same_recipe(json.loads(saved["recipe"]), json.loads(now["recipe"]), place=place)
@@ -60,6 +67,13 @@ def must_be_same_run(saved: Mapping[str, str], now: Mapping[str, str], *, place:
             f"{place}: was trained on other data ({saved['counts']}; now {now['counts']}), so it cannot be resumed; "
             "start a new run, from its weights with --from."
         )
+    for what in CONTENTS:
+        if saved.get(what, now.get(what)) != now.get(what):  # runs from before they were looked at know none
+            raise DataError(
+                f"{place}: the {what} have changed since the run was begun (the last to be written is "
+                f"{now[f'newest of {what}']}), so it cannot be resumed; put them back, or start a new run, from its "
+                "weights with --from."
+            )
 
 
 def must_be_same_recipe(saved: Mapping[str, Any], now: Mapping[str, Any], *, place: str) -> None:
