@@ -83,7 +83,7 @@ def write_lerc(path: Path, array: np.ndarray) -> Path:
             tiles.append(bytes(imagecodecs.lerc_encode(np.where(mask, tile, 0).astype(array.dtype), masks=mask)))
     tifffile.imwrite(
         path, iter(tiles), shape=flat.shape, dtype=array.dtype, compression="lerc", tile=(16, 16),
-        photometric="minisblack", extratags=[(50674, "I", 2, (4, 0), True)],
+        photometric="minisblack",
     )  # fmt: skip
     return path
 

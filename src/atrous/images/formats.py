@@ -278,7 +278,7 @@ def _plain_mode(image: Image.Image) -> str:
     """The mode in which the numbers of an image are read."""
     if image.mode == "P" and _grey_palette(image):
         return "L"
-    if image.mode in ("L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16B"):
+    if image.mode in ("L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16B", "RGBX"):
         return image.mode
     return {"1": "L", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "I;16L": "I;16", "I;16N": "I;16"}.get(image.mode, "RGB")
 

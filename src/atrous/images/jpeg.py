@@ -143,6 +143,8 @@ class _Walker:
         place, scans = 2, 0
         while place + 4 <= len(data):
             if data[place] != 0xFF or data[place + 1] in (0x00, 0xFF):
+                if data[place] != 0xFF or data[place + 1] == 0:
+                    self.odd = "its JPEG header holds bytes that are part of nothing, so it may be damaged"
                 place += 1
                 continue
             marker = data[place + 1]

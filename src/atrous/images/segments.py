@@ -69,7 +69,9 @@ def read_segments(
     shape = (planes, max(bottom - top, 0), max(right - left, 0), samples // planes)
     bytes_each = np.dtype(key.dtype).itemsize
     must_fit((int(np.prod(shape)) + tall * wide * shape[3]) * bytes_each, name, (height, width))
-    window = np.full(shape, _representable(missing, key.dtype), key.dtype)
+    window = np.zeros(shape, key.dtype)  # memory that is not touched before a tile has been decoded
+    if (fill := _representable(missing, key.dtype)) != 0:
+        window[:] = fill
     hidden = np.zeros(shape[1:3], bool)
     for plane in range(planes):
         for i in range(top // tall, -(-bottom // tall)):
