@@ -1,7 +1,7 @@
 """Files and folders come under their names whole or not at all: written beside, then renamed.
 
 The name beside is `.NAME.HOST-PROCESS-RANDOM.part`: hidden, in the same folder, and different for every writer, so that
-two processes never write into one file. A file that a killed process left is removed by the next write to that name.
+two processes never write into one file. What a killed process left is removed by the next write into that folder.
 
 Whatever the system refuses becomes one line that names the final file, what the system said, and what to do.
 """
@@ -231,14 +231,17 @@ def final_name(path: str | Path) -> Path:
 
 
 def leftovers(path: Path) -> list[Path]:
-    """What dead processes of this machine left beside a path, and what belongs to no process: `.NAME.part`."""
-    found, count, name = [], 0, _short(path.name)
+    """What dead processes of this machine left beside a path, and what belongs to no process: `.NAME.part`.
+
+    A dead process needs none of its files, whatever their names: the next command may write others into the folder.
+    """
+    found, count = [], 0
     with suppress(OSError), os.scandir(path.parent) as entries:
         for count, entry in enumerate(entries, start=1):  # noqa: B007
             if not entry.name.endswith(".part"):
                 continue
             match = _BESIDE.fullmatch(entry.name)
-            dead = match is not None and match["name"] == name and is_dead(match["host"], int(match["process"]))
+            dead = match is not None and is_dead(match["host"], int(match["process"]))
             if dead or entry.name == f".{path.name}.part":
                 found.append(path.with_name(entry.name))
     _unseen[os.fspath(path.parent)] = count // LOOKED_AT
