@@ -590,3 +590,20 @@ def test_no_other_module_renames() -> None:
                 found.add(path.relative_to(package).as_posix())
     # The conversion moves folders within one that is being built.
     assert found == {"disk.py", "fetch.py", "data/convert/folder.py"}
+
+
+    assert found == {"disk.py", "fetch.py"}
+
+
+def test_names_of_files_that_are_no_utf_8_are_written_as_their_bytes(tmp_path):
+    import os
+
+    from atrous.inference.counting import ClassCount, CountsFile
+
+    name = os.fsdecode(b"caf\xe9.png")
+    assert write_text(tmp_path / "a.txt", f"{name}\n").read_bytes() == b"caf\xe9.png\n"
+    for _ in range(2):
+        counts = CountsFile(tmp_path / "counts.csv")
+        counts.begin([name])
+        counts.add([ClassCount(name, "", "cell", 1, 4, 0.5, 1)])
+    assert (tmp_path / "counts.csv").read_bytes().count(b"caf\xe9.png,") == 1

@@ -53,8 +53,11 @@ _unseen: dict[str, int] = {}  # writes into a folder until it is searched again
 def write_text(
     path: str | Path, text: str, *, error: type[AtrousError] = UsageError, instead: str = INSTEAD, durable: bool = True
 ) -> Path:
-    """Write a text file as UTF-8 with the line ends that the text has; the rest as `write_bytes`."""
-    return write_bytes(path, text.encode(), error=error, instead=instead, durable=durable)
+    """Write a text file as UTF-8 with the line ends that the text has; the rest as `write_bytes`.
+
+    Names of files that are no UTF-8 are written as the bytes that they are.
+    """
+    return write_bytes(path, text.encode("utf-8", "surrogateescape"), error=error, instead=instead, durable=durable)
 
 
 def write_bytes(

@@ -161,7 +161,7 @@ class CountsFile:
         lines = [(*row[:5], f"{row.share:.9g}", row.objects) for row in rows]
         with write_errors(self.path, error=DataError, instead="choose another place with -o"):
             new = not self.path.exists()
-            with self.path.open("a", encoding="utf-8", newline="") as file:
+            with self.path.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file:
                 file.write(_text([HEAD, *lines] if new else lines))
 
 
@@ -169,7 +169,7 @@ def _read(path: Path) -> list[list[str]]:
     if not path.exists():
         return []
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             head, *rows = [*csv.reader(file)] or [[]]
     except (OSError, UnicodeDecodeError, csv.Error):
         head, rows = [], []

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from atrous.disk import write_text
+from atrous.findings import readable
 from atrous.reports import pictures
 from atrous.reports.figures import learning_curves
 from atrous.reports.telling import Fact
@@ -111,7 +112,7 @@ def write_report(path: str | Path, content: ReportContent) -> Path:
     """
     target = Path(path)
     for side in SIDES:
-        page = _render(content, side)
+        page = readable(_render(content, side))
         if len(page.encode()) <= MAX_BYTES:
             break
     return write_text(target, page)
