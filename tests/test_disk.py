@@ -592,9 +592,6 @@ def test_no_other_module_renames() -> None:
     assert found == {"disk.py", "fetch.py", "data/convert/folder.py"}
 
 
-    assert found == {"disk.py", "fetch.py"}
-
-
 def test_names_of_files_that_are_no_utf_8_are_written_as_their_bytes(tmp_path):
     import os
 
