@@ -1,14 +1,14 @@
 """What a look at a data folder finds: one `Finding` per problem, and the `CheckReport` that holds them all."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Any, Literal
 
 from atrous.errors import DataError
 
-__all__ = ["CheckReport", "Finding", "FindingError", "error", "readable", "warning"]
+__all__ = ["CheckReport", "Finding", "FindingError", "FindingsError", "error", "readable", "warning"]
 
 _HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
@@ -69,6 +69,25 @@ class FindingError(DataError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (FindingError, (self.finding if self.finding.file else str(self),))
+
+
+class FindingsError(DataError):
+    """Several findings at once. Its text has a line for each, after one that says how many there are.
+
+    Args:
+        head: the first line.
+        findings: all of them.
+        shown: how many the text lists.
+    """
+
+    def __init__(self, head: str, findings: Sequence[Finding], shown: int = 200) -> None:
+        self.head, self.findings = head, tuple(findings)
+        more = [f"... and {len(findings) - shown} more"] if len(findings) > shown else []
+        lines = (" ".join(str(finding).splitlines()) for finding in findings[:shown])
+        super().__init__("\n".join([head, *lines, *more]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (FindingsError, (self.head, self.findings))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from atrous.class_names import folder_names
+from atrous.cli import main
 from atrous.data import open_folder
 from atrous.data.class_table import load_classes
 from atrous.data.datasets.coco import coco_files
@@ -44,6 +45,17 @@ def test_every_bad_entry_of_labelme(tmp_path):
              "a0.json shapes[0], points: has 1 points", "a0.json shapes[2], shape_type: is 'star'",
              "a1.json, imagePath: names the image gone.png", "a2.json: was drawn on 20 x 7 pixels"]  # fmt: skip
     refused(source, tmp_path / "out", *parts)
+
+
+def test_the_command_prints_a_line_for_each(tmp_path, capsys):
+    for number in range(2):
+        labelme(tmp_path / f"in/a{number}.json", {}, image="gone\n.png")
+    assert main(["convert", str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if "convert" in line] == ["error: 2 entries cannot be converted:"]
+    assert [line.partition(": names")[0] for line in lines[-2:]] == [
+        f"{tmp_path}/in/a{n}.json, imagePath" for n in (0, 1)
+    ]
 
 
 def test_every_bad_entry_of_coco(tmp_path):

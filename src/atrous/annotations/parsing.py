@@ -10,12 +10,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from atrous.errors import DataError
-from atrous.findings import Finding, FindingError, error
+from atrous.findings import Finding, FindingError, FindingsError, error
 
 __all__ = ["Gathered", "need", "need_points", "read_json", "read_lines", "refuse"]
-
-SHOWN = 200
-"""Entries that the text of an error lists."""
 
 _LARGEST = 1 << 53
 """Whole numbers up to here are told apart by floats."""
@@ -62,9 +59,7 @@ class Gathered:
         if len(found) == 1:
             raise FindingError(found[0])
         if found:
-            more = [f"... and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
-            lines = [f"{len(found)} entries cannot be converted:", *map(str, found[:SHOWN]), *more]
-            raise DataError("\n".join(lines))
+            raise FindingsError(f"{len(found)} entries cannot be converted:", found)
 
     @contextmanager
     def going_on(self) -> Iterator[None]:

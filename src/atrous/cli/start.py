@@ -15,6 +15,7 @@ import typer
 from atrous.cli.base import INTERRUPTED, TERMINATED, USER_ERROR, app
 from atrous.cli.saying import drain, plain, warn
 from atrous.errors import AtrousError, did_you_mean, lacks_memory
+from atrous.findings import FindingsError
 
 __all__ = ["main"]
 
@@ -105,7 +106,9 @@ def _show_warning(message: Warning | str, category: type[Warning], *place: Any, 
 
 
 def _explain(error: Exception) -> str | None:
-    """One line for what a user can cause, None for what is our own fault."""
+    """One line for what a user can cause, or one for each of several; None for what is our own fault."""
+    if isinstance(error, FindingsError):
+        return str(error)
     if isinstance(error, AtrousError):
         return " ".join(str(error).splitlines())
     # typer has brought its own copy of click since 0.20: its errors are known by what they can do.
