@@ -61,6 +61,9 @@ def test_yolo_as_roboflow_and_others_lay_it_out(yolo, tmp_path):
     put(yolo / "data.yaml", f"train: train.txt\nval: [val/images, test/images]\n{names}")
     with pytest.raises(DataError, match=r"is a second image with the name a\.png"):
         convert(yolo, tmp_path / "two")
+    put(yolo / "data.yaml", f"train: train.txt\nval: train/images\n{names}")
+    with pytest.raises(DataError, match=r"has annotations of .*train/images/a\.png, and .*a\.txt has some too"):
+        convert(yolo, tmp_path / "two")
     put(yolo / "data.yaml", f"train: train.txt\n{names}")
     assert convert(yolo / "data.yaml", tmp_path / "three").images == 2
     for path in (yolo / "test/labels").iterdir():

@@ -129,3 +129,33 @@ def test_images_are_written_within_the_folder(tmp_path):
         convert(tmp_path / f"in/{number}.json", tmp_path / f"out{number}")
     found = [next((tmp_path / f"out{n}/images").rglob("*.png")).relative_to(tmp_path).as_posix() for n in range(3)]
     assert found == ["out0/images/up/a.png", "out1/images/scans/b.png", "out2/images/etc/c.png"]
+
+
+def test_an_image_of_two_files_is_refused(tmp_path):
+    """Each of its masks would lack the other's objects."""
+    put(tmp_path / "in/a.png", picture(0))
+    for name in ("first", "second"):
+        put(tmp_path / f"in/annotations/instances_{name}.json", coco_file(["a.png"]))
+    message = (
+        r"instances_second\.json images\[0\]: has annotations of .*a\.png, and .*instances_first\.json images\[0\] has"
+    )
+    with pytest.raises(DataError, match=message):
+        convert(tmp_path / "in", tmp_path / "out")
+
+
+def test_two_entries_of_one_image_are_joined(tmp_path):
+    """As when exports are merged: the annotations belong together, unless the sizes say otherwise."""
+    table = coco_file(["a.png", "a.png"])
+    table["annotations"][1]["segmentation"] = [[10, 2, 16, 2, 16, 8, 10, 8]]
+    put(tmp_path / "in/a.png", picture(0))
+    put(tmp_path / "in/c.json", table)
+    assert convert(tmp_path / "in/c.json", tmp_path / "out").images == 1
+    assert read_mask(tmp_path / "out/masks/a.png").sum() == 72
+    table["images"][1]["width"] = W + 1
+    put(tmp_path / "in/c.json", table)
+    with pytest.raises(DataError, match=r"images\[1\]: names a\.png a second time, and with another size"):
+        convert(tmp_path / "in/c.json", tmp_path / "no")
+    table["images"][1] |= {"width": W, "file_name": "b.png", "id": 0}
+    put(tmp_path / "in/c.json", table)
+    with pytest.raises(DataError, match=r"images\[1\]: gives the id 0 a second time, to b\.png"):
+        convert(tmp_path / "in/c.json", tmp_path / "no")

@@ -92,6 +92,7 @@ class _FolderWriter:
         self.palette = _palette(colors)
         self.objects = False
         self.places: dict[tuple[str, str], Annotated] = {}
+        self.images: dict[Path, Annotated] = {}
 
     def split(self, one: Annotated) -> str:
         """train, val or test."""
@@ -117,8 +118,12 @@ class _FolderWriter:
         """A name within the split that no other image has.
 
         Raises:
-            FindingError: if there is none, because an image stands there twice.
+            FindingError: if an image stands there twice: each of its masks would lack the other's objects.
         """
+        first_one = self.images.setdefault(one.image.resolve(), one) if isinstance(one.image, Path) else one
+        if first_one is not one:
+            message = f"has annotations of {one.image!s}, and {first_one.where} has some too"
+            raise FindingError(error("same_image", one.where, message, "Join them, or leave one of them out."))
         stem, suffix = image_stem(one.name), Path(one.name).suffix.lower()
         first, _, rest = stem.partition("/")
         short = rest if rest and split_of(first) == split else stem
