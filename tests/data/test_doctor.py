@@ -271,7 +271,7 @@ def test_an_image_with_alpha_among_others(make_folder, picture):
     rgba = np.dstack([picture(seed=9), np.full((24, 32), 255, np.uint8)])
     write_image(root / "images" / "000.png", rgba)
     assert check_folder(root).findings == ()
-    rgba[0, 0, 3] = 0
+    rgba[0, 0, 3] = 9
     write_image(root / "images" / "000.png", rgba)
     report = check_folder(root)
     assert (found(report), report.summary["num_channels"]) == (["alpha_left_out"], 3)

@@ -320,7 +320,7 @@ def test_constant_alpha_is_resolved_for_the_folder(make_folder, picture):
     for number in range(4):
         write_image(root / "images" / f"{number:03}.png", rgba)
     assert open_folder(root).channels == 3
-    rgba[0, 0, 3] = 0
+    rgba[0, 0, 3] = 9
     write_image(root / "images" / "002.png", rgba)
     folder = open_folder(root)
     assert folder.channels == 4
