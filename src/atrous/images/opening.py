@@ -2,6 +2,7 @@
 
 import os
 import stat
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -204,6 +205,8 @@ def reading(name: object, where: str = "") -> Iterator[None]:
     except Exception as problem:  # decoders raise what they like: SyntaxError, struct.error, their own classes
         told = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
         text = " ".join(told.split()).replace(str(name), "the file") or type(problem).__name__
+        if isinstance(problem, struct.error | IndexError | KeyError):  # a decoder ran out of what it expected
+            text = "its header is damaged or cut off"
         if "cannot identify image file" in text:  # Pillow would name its buffer in memory
             text = "its bytes are those of no image format"
         fix = "Open it in an image viewer; copy or export it again, or take it out."

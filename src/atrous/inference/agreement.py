@@ -5,12 +5,15 @@ import logging
 import numpy as np
 
 from atrous.errors import BundleError
+from atrous.images import limits
 from atrous.images.channels import ALPHA, GREY
 from atrous.images.source import Source
 
 __all__ = ["must_fit", "say_how_brought"]
 
 LOG = logging.getLogger(__name__)
+_RESULT = 3
+"""Bytes of a pixel's class and confidence."""
 _BROUGHT = {
     GREY: "is grey, and the model takes three channels: its grey is repeated",
     ALPHA: "has an alpha channel, and the model takes none: it is left out",
@@ -27,8 +30,10 @@ def must_fit(source: Source, kind: str, channels: int) -> None:
 
     Raises:
         BundleError: naming both.
+        DataError: if its result does not fit into memory.
     """
-    came = source.shape[2]
+    height, width, came = source.shape
+    limits.must_fit(_RESULT * height * width, source.name, source.shape)
     if (source.dtype, came) == (kind, channels):
         return
     if came != channels:

@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 
 from atrous.disk import write_errors, write_text
 from atrous.errors import DataError, UsageError
+from atrous.findings import readable
 from atrous.types import Prediction
 
 __all__ = ["ClassCount", "CountsFile", "count_classes", "count_regions", "count_table"]
@@ -152,13 +153,14 @@ class CountsFile:
 
     def begin(self, masks: Collection[str]) -> None:
         """Take out the lines of masks that are made anew."""
-        if any(row[0] in masks for row in self._rows):
-            self._rows = [row for row in self._rows if row[0] not in masks]
+        anew = {readable(mask) for mask in masks}
+        if any(row[0] in anew for row in self._rows):
+            self._rows = [row for row in self._rows if row[0] not in anew]
             write_text(self.path, _text([HEAD, *self._rows]), error=DataError, durable=False)
 
     def add(self, rows: Sequence[ClassCount]) -> None:
         """Write the lines of an image that is done."""
-        lines = [(*row[:5], f"{row.share:.9g}", row.objects) for row in rows]
+        lines = [(readable(row.mask), *row[1:5], f"{row.share:.9g}", row.objects) for row in rows]
         with write_errors(self.path, error=DataError, instead="choose another place with -o"):
             new = not self.path.exists()
             with self.path.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file:
@@ -193,6 +195,7 @@ def count_table(path: Path, masks: Collection[str]) -> str:
     """
     totals: dict[str, _Total] = {}
     sizes: dict[tuple[str, str], int] = {}
+    masks = {readable(mask) for mask in masks}
     for mask, page, name, _, pixels, share, objects in _read(path):
         if mask not in masks:
             continue
