@@ -60,7 +60,7 @@ def test_all_that_can_be_trained_on_is_found_in_a_folder(tmp_path: Path, caplog:
         ("d", 1, ".tif"),
         ("e", 1, ".png"),
         ("f", 1, ".png"),
-        ("g", 1, ".png"),
+        ("g.ome", 1, ".png"),
         ("h", 3, ".nii.gz"),
         ("i", 1, ".png"),
     ]

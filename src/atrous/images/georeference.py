@@ -9,6 +9,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from atrous.images.tiff import TIFF, page_tags
+
 __all__ = ["georeference", "nodata_tag"]
 
 LOG = logging.getLogger(__name__)
@@ -20,26 +22,21 @@ _ASCII = 2
 
 def georeference(path: Path) -> tuple[tuple[Any, ...], ...]:
     """The tags of a file that say where it lies, as tifffile writes them; none where it is no TIFF or says nothing."""
-    from atrous.images.tiff import TIFF
-
     with path.open("rb") as file:
         if not file.read(4).startswith(TIFF):
             return ()
-    import tifffile
-
-    with tifffile.TiffFile(path) as tif:
-        tags = tif.pages[0].tags
-        found = tuple(_tag(tags[code]) for code in _PLACE if code in tags)
-        turned = found and _ORIENTATION in tags and tags[_ORIENTATION].value != 1
-    if turned:
+    try:
+        tags = page_tags(path, (*_PLACE, _ORIENTATION))
+    except Exception:  # the decoder raises what it likes; whether the image can be read is told when it is
+        LOG.warning("%s: its georeference cannot be read, so its results do not get it", path)
+        return ()
+    _, _, turn = tags.pop(_ORIENTATION, (0, 0, 1))
+    if tags and turn != 1:
         LOG.warning("%s: is turned by its orientation tag, so its results do not get its georeference", path)
-    return () if turned else found
+        return ()
+    return tuple((code, *tag, True) for code, tag in tags.items())
 
 
 def nodata_tag(value: int) -> tuple[Any, ...]:
     """The tag by which GDAL knows the value of pixels without data."""
     return (_NODATA, _ASCII, 0, str(value), True)
-
-
-def _tag(tag: Any) -> tuple[Any, ...]:
-    return (tag.code, int(tag.dtype), tag.count, tag.value, True)

@@ -5,7 +5,7 @@ Tiles that a sparse file leaves out hold its nodata value, 0 where it names none
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -29,6 +29,7 @@ __all__ = [
     "decode_page",
     "decode_series",
     "page_header",
+    "page_tags",
     "palette",
     "series_shape",
     "stack_axes",
@@ -206,6 +207,14 @@ def decode_series(file: File) -> np.ndarray:
     with _open(file) as tif:
         array: np.ndarray = tif.series[0].asarray()
         return array
+
+
+def page_tags(file: File, codes: Sequence[int]) -> dict[int, tuple[int, int, Any]]:
+    """Type, count and value of some tags of the first page, by their codes, as far as it has them."""
+    with _open(file) as tif:
+        tags = tif.pages[0].tags
+        found = [tags[code] for code in codes if code in tags]
+        return {tag.code: (int(tag.dtype), tag.count, tag.value) for tag in found}
 
 
 def count_pages(file: File) -> int:

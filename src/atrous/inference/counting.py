@@ -24,7 +24,7 @@ from atrous.types import Prediction
 __all__ = ["ClassCount", "CountsFile", "count_classes", "count_regions", "count_table"]
 
 NAME = "counts.csv"
-BAND = 1 << 24
+BAND = 1 << 22
 """Pixels that are looked at together, so that a large image takes no more memory."""
 NO_DATA = "(no data)"
 

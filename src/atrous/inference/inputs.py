@@ -18,7 +18,7 @@ from atrous.data.datasets.nnunet import Channels
 from atrous.data.listing import IMAGE_FOLDERS, entries, is_special, special
 from atrous.data.pairs import Pair
 from atrous.data.split_names import SPLIT_NAMES
-from atrous.errors import AtrousError, UsageError
+from atrous.errors import UsageError
 from atrous.findings import FindingError, error
 from atrous.images import nifti
 from atrous.images.arrays import is_zarr
@@ -165,20 +165,15 @@ def _walk(folder: Path, out: Path | None) -> Iterator[Path]:
 def _of_file(path: Path) -> ImageInput:
     """A file, whose pages are looked at where it is of a kind that may have several."""
     ending = next((suffix for suffix in nifti.SUFFIXES[::-1] if path.name.lower().endswith(suffix)), "")
+    name = path.name[: -len(ending)] if ending else path.stem
+    tiff = path.suffix.lower() in _TIFF
     try:
-        if ending:
-            name, count = path.name[: -len(ending)], count_pages(path)
-            return ImageInput(name, path, tuple(PageImage(path, page) for page in range(count)), ending)
-        if path.suffix.lower() in _TIFF:
-            count = count_pages(path)
-            if count > 1:
-                return ImageInput(path.stem, path, tuple(PageImage(path, page) for page in range(count)), ".tif")
-            return ImageInput(path.stem, path, (path,), ".tif" if georeference(path) else ".png")
-    except AtrousError:
-        raise
+        count = count_pages(path) if ending or tiff else 1
     except Exception:  # decoders raise what they like: it is told when the image is read, and the others are done
-        return ImageInput(path.name.split(".")[0] if ending else path.stem, path, (path,), ending or ".png")
-    return ImageInput(path.stem.removesuffix(".ome"), path, (path,))
+        return ImageInput(name, path, (path,), ending or ".png")
+    if ending or count > 1:
+        return ImageInput(name, path, tuple(PageImage(path, page) for page in range(count)), ending or ".tif")
+    return ImageInput(name, path, (path,), ".tif" if tiff and georeference(path) else ".png")
 
 
 def _of_pairs(pairs: Sequence[Pair], layout: str) -> list[ImageInput]:

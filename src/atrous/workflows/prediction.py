@@ -101,7 +101,7 @@ def describe_counts(masks: Sequence[Path], out: Path) -> str:
     """
     counts = counts_path(out)
     table = count_table(counts, {mask.name for mask in masks})
-    return table and f"{table}\nof each mask: {counts}"
+    return table and f"{table}\ncounts of each mask: {counts}"
 
 
 class _Parts:
