@@ -61,6 +61,16 @@ def test_images_of_a_batch_do_not_mix():
     assert (both[1] == 0).all()
 
 
+def test_a_small_object_stays_inside_whatever_its_number_means_in_another_image():
+    """All of it would be border; a large object of the same number in the image beside it changes nothing."""
+    small, large = torch.zeros(2, 1, 12, 12, dtype=torch.int64)
+    small[0, 5, 5], large[0, 2:10, 2:10] = 1, 1
+    alone = border_targets((small > 0).long(), small, 2)
+    both = torch.cat([small, large])
+    assert torch.equal(border_targets((both > 0).long(), both, 2)[:1], alone)
+    assert alone[0, 5, 5] == 1
+
+
 def test_touching_discs_come_apart():
     plain = ndimage.label(TWO > 0)[1]
     found = Instances(3).decode(ideal(TWO))

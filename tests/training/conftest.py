@@ -44,6 +44,9 @@ class Task:
     def losses(self, outputs: dict[str, Tensor], batch: Sample) -> dict[str, Tensor]:
         return {"cross_entropy": nn.functional.cross_entropy(outputs["out"].float(), batch["mask"], ignore_index=255)}
 
+    def divisors(self, batch: Sample) -> dict[str, Tensor]:
+        return {"cross_entropy": (batch["mask"] != 255).sum().double()}
+
     def scores(self, outputs: dict[str, Tensor]) -> Tensor:
         return outputs["out"].float().softmax(1)
 

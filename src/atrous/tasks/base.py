@@ -205,6 +205,18 @@ class Task(Protocol):
     def losses(self, outputs: Outputs, batch: Sample) -> dict[str, Tensor]:
         """Weighted losses by name; their sum is what training minimises."""
 
+    def divisors(self, batch: Sample) -> dict[str, Float[Tensor, ""]]:
+        """What the mean of each loss divides by, so that the batches of a step are weighed by what is labelled.
+
+        Args:
+            batch: what supervises it; needs no outputs.
+
+        Returns:
+            By the names of `losses`, "aux.NAME" standing for all auxiliary outputs. Losses that are not named weigh
+            all batches alike.
+        """
+        return {}
+
     @abstractmethod
     def scores(self, outputs: Outputs) -> Float[Tensor, "B K H W"]:
         """Scores that may be averaged over tiles and views, float32."""

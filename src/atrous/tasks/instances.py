@@ -97,11 +97,15 @@ class Instances(MapTask):
         Raises:
             DataError: if the batch has no numbered objects, or the mask has a value that is no class.
         """
+        return self.weigh(outputs, batch, self.target(batch))
+
+    def target(self, batch: Sample) -> Int[Tensor, "B H W"]:
+        """The mask with borders as its last class."""
         if "instances" not in batch:
             raise DataError(NOT_NUMBERED)
         target = border_targets(batch["mask"], batch["instances"], self.num_classes - 1, reach=self.border)
         check_labels(target, batch.get("index"), self.num_classes, self.ignore_index)
-        return self.weigh(outputs, batch, target)
+        return target
 
     def scores(self, outputs: Outputs) -> Float[Tensor, "B K H W"]:
         """Probabilities of the classes and, last, of the border: the softmax of `out` in float32."""
@@ -199,7 +203,11 @@ def border_targets(
     own = numbers > 0
     rim = own & ((highest != numbers) | (lowest != numbers))
     between = ~own & (highest > 0) & (lowest_object < highest)
-    kept = torch.isin(instances, instances[(own & ~rim)[:, 0]]) if bool(rim.any()) else own[:, 0]
+    kept = own[:, 0]
+    if bool(rim.any()):  # numbers are those of an image: object 3 of another one says nothing
+        images = torch.arange(len(instances), device=instances.device)[:, None, None]
+        apart = instances + (instances.amax() + 1) * images
+        kept = torch.isin(apart, apart[(own & ~rim)[:, 0]])
     edge = (rim[:, 0] & kept) | between[:, 0]
     return torch.where(edge & (mask != IGNORE_INDEX), border, mask)
 

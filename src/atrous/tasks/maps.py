@@ -67,6 +67,21 @@ class MapTask(Task):
         """The losses of the main output and of the auxiliary ones."""
         return list(dict.fromkeys(term.name for term in [*self._terms, *self._aux_terms]))
 
+    def target(self, batch: Sample) -> Shaped[Tensor, "*B H W"]:
+        """What the losses compare with, at the image's size: the mask."""
+        return batch["mask"]
+
+    def divisors(self, batch: Sample) -> dict[str, Tensor]:
+        """See `Task.divisors`. Auxiliary outputs go by the pixels too, to which their coarser grids keep."""
+        target = self.target(batch)
+        found: dict[str, Tensor] = {}
+        for prefix, terms in (("", self._terms), ("aux.", self._aux_terms)):
+            for term in terms:
+                divisor = term.divisor(target, self.ignore_index)
+                if divisor is not None:
+                    found[f"{prefix}{term.name}"] = divisor
+        return found
+
     def weigh(self, outputs: Outputs, batch: Sample, target: Shaped[Tensor, "*B H W"]) -> dict[str, Tensor]:
         """The losses of every output against a target at the image's size, whatever the target means.
 

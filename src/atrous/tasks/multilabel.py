@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from atrous.class_names import folder_names
@@ -68,10 +68,13 @@ class MultiLabel(MapTask):
 
     def losses(self, outputs: Outputs, batch: Sample) -> dict[str, Tensor]:
         """Weighted losses of every output, against a target for every map."""
+        return self.weigh(outputs, batch, self.target(batch))
+
+    def target(self, batch: Sample) -> UInt8[Tensor, "B K H W"]:
+        """A map for every class: 1, 0, or 255."""
         from atrous.metrics.overlapping import planes_of  # torchmetrics is slow to import, and prediction needs none
 
-        target = planes_of(batch["mask"], self.num_classes, ignore_index=self.ignore_index).to(torch.uint8)
-        return self.weigh(outputs, batch, target)
+        return planes_of(batch["mask"], self.num_classes, ignore_index=self.ignore_index).to(torch.uint8)
 
     def scores(self, outputs: Outputs) -> Float[Tensor, "B K H W"]:
         """The sigmoid of `out` in float32."""

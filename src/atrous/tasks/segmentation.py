@@ -48,8 +48,12 @@ class Segmentation(MapTask):
                 synchronisation).
             UsageError: if a loss still waits for class frequencies.
         """
+        return self.weigh(outputs, batch, self.target(batch))
+
+    def target(self, batch: Sample) -> Integer[Tensor, "B H W"]:
+        """The mask, looked at."""
         check_labels(batch["mask"], batch.get("index"), self.num_classes, self.ignore_index)
-        return self.weigh(outputs, batch, batch["mask"])
+        return batch["mask"]
 
     def scores(self, outputs: Outputs) -> Float[Tensor, "B K H W"]:
         """Probabilities: the softmax of `out` in float32."""

@@ -7,11 +7,12 @@ from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from atrous.errors import RecipeError, UsageError
 from atrous.losses import CLASS_WEIGHTS, LOSSES, ClassFrequencies
+from atrous.losses.cross_entropy import class_weights
 from atrous.tables import Place, check_value, describe_value, lookup, read_section
 
 __all__ = ["LossSection", "Term", "read_terms"]
@@ -49,6 +50,28 @@ class Term:
         """
         start, end = self.weight
         return end if progress is None or start == end else start + (end - start) * progress
+
+    def divisor(self, target: Shaped[Tensor, "*B H W"], ignore_index: int) -> Float[Tensor, ""] | None:
+        """What the function's mean over a batch divides by: the labelled pixels, by the weights of their classes.
+
+        A mean over several batches, each weighed by this number, is the mean over all of their pixels. That is exact
+        for cross-entropies and the focal losses; ratios such as Dice, and losses that choose pixels, are no means over
+        pixels, and have the number of labelled ones for want of a better. None for a sum, which divides by nothing.
+
+        Example:
+            >>> weighted = partial(LOSSES["cross_entropy"], weights=torch.tensor([1.0, 3.0]))
+            >>> Term("cross_entropy", (1, 1), weighted, None, True).divisor(torch.tensor([[[0, 1, 1, 255]]]), 255)
+            tensor(7., dtype=torch.float64)
+        """
+        given = self.function.keywords if isinstance(self.function, partial) else {}
+        if given.get("reduction") == "sum":
+            return None
+        labelled = target != ignore_index
+        if given.get("reduction") == "pixel_mean" and target.ndim == 4:
+            labelled = labelled.any(1)
+        if given.get("weights") is None:
+            return labelled.sum().double()
+        return class_weights(target, labelled, given["weights"].to(target.device)).double().sum()
 
 
 def read_terms(loss: LossSection, num_classes: int, frequencies: ClassFrequencies | None, place: Place) -> list[Term]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "join",
     "shard",
     "sum_over_processes",
+    "summed",
     "wait_for_all",
     "world",
 ]
@@ -89,6 +90,14 @@ def sum_over_processes(values: list[float]) -> list[float]:
     total = torch.tensor(values, dtype=torch.float64, device=_device())
     dist.all_reduce(total)
     return total.tolist()
+
+
+def summed(values: Tensor) -> Tensor:
+    """A tensor summed over all processes, where it is; every process must ask."""
+    if _together():
+        values = values.clone()
+        dist.all_reduce(values)
+    return values
 
 
 def from_leader(value: float) -> float:

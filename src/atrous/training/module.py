@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from atrous.errors import AtrousError
 from atrous.models import DenseModel
 from atrous.training.averaging import WeightAverage, measure_statistics
-from atrous.training.distributed import World, average_gradients, from_leader, sum_over_processes
+from atrous.training.distributed import World, average_gradients, from_leader, sum_over_processes, summed
 from atrous.training.state import RunState
 from atrous.training.stream import mix
 
@@ -34,7 +34,8 @@ class TrainingModule(pl.LightningModule):
     """A model, its task and its optimiser.
 
     Learning rates are set, and torch is seeded, at the start of each step from the number of the step alone. What the
-    engine calls a batch is all that one optimiser step sees: a list of batches whose gradients are averaged.
+    engine calls a batch is all that one optimiser step sees: a list of batches whose gradients are averaged, each
+    weighed by what it has labelled.
 
     Args:
         model: image to outputs.
@@ -120,22 +121,23 @@ class TrainingModule(pl.LightningModule):
         torch.manual_seed(mix(self.seed, state.step, self.world.rank))
 
     def training_step(self, batches: list[dict[str, Tensor]], batch_idx: int) -> dict[str, Tensor]:
-        """One optimiser step: the loss, and its parts by name, as means over the batches."""
+        """One optimiser step: the loss, and its parts by name, as means over what the batches have labelled."""
         optimizer: Any = self.optimizers()
         optimizer.zero_grad()
         progress = torch.tensor(min(self.state.step / max(self.state.max_steps, 1), 1.0))
         result: dict[str, Tensor] = {}
         learns = self.adversary is None or self.adversary.trains_segmenter
-        for batch in batches:
+        for batch, shares in zip(batches, self._shares(batches), strict=True):
             outputs = self.model(batch["image"])
             parts = self.task.losses(outputs, batch | {"progress": progress, "grids": getattr(self.model, "grids", {})})
             if self.adversary is not None:
                 parts |= self.adversary.segmenter_losses(outputs, batch, self._seen(batch))
+            parts = {name: _weighed(name, part, shares, len(batches)) for name, part in parts.items()}
             loss = torch.stack(list(parts.values())).sum() if len(parts) > 1 else next(iter(parts.values()))
             if learns:
-                self.manual_backward(loss / len(batches) if len(batches) > 1 else loss)
+                self.manual_backward(loss)
             for name, part in {"loss": loss, **{f"part_{name}": part for name, part in parts.items()}}.items():
-                result[name] = result.get(name, 0) + part.detach() / len(batches)
+                result[name] = result.get(name, 0) + part.detach()
         if learns:
             optimizer.step()
         if self.adversary is not None:
@@ -145,6 +147,23 @@ class TrainingModule(pl.LightningModule):
         if self.average is not None:
             self.average.update(self.state.step)
         return result
+
+    def _shares(self, batches: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+        """Of each batch the weight of each of its losses, by how much of what the step has labelled lies in it.
+
+        They sum to 1 over the batches of all processes, times the processes: their gradients are averaged.
+        """
+        if len(batches) * self.world.processes == 1:
+            return [{}]
+        each = [self.task.divisors(batch) for batch in batches]
+        names = sorted(each[0])
+        if not names:
+            return [{} for _ in batches]
+        own = torch.stack([torch.stack([divisors[name] for name in names]) for divisors in each])
+        total = summed(own.sum(0))
+        alike = torch.full_like(own, 1 / len(batches))
+        weights = torch.where(total > 0, own * self.world.processes / torch.where(total > 0, total, 1.0), alike)
+        return [dict(zip(names, row, strict=True)) for row in weights]
 
     def _seen(self, batch: dict[str, Tensor]) -> Tensor:
         """The image as the network sees it."""
@@ -217,6 +236,15 @@ class TrainingModule(pl.LightningModule):
             ]
         )
         return total / pixels if pixels else float("nan")
+
+
+def _weighed(name: str, part: Tensor, shares: dict[str, Tensor], batches: int) -> Tensor:
+    """A loss by the share of its batch; one without shares counts as much in every batch of the step."""
+    output, _, term = name.rpartition(".")
+    share = shares.get(f"aux.{term}" if output else term)
+    if share is not None:
+        return part * share.to(part.dtype)
+    return part / batches if batches > 1 else part
 
 
 def pieces(batch: dict[str, Tensor], size: int) -> Sequence[dict[str, Tensor]]:

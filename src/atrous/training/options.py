@@ -31,7 +31,7 @@ class TrainingOptions:
         clip: largest norm of the gradient; null leaves it alone.
         checkpoint_every: steps between checkpoints; null writes one a minute. One is written at every validation too.
         device: "auto" takes the accelerator where there is one.
-        accumulate: batches whose gradients are averaged before each optimiser step.
+        accumulate: batches whose gradients are averaged before each optimiser step, weighed by their labelled pixels.
         ema: decay, per step, of an exponential moving average of the weights, which is then what is validated and kept.
         swa: share of the run, at its end, over whose steps the weights are averaged evenly; validated and kept, too.
         budget: wall-clock time to train for, as 90s, 10m or 1h30m; takes the place of `max_steps`.
