@@ -10,6 +10,7 @@ import torch
 from atrous import cli, create_model, load_bundle, save_bundle
 from atrous.errors import BundleError, UsageError
 from atrous.inference import Predictor
+from atrous.tasks import TASKS
 from atrous.workflows import ensemble
 
 
@@ -81,19 +82,50 @@ def test_what_does_not_go_together_is_told(more, words, tmp_path):
     assert not (tmp_path / "both").exists()
 
 
-def test_another_task_and_too_few_bundles_are_told(two, tmp_path, monkeypatch):
-    import dataclasses
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_whose_scores_are_probabilities_is_averaged(task, tmp_path):
+    from atrous.tasks import extra_maps
 
-    from atrous.workflows import ensembles
+    names = ["background", "cell", "nucleus"]
+    maps = len(names) + extra_maps(task)
+    places = [
+        bundle(tmp_path / name, seed, num_classes=maps, task=task, class_names=names)
+        for seed, name in enumerate(["a", "b"])
+    ]
+    joined = ensemble(places, tmp_path / "both")
+    assert load_bundle(joined).class_names == tuple(names)
+    image = np.random.default_rng(0).integers(0, 256, (40, 52), np.uint8)
+    scores, one, other = (
+        Predictor.load(path, device="cpu", precision="float32")(image, scores=True).scores for path in (joined, *places)
+    )
+    assert scores.shape[0] == maps
+    assert np.abs(scores - (one + other) / 2).max() < 1e-6
+    assert np.abs(one - other).max() > 1e-3
+    again = ensemble([joined, places[0]], tmp_path / "again")
+    nested = Predictor.load(again, device="cpu", precision="float32")(image, scores=True).scores
+    assert np.abs(nested - (0.75 * one + 0.25 * other)).max() < 1e-6
+
+
+def test_one_class_that_is_there_or_not_is_averaged(tmp_path):
+    places = [bundle(tmp_path / name, seed, num_classes=1, task="multilabel") for seed, name in enumerate("ab")]
+    assert load_bundle(ensemble(places, tmp_path / "both")).class_names == ("c0",)
+    with pytest.raises(BundleError, match=r"ensemble has 1 class"):
+        ensemble([bundle(tmp_path / "c", 0, num_classes=1)] * 2, tmp_path / "none")
+
+
+def test_another_task_and_too_few_bundles_are_told(two, tmp_path, monkeypatch):
+    from atrous.tasks import Segmentation
 
     with pytest.raises(UsageError, match="at least 2 members, got 1"):
         ensemble(two[:1], tmp_path / "both")
-    real = load_bundle
-    monkeypatch.setattr(
-        ensembles, "load_bundle", lambda path: dataclasses.replace(real(path), task={"name": "landmarks"})
-    )
-    with pytest.raises(BundleError, match=r"is for the task 'landmarks', whose scores are no probabilities"):
+    third = bundle(tmp_path / "c", 2, task="multilabel")
+    with pytest.raises(BundleError, match=r"c: is for the task 'multilabel', but .*a for 'segmentation'"):
+        ensemble([two[0], third], tmp_path / "both")
+    monkeypatch.setattr(Segmentation, "probabilities", "")
+    words = r"a: the scores of the task 'segmentation' are no probabilities.*averages: .*multilabel"
+    with pytest.raises(BundleError, match=words):
         ensemble(two, tmp_path / "both")
+    assert not (tmp_path / "both").exists()
 
 
 def test_the_command_joins_runs_and_bundles(two, tmp_path, capsys):

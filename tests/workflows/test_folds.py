@@ -16,6 +16,7 @@ from atrous.errors import DataError, RecipeError, UsageError
 from atrous.images import read_image
 from atrous.inference import Predictor
 from atrous.made import make_cells
+from atrous.tasks import TASKS
 from atrous.workflows import evaluate, folds
 from atrous.workflows.training import train
 
@@ -189,6 +190,30 @@ def test_folds_and_stages_go_together(cells, recipe, tmp_path):
     run = train(cells, recipe=recipe, out=tmp_path / "run", folds=2, overrides=rest, evaluate=False)
     assert [part.steps for part in run.folds] == [3, 3]
     assert (run.out / "fold2" / "stages" / "1-a" / "bundle").is_dir()
+
+
+# ---------- every task
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_folds_of_every_task_end_with_a_bundle_and_a_report(cells, recipe, tmp_path, task):
+    run = train(cells, recipe=recipe, out=tmp_path / "run", folds=2, overrides=[f"task={task}", "training.max_steps=1"])
+    assert run.evaluation.split == "out-of-fold"
+    assert len(run.evaluation.images) == 8
+    assert load_bundle(run.bundle).task["name"] == task
+    assert "out-of-fold images" in (run.out / "report.html").read_text()
+    found = Predictor.load(run.bundle, device="cpu")(np.zeros((20, 24), np.uint8))
+    assert found.classes.shape == (20, 24)
+
+
+def test_a_task_that_makes_no_ensemble_is_refused_before_the_first_step(cells, recipe, tmp_path, monkeypatch):
+    from atrous.tasks import MultiLabel
+
+    monkeypatch.setattr(MultiLabel, "probabilities", "")
+    words = r"--folds 2: the scores of the task 'multilabel' are no probabilities.*Train without folds"
+    with pytest.raises(RecipeError, match=words):
+        train(cells, recipe=recipe, out=tmp_path / "run", folds=2, overrides=["task=multilabel"])
+    assert not (tmp_path / "run").exists()
 
 
 # ---------- errors

@@ -16,11 +16,12 @@ Different from the paper
     - In training each member's own logits are outputs as well, so that none of them leaves the work to the others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import lcm, log
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
+import torch.nn.functional as F
 from annotated_types import MinLen
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ from atrous.errors import ModelError
 from atrous.models.base import DenseModel, Paper
 from atrous.types import CellGrid, Outputs
 
-__all__ = ["PAPERS", "Ensemble", "ensemble", "mean_logits"]
+__all__ = ["PAPERS", "Ensemble", "ensemble", "mean_binary_logits", "mean_logits"]
 
 PAPERS = {
     "ensemble": Paper(
@@ -45,7 +46,13 @@ PAPERS = {
 Members = Annotated[Sequence[DenseModel | str | dict[str, Any]], MinLen(1)]
 
 
-def ensemble(num_classes: int, in_channels: int = 3, *, members: Members = ("deconvnet", "fcn8s")) -> DenseModel:
+def ensemble(
+    num_classes: int,
+    in_channels: int = 3,
+    *,
+    members: Members = ("deconvnet", "fcn8s"),
+    probabilities: Literal["softmax", "sigmoid"] = "softmax",
+) -> DenseModel:
     """The mean of the members' class probabilities.
 
     Args:
@@ -53,9 +60,12 @@ def ensemble(num_classes: int, in_channels: int = 3, *, members: Members = ("dec
         in_channels: channels of the image.
         members: names or sections such as `{name: unet, encoder: resnet34}`, which `create_model` builds; or models
             that are there already, trained or not.
+        probabilities: of classes that exclude each other (softmax), or of each map by itself (sigmoid), as the task
+            takes them.
 
     Raises:
-        ModelError: if a member is not built, or of other classes or channels; or with less than two classes.
+        ModelError: if a member is not built, or of other classes or channels; or with less than two classes that
+            exclude each other.
     """
     for number, member in enumerate(members):
         if not isinstance(member, DenseModel):
@@ -65,9 +75,10 @@ def ensemble(num_classes: int, in_channels: int = 3, *, members: Members = ("dec
                 f"ensemble has {num_classes} classes and {in_channels} channels, its member {number} "
                 f"{member.num_classes} and {member.in_channels}: give all the same"
             )
-    if num_classes < 2:
+    if num_classes < 2 and probabilities == "softmax":
         raise ModelError("ensemble has 1 class: probabilities are averaged over classes, give at least 2")
-    return Ensemble([member for member in members if isinstance(member, DenseModel)])
+    mean = mean_logits if probabilities == "softmax" else mean_binary_logits
+    return Ensemble([member for member in members if isinstance(member, DenseModel)], mean)
 
 
 class Ensemble(DenseModel):
@@ -77,12 +88,13 @@ class Ensemble(DenseModel):
 
     Args:
         members: networks of the same classes and channels.
+        mean: makes one map of logits of those of the members.
     """
 
-    def __init__(self, members: Sequence[DenseModel]) -> None:
+    def __init__(self, members: Sequence[DenseModel], mean: Callable[[Sequence[Tensor]], Tensor]) -> None:
         first = members[0]
         super().__init__(first.num_classes, first.in_channels, lcm(*(member.alignment for member in members)))
-        self.members = nn.ModuleList(members)
+        self.members, self.mean_of = nn.ModuleList(members), mean
         grids: dict[str, CellGrid | None] = {}
         for number, member in enumerate(members):
             own = {f"member{number}.{name}": grid for name, grid in member.grids.items()}
@@ -98,12 +110,12 @@ class Ensemble(DenseModel):
             member.set_normalization(mean, std)  # type: ignore[operator]
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> Outputs:
-        """Logarithms of the mean probabilities as `out`; in training also all that the members put out.
+        """Logits of the mean probabilities as `out`; in training also all that the members put out.
 
         Those of the first member are `member0`, and `member0.NAME` where it has auxiliary outputs.
         """
         found = [member(image) for member in self.members]
-        outputs = {"out": mean_logits([each["out"] for each in found])}
+        outputs = {"out": self.mean_of([each["out"] for each in found])}
         if self.training:
             for number, each in enumerate(found):
                 own = {name: f"member{number}" if name == "out" else f"member{number}.{name}" for name in each}
@@ -126,3 +138,20 @@ def mean_logits(logits: Sequence[Float[Tensor, "B K H W"]]) -> Float[Tensor, "B 
     """
     each = torch.stack([x.float().log_softmax(1) for x in logits])
     return each.logsumexp(0) - log(len(logits))
+
+
+def mean_binary_logits(logits: Sequence[Float[Tensor, "B K H W"]]) -> Float[Tensor, "B K H W"]:
+    r"""Logits whose sigmoid is the mean of the members' sigmoids.
+
+    .. math::
+        \log \frac{\sum_m \sigma(x_m)}{\sum_m \sigma(-x_m)}
+
+    Computed in float32, by logarithms: no probability is so near to 0 or 1 that it is lost.
+
+    Example:
+        >>> sure, unsure = torch.tensor([[[[20.0]]]]), torch.tensor([[[[0.0]]]])
+        >>> mean_binary_logits([sure, unsure]).sigmoid().flatten()
+        tensor([0.7500])
+    """
+    each = torch.stack([x.float() for x in logits])
+    return F.logsigmoid(each).logsumexp(0) - F.logsigmoid(-each).logsumexp(0)

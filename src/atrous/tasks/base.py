@@ -16,7 +16,7 @@ predictions of whole images, one by one; it gives every figure there is.
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -181,6 +181,8 @@ class Task(Protocol):
         pixelwise: whether `decode` looks at each pixel alone, so that tiles may be decoded one by one.
         exclusive: whether the maps are the probabilities of classes that exclude each other, and nothing else: what an
             adversary compares, and what `tune` chooses a refinement for.
+        probabilities: how `scores` makes probabilities of the maps of `out`, which is what an ensemble averages: by a
+            softmax over all of them, or by a sigmoid of each; "" where scores are something else.
         shows_classes: whether the classes of a prediction are all there is to see, so that the report may compare them
             with the mask; else it shows what `draw` gives.
         measures: what the validator computes: a column of the log each.
@@ -192,6 +194,7 @@ class Task(Protocol):
     extra_maps: int = 0
     pixelwise: bool = False
     exclusive: bool = False
+    probabilities: Literal["softmax", "sigmoid", ""] = ""
     shows_classes: bool = True
     measures: tuple[Measure, ...] = (MEAN_IOU, PIXEL_ACCURACY)
     monitor: Measure = MEAN_IOU

@@ -71,6 +71,7 @@ class Instances(MapTask):
     """
 
     extra_maps = 1
+    probabilities = "softmax"
     measures = (AVERAGE_PRECISION, MEAN_IOU, PIXEL_ACCURACY)
     monitor = AVERAGE_PRECISION
 

@@ -42,6 +42,7 @@ class MultiLabel(MapTask):
     """
 
     pixelwise = True
+    probabilities = "sigmoid"
 
     _: KW_ONLY
     loss: LossSection = "binary_cross_entropy"

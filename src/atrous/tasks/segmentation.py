@@ -39,6 +39,7 @@ class Segmentation(MapTask):
 
     pixelwise = True
     exclusive = True
+    probabilities = "softmax"
 
     def losses(self, outputs: Outputs, batch: Sample) -> dict[str, Tensor]:
         """Weighted losses of every output, as "cross_entropy" and "aux.cross_entropy"; see `weigh`.

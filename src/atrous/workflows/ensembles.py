@@ -8,11 +8,9 @@ from atrous.bundle import Bundle, load_bundle, save_bundle
 from atrous.errors import BundleError, ModelError, UsageError
 from atrous.evaluation import same_masks
 from atrous.models import create_model
+from atrous.tasks import TASKS
 
-__all__ = ["ensemble"]
-
-TASK = "segmentation"
-"""The task whose scores are the softmax of `out`, which is what an ensemble averages."""
+__all__ = ["ensemble", "why_not_averaged"]
 
 
 def ensemble(bundles: Sequence[str | Path], out: str | Path, *, metrics: Mapping[str, Any] | None = None) -> Path:
@@ -22,7 +20,7 @@ def ensemble(bundles: Sequence[str | Path], out: str | Path, *, metrics: Mapping
     members have in common, but no fold.
 
     Args:
-        bundles: bundles, runs or Hub ids, of the same classes, kind and channels of images.
+        bundles: bundles, runs or Hub ids, of one task, and of the same classes, kind and channels of images.
         out: folder of the new bundle; an older bundle there is replaced.
         metrics: figures to carry along.
 
@@ -42,9 +40,10 @@ def ensemble(bundles: Sequence[str | Path], out: str | Path, *, metrics: Mapping
     try:
         model = create_model(
             "ensemble",
-            num_classes=len(first.class_names),
+            num_classes=first.model.num_classes,  # with the maps that stand for no class
             in_channels=first.channels,
             members=[member.model for member in members],
+            probabilities=TASKS[first.task["name"]].probabilities,
         )
     except ModelError as error:
         raise BundleError(f"{bundles[0]}: {error}") from None
@@ -60,12 +59,22 @@ def ensemble(bundles: Sequence[str | Path], out: str | Path, *, metrics: Mapping
     )
 
 
+def why_not_averaged(task: str) -> str:
+    """Why networks of a task make no ensemble, or ""; known before anything is trained."""
+    if TASKS[task].probabilities:
+        return ""
+    averaged = ", ".join(name for name, kind in TASKS.items() if kind.probabilities)
+    return f"the scores of the task {task!r} are no probabilities, which is what an ensemble averages: {averaged} are."
+
+
 def _must_be_alike(one: str, first: Bundle, other: str, member: Bundle) -> None:
     """Both can be averaged, or an error that names what differs."""
-    if member.task["name"] != TASK:
+    if reason := why_not_averaged(member.task["name"]):
+        raise BundleError(f"{other}: {reason}")
+    if member.task["name"] != first.task["name"]:
         raise BundleError(
-            f"{other}: is for the task {member.task['name']!r}, whose scores are no probabilities of classes; an "
-            f"ensemble takes bundles for {TASK}."
+            f"{other}: is for the task {member.task['name']!r}, but {one} for {first.task['name']!r}; an ensemble "
+            "takes bundles for one task."
         )
     if member.class_names != first.class_names:
         raise BundleError(

@@ -15,9 +15,10 @@ from typing import Any
 
 from atrous.data import open_folder
 from atrous.disk import write_text
+from atrous.errors import RecipeError
 from atrous.evaluation import Evaluation, join
 from atrous.training.resolved import ResolvedRun
-from atrous.workflows.ensembles import ensemble
+from atrous.workflows.ensembles import ensemble, why_not_averaged
 from atrous.workflows.outcome import Run, RunPart, part_from
 from atrous.workflows.reporting import report
 from atrous.workflows.run_folders import begin, is_complete, leaving_nothing, stored_evaluation
@@ -44,9 +45,12 @@ def train_folds(out: Path, data: str | Path, run: ResolvedRun, count: int, terms
 
     Raises:
         DataError: if there are fewer images than folds, or the data has an error.
-        RecipeError: if the recipe names a fold itself.
+        RecipeError: if the recipe names a fold itself, or networks of its task make no ensemble.
     """
     folds = [run.in_fold(number, count) for number in range(1, count + 1)]
+    task = run.stages[-1].recipe.recipe.section("task", "segmentation")
+    if reason := why_not_averaged(task if isinstance(task, str) else task["name"]):
+        raise RecipeError(f"--folds {count}: {reason} Train without folds.")
     options = folds[0].data  # are there images enough?
     open_folder(data, classes=terms.classes, seed=run.recipe.seed, **options.splitting)
     runs: list[Run] = []
