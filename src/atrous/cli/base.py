@@ -53,7 +53,10 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Entries of the recipe to change.")
 ]
 RecipeOption = Annotated[
-    str | None, typer.Option("--recipe", "-r", metavar="NAME|FILE", help="A recipe by name or file. Default: unet.")
+    str | None,
+    typer.Option(
+        "--recipe", "-r", metavar="NAME|FILE", help="A recipe by name or file. Default: unet. See: atrous recipes."
+    ),
 ]
 
 USER_ERROR = 2

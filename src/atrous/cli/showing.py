@@ -9,7 +9,7 @@ from atrous.cli.base import app
 from atrous.cli.saying import say
 from atrous.errors import UsageError
 
-__all__ = ["demo", "models", "report", "weights"]
+__all__ = ["demo", "models", "recipes", "report", "weights"]
 
 
 @app.command()
@@ -45,6 +45,19 @@ def weights() -> None:
     from atrous import workflows
 
     say(workflows.weights())
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One recipe. Default: all of them.")] = None,
+) -> None:
+    """List the recipes that `train --recipe` takes by name; or print one of them, to be changed and used.
+
+    Example: atrous recipes unet > mine.yaml
+    """
+    from atrous import workflows
+
+    say(workflows.recipes(name))
 
 
 @app.command()

@@ -21,7 +21,7 @@ def train(
             "--recipe",
             "-r",
             metavar="NAME|FILE",
-            help="A recipe by name or file. Default: one is made from the data, as atrous configure does.",
+            help="A recipe by name or file. Default: one made from the data. See: atrous recipes.",
         ),
     ] = None,
     out: Annotated[

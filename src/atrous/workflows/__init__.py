@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from atrous.workflows.outcome import Run, RunPart
     from atrous.workflows.prediction import PredictionFiles, describe_counts, predict
     from atrous.workflows.rate_search import RateSearch, find_lr
+    from atrous.workflows.recipe_table import recipes
     from atrous.workflows.reporting import report
     from atrous.workflows.run_options import RunOptions
     from atrous.workflows.runs import is_secondary
@@ -48,6 +49,7 @@ __all__ = [
     "is_secondary",
     "lineage",
     "predict",
+    "recipes",
     "report",
     "sample",
     "train",
@@ -79,6 +81,7 @@ _PLACES = {
     "is_secondary": "runs",
     "lineage": "model_table",
     "predict": "prediction",
+    "recipes": "recipe_table",
     "report": "reporting",
     "sample": "samples",
     "train": "training",
