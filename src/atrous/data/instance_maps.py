@@ -56,10 +56,9 @@ def look_at_map(
     if instances.size and int(instances.min()) < 0:
         message = f"holds {int(instances.min())}, and numbers of objects begin at 1"
         findings.append(warning("negative_objects", file, f"{message}: read as no object", "Write 0 there."))
-    numbers, codes = np.unique(np.maximum(instances, 0), return_inverse=True)
+    numbers, codes = _numbered(np.maximum(instances, 0))
     if numbers.size and numbers[0] != 0:
         numbers, codes = np.insert(numbers, 0, 0), codes + 1
-    codes = codes.reshape(instances.shape).astype(np.int32)
     count = len(numbers) - 1
     if not count:
         return None
@@ -87,11 +86,13 @@ def invented_values(values: np.ndarray) -> set[int]:
     Args:
         values: (H, W) whole numbers from 0 to 65535.
     """
-    found = np.unique(values)
+    if values.dtype == np.uint8 and np.count_nonzero(np.bincount(values.ravel())) < INVENTED + 2:
+        return set()  # most masks, at little cost
+    found, codes = _numbered(values)
     if len(found) < INVENTED + 2:
         return set()
     floats = values.astype(np.float32)
-    hollow = _hollow(np.searchsorted(found, values), floats, len(found))
+    hollow = _hollow(codes, floats, len(found))
     square = np.ones((3, 3), np.uint8)
     between = (cv2.erode(floats, square) < floats) & (floats < cv2.dilate(floats, square))
     invented = set()
@@ -100,6 +101,16 @@ def invented_values(values: np.ndarray) -> set[int]:
         if between[where].mean() > _BETWEEN and cv2.connectedComponents(where.astype(np.uint8))[0] > 2:
             invented.add(int(found[number]))
     return invented
+
+
+def _numbered(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The values that occur, in order, and the place of each pixel's among them, (H, W) int32."""
+    if values.size and values.max() <= 65535:  # a table is many times quicker than sorting
+        counts = np.bincount(values.ravel().astype(np.uint16))
+        table = np.cumsum(counts > 0, dtype=np.int32) - 1
+        return np.flatnonzero(counts), table[values]
+    found, codes = np.unique(values, return_inverse=True)
+    return found, codes.reshape(values.shape).astype(np.int32)
 
 
 def _hollow(codes: np.ndarray, floats: np.ndarray, count: int) -> np.ndarray:
@@ -119,10 +130,13 @@ def _scattered(codes: np.ndarray, count: int) -> int:
         codes: (H, W) int32.
         count: how many numbers there are, 0 among them.
     """
+    from scipy.ndimage import find_objects  # a slow import, for data with instance maps alone
+
     tried = list(range(1, count))[:: max(count // _TRIED, 1)]
+    boxes = find_objects(codes)
     found = 0
     for number in tried:
-        stats = cv2.connectedComponentsWithStats((codes == number).astype(np.uint8))[2]
+        stats = cv2.connectedComponentsWithStats((codes[boxes[number - 1]] == number).astype(np.uint8))[2]
         sizes = np.sort(stats[1:, cv2.CC_STAT_AREA])[:-1]
         found += int((sizes <= _SPECK).sum() >= 2)
     return round(found * (count - 1) / max(len(tried), 1))
@@ -151,7 +165,9 @@ def _off(codes: np.ndarray, mask: np.ndarray, background: int) -> float:
     if not known.any():
         return 0.0
     objects, classes = codes[known].astype(np.int64), mask[known].astype(np.int64)
-    pairs, counts = np.unique(objects * 256 + classes, return_counts=True)
+    every = np.bincount(objects * 256 + classes)
+    pairs = np.flatnonzero(every)
+    counts = every[pairs]
     best = np.zeros(int(objects.max()) + 1, np.int64)
     named = pairs % 256 != background
     np.maximum.at(best, pairs[named] // 256, counts[named])
