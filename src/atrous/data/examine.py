@@ -12,6 +12,7 @@ from atrous.data.classes import Classes
 from atrous.data.folder import Contents, read_labels, wrong_kind
 from atrous.data.instance_maps import INVENTED, MapFacts, invented_values, look_at_map
 from atrous.data.pairs import NoObjects, Pair
+from atrous.data.places import other_place
 from atrous.findings import Finding, FindingError, error, warning
 from atrous.images.colors import Color
 from atrous.images.files import read_image, read_palette, wrong_channels
@@ -92,6 +93,7 @@ def _examine(pair: Pair, contents: Contents, facts: PairFacts) -> None:
     if contents.dtype is not None and facts.dtype != contents.dtype:
         facts.findings.append(wrong_kind(pair.image, facts.dtype, contents.dtype))
     _look(raster, facts)
+    facts.findings.extend(other_place(pair))
     if contents.classes is not None:
         _count(raster, contents.classes, facts)
 
