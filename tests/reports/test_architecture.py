@@ -96,3 +96,56 @@ def test_the_drawing_names_every_stage():
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
     for name in ("enet (2016)", "image", "logits", "down1", "stage3", "up5", "64", "full size", "1/8", "encoder"):
         assert name in texts
+
+
+def drawn(name, **arguments):
+    with torch.device("meta"):
+        model = create_model(name, num_classes=3, **arguments)
+    found = stages(model, (128, 128))
+    blocks = _blocks(found, _Rows(found, (128, 128)))
+    return {block.name: block for block in blocks}, blocks
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "pairs"),
+    [
+        ("segnet", {"width": 4}, [("decoder.4", "encoder.0"), ("decoder.1", "encoder.3")]),
+        ("segnet_basic", {"width": 4}, [("decoder.3", "encoder.0")]),
+        ("deconvnet", {"width": 4}, [("decoder.4", "encoder.0"), ("decoder.0", "encoder.4")]),
+        ("enet", {}, [("up5", "down1"), ("up4", "down2")]),
+        ("unet", {}, []),
+        ("fcn8s", {"fc_width": 8}, []),
+    ],
+)
+def test_positions_of_maxima_are_told_from_maps(name, arguments, pairs):
+    known, blocks = drawn(name, **arguments)
+    for reader, source in pairs:
+        assert known[reader].switches == [blocks.index(known[source])]
+        assert set(known[reader].switches) < set(known[reader].sources)
+    if not pairs:
+        assert not any(block.switches for block in blocks)
+
+
+def test_the_coarsest_map_is_drawn_where_no_stage_has_it():
+    known, blocks = drawn("segnet", width=4)
+    pooled = known["pooled"]
+    assert (pooled.row, pooled.channels, pooled.sources) == (5, "32", [blocks.index(known["encoder.4"])])
+    assert known["decoder.0"].sources == [blocks.index(pooled)]
+    assert drawn("segnet_basic", width=4)[0]["pooled"].row == 4
+    assert not any("pooled" in drawn(name)[0] for name in ("unet", "fcn8s", "deeplabv2", "enet"))
+
+
+@pytest.mark.parametrize(
+    ("name", "block", "rates"),
+    [
+        ("deeplabv3", "branches.0-3", "1x1, rates 6, 12, 18"),
+        ("deeplabv3", "layer4", "rates 2, 4, 8"),
+        ("deeplabv3_torchvision", "aspp", "rates 12, 24, 36"),
+        ("deeplabv2", "classifiers.0-3", "rates 6, 12, 18, 24"),
+        ("deeplabv1", "decoder", "rate 12"),
+        ("dilation", "layers", "rates 1 to 16"),
+        ("unet", "layer4", ""),
+    ],
+)
+def test_convolutions_with_holes_show_their_rates(name, block, rates):
+    assert drawn(name)[0][block].rates == rates

@@ -5,7 +5,7 @@ entries of a list. Activations and poolings that stand alone belong to the stage
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from torch import nn
@@ -19,6 +19,7 @@ __all__ = ["Stage", "stages"]
 
 Shape = tuple[int, ...]
 
+_COARSEST = 64  # stride of a grid; what is coarser is a summary of the image
 _LONG = 6  # convolutions that make a plain sequence worth taking apart where its resolution changes
 
 
@@ -39,6 +40,10 @@ class Stage:
         receptive_field: what its main output sees of the image; None where an operation is not known.
         sources: positions in the list of the stages that it reads from, earlier ones for a network without recurrence;
             empty for the image alone.
+        switches: those of the sources of which it reads the positions of maxima, and no values.
+        dips: of the sources whose map comes here by a coarser grid than both have, such as a pooling that the model
+            does itself: input pixels per pixel of that grid.
+        rates: of its convolutions with holes, in their order, each once; 1 for those without where there are others.
     """
 
     name: str
@@ -51,6 +56,9 @@ class Stage:
     inference_memory: int
     receptive_field: ReceptiveField | None
     sources: tuple[int, ...]
+    switches: tuple[int, ...] = ()
+    dips: tuple[tuple[int, Fraction], ...] = ()
+    rates: tuple[int, ...] = ()
 
     @property
     def shape(self) -> Shape:
@@ -78,7 +86,7 @@ def stages(model: nn.Module, size: tuple[int, int], *, in_channels: int | None =
     groups = _groups(model, run)
     if not groups:
         raise ModelError(f"{type(model).__name__} has no parts that could be its stages")
-    macs, live, sources = _follow(run, groups)
+    macs, live, read = _follow(run, groups)
     kept, owner, last = [0] * len(groups), _Owners(groups), 0
     for place, memory in kept_for_backward(model, size, in_channels).items():
         stage = owner.of(place)
@@ -100,7 +108,10 @@ def stages(model: nn.Module, size: tuple[int, int], *, in_channels: int | None =
             training_memory=kept[i],
             inference_memory=live[i],
             receptive_field=fields.get(group.output),
-            sources=sources[i],
+            sources=tuple(sorted({*read[i].values, *read[i].switches})),
+            switches=tuple(sorted(read[i].switches - read[i].values.keys())),
+            dips=_dips(run, groups, i, read[i].values),
+            rates=_rates(model, group),
         )
         for i, group in enumerate(groups)
     ]
@@ -127,7 +138,8 @@ def _groups(model: nn.Module, run: Trace) -> list[_Group]:
     if not any(_kernels(model.get_submodule(path)) for path in parts):
         return []
     alone = [_Group(path, path, path, [path]) for path in parts]
-    *_, sources = _follow(run, alone)
+    *_, found = _follow(run, alone)
+    sources = [tuple(sorted({*read.values, *read.switches})) for read in found]
     groups: list[_Group] = []
     home: list[int] = []  # of each part: the group that it went to
     waiting: list[str] = []  # a pooling belongs to the stage after it: a skip leaves from before
@@ -200,7 +212,8 @@ def _is_made_of_parts(model: nn.Module, run: Trace, path: str, depth: int) -> bo
 
 def _join_chains(model: nn.Module, run: Trace, groups: Sequence[_Group]) -> list[_Group]:
     """Single layers of one list, each reading only the one before it and of its size, are a stage: conv1_1, conv1_2."""
-    *_, sources = _follow(run, groups)
+    *_, found = _follow(run, groups)
+    sources = [tuple(sorted({*read.values, *read.switches})) for read in found]
     readers = [sum(i in read for read in sources) for i in range(len(groups))]
     joined: list[_Group] = []
     for i, group in enumerate(groups):
@@ -245,23 +258,79 @@ class _Owners:
         return self.known[place]
 
 
-def _follow(run: Trace, groups: Sequence[_Group]) -> tuple[list[int], list[int], list[tuple[int, ...]]]:
+@dataclass
+class _Read:
+    """Where something comes from: stages, by their values or by the positions of their maxima.
+
+    Attributes:
+        values: stage -> the coarsest grid on the way, None where there was none.
+        switches: stages.
+    """
+
+    values: dict[int, tuple[int, int] | None] = field(default_factory=dict)
+    switches: set[int] = field(default_factory=set)
+
+    def add(self, other: "_Read", by_switches: bool) -> None:
+        """What another one has, by its values or by its positions."""
+        self.switches |= other.switches
+        if by_switches:
+            self.switches |= other.values.keys()
+        else:
+            for stage, grid in other.values.items():
+                self.values.setdefault(stage, grid)  # the first way: a network that runs twice has others
+
+
+def _coarser(one: tuple[int, int] | None, other: tuple[int, int] | None) -> tuple[int, int] | None:
+    return min((grid for grid in (one, other) if grid is not None), default=None)
+
+
+def _follow(run: Trace, groups: Sequence[_Group]) -> tuple[list[int], list[int], list[_Read]]:
     """Multiply-adds, largest live memory and sources of each stage, from the operations of the run."""
     owner = _Owners(groups)
     macs, live = [0] * len(groups), [0] * len(groups)
-    sources: list[set[int]] = [set() for _ in groups]
-    origins: list[frozenset[int]] = []  # of each operation's result: the stages that it comes from
+    found = [_Read() for _ in groups]
+    origins: list[_Read] = []  # of each operation's result: the stages that it comes from
     last = 0
     for operation in run.operations:
         stage = owner.of(operation.place)
-        read = frozenset(o for s in operation.sources if s != IMAGE for o in origins[s])
+        read = _Read()
+        for source in operation.sources - {IMAGE}:
+            read.add(origins[source], source in operation.switches)
         last = last if stage is None else stage
         macs[last] += operation.multiply_adds
         live[last] = max(live[last], operation.live)
-        if stage is not None:
-            sources[stage] |= read - {stage}
-        origins.append(read if stage is None else frozenset({stage}))
-    return macs, live, [tuple(sorted(read)) for read in sources]
+        if stage is None:
+            read.values = {origin: _coarser(grid, operation.grid) for origin, grid in read.values.items()}
+            origins.append(read)
+        else:
+            own = _Read({k: v for k, v in read.values.items() if k != stage}, read.switches - {stage})
+            found[stage].add(own, by_switches=False)
+            origins.append(_Read({stage: None}))
+    return macs, live, found
+
+
+def _dips(
+    run: Trace, groups: Sequence[_Group], stage: int, values: Mapping[int, tuple[int, int] | None]
+) -> tuple[tuple[int, Fraction], ...]:
+    """Sources whose map was on a coarser grid of the image before it came to a stage."""
+    found = []
+    own = _resolution(run, groups[stage].output)
+    for source, grid in sorted(values.items()):
+        ends = [_resolution(run, groups[source].output), own]
+        if grid is None or any(len(end) != 2 or grid[0] >= end[0] or grid[1] >= end[1] for end in ends):
+            continue
+        strides = {Fraction(side, cells) for side, cells in zip(run.image, grid, strict=True)}
+        if len(strides) == 1 and max(strides) <= _COARSEST and max(strides).denominator == 1:
+            found.append((source, strides.pop()))
+    return tuple(found)
+
+
+def _rates(model: nn.Module, group: _Group) -> tuple[int, ...]:
+    """Dilations of the convolutions of a stage that have kernels to spread; none where all are 1."""
+    modules = [part for path in group.members for part in model.get_submodule(path).modules()]
+    convs = [part for part in modules if isinstance(part, nn.Conv2d) and max(part.kernel_size) > 1]
+    rates = tuple(dict.fromkeys(int(max(conv.dilation)) for conv in convs))
+    return rates if any(rate > 1 for rate in rates) else ()
 
 
 def _weights(model: nn.Module, groups: Sequence[_Group]) -> list[int]:

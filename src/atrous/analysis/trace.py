@@ -29,12 +29,16 @@ class Operation:
         multiply_adds: of convolutions and matrix products.
         live: bytes of all maps that exist while its result does.
         sources: positions of the operations whose results it reads, `IMAGE` for the image.
+        switches: those of them of which it reads whole numbers alone, such as the positions of a pooling's maxima.
+        grid: height and width of its result, None where that is no map.
     """
 
     place: str
     multiply_adds: int
     live: int
     sources: frozenset[int]
+    switches: frozenset[int]
+    grid: tuple[int, int] | None
 
 
 @dataclass
@@ -83,11 +87,9 @@ class _OperationRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         results = run_blank(func, args, kwargs)
-        sources = frozenset(
-            self.makers[value]
-            for value in tree_leaves((args, kwargs))
-            if isinstance(value, Tensor) and value in self.makers
-        )
+        known = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor) and value in self.makers]
+        sources = frozenset(self.makers[value] for value in known)
+        switches = sources - {self.makers[value] for value in known if value.is_floating_point()}
         for value in tree_leaves(results):
             if isinstance(value, Tensor):
                 self._add(value)
@@ -95,7 +97,7 @@ class _OperationRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         count = flop_registry.get(func._overloadpacket)
         flops = count(*args, **(kwargs or {}), out_val=results) if count else 0
         place = self.stack[-1] if self.stack else ""
-        self.operations.append(Operation(place, int(flops) // 2, self._live(), sources))
+        self.operations.append(Operation(place, int(flops) // 2, self._live(), sources, switches, _grid(results)))
         return results
 
     def _add(self, tensor: Tensor) -> None:
@@ -106,6 +108,11 @@ class _OperationRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _live(self) -> int:
         self.storages = {key: entry for key, entry in self.storages.items() if not entry[0].expired()}  # type: ignore
         return sum(size for _, size in self.storages.values())
+
+
+def _grid(results: Any) -> tuple[int, int] | None:
+    first = next((value for value in tree_leaves(results) if isinstance(value, Tensor)), None)
+    return (first.shape[2], first.shape[3]) if first is not None and first.ndim == 4 else None
 
 
 def kept_for_backward(model: nn.Module, size: tuple[int, int], in_channels: int | None = None) -> dict[str, int]:

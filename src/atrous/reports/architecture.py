@@ -2,7 +2,8 @@
 
 Time runs from left to right, resolution from top to bottom: a U-Net is a U, a dilated network goes down three steps and
 stays there, a high-resolution network runs on several rows at once. A block is as high as its map is fine (each halving
-takes off a step, not a half, or the deep ones could not be seen) and as wide as the root of its channels.
+takes off a step, not a half, or the deep ones could not be seen) and as wide as the root of its channels. A dashed wire
+carries the positions of maxima and no map. Where convolutions have holes, their rates stand below the name.
 """
 
 import io
@@ -12,6 +13,8 @@ from fractions import Fraction
 from itertools import groupby, takewhile
 from math import log2, sqrt
 from typing import TYPE_CHECKING, Any, Literal
+
+from atrous.reports.strokes import fewer_colors, rounded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +33,8 @@ TALLEST, SHORTEST, STEP = 84.0, 18.0, 14.0  # heights of blocks: at the image's 
 ROW_GAP = 40.0  # between rows: room for a block's name
 DOWN, UP = "to the coarsest map", "back to the image"
 CARD = 7.0  # from one of several parallel blocks to the next
+MANY = 4  # rates that are all written out
+LINE_HEIGHT = 12.0  # of text
 LANE = 7.0  # between wires that run over the same row
 
 
@@ -45,6 +50,8 @@ class _Block:
     row: int
     cards: int = 1
     sources: list[int] = field(default_factory=list)
+    switches: list[int] = field(default_factory=list)  # those of the sources that only say where maxima were
+    rates: str = ""
     x: float = 0.0
     y: float = 0.0
     below: list["_Block"] = field(default_factory=list)  # further outputs of the stage, on coarser rows
@@ -76,10 +83,11 @@ def draw_network(
     width = _place(blocks, rows)
     top = rows.height + (36 if title else 14)
     with mpl.rc_context({"font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": title}):
-        canvas = Figure(figsize=(width / 96, (top + 42) / 96), dpi=96, facecolor=PAPER)
+        foot = 42 + (LINE_HEIGHT if any(block.rates for block in blocks) else 0)
+        canvas = Figure(figsize=(width / 96, (top + foot) / 96), dpi=96, facecolor=PAPER)
         axes = canvas.add_axes((0.0, 0.0, 1.0, 1.0))
         axes.set_xlim(0, width)
-        axes.set_ylim(-42, top)
+        axes.set_ylim(-foot, top)
         axes.axis("off")
         _draw_rows(axes, rows, width)
         _draw_wires(axes, blocks, rows)
@@ -89,13 +97,16 @@ def draw_network(
             if block.below:  # one stage on several rows
                 column = block.x + block.width / 2
                 axes.plot([column, column], [block.y, block.below[-1].y], color=WIRE, linewidth=1, ls=":", zorder=1)
-        _draw_parts(axes, blocks)
+        _draw_parts(axes, blocks, 20 - foot)
+        if any(block.switches for block in blocks):
+            words = "dashed: positions of the maxima, not their map"
+            axes.text(width - 14, top - 12, words, fontsize=7.5, color=MUTED, ha="right", va="top")
         if title:
             axes.text(14, top - 10, title, fontsize=12, fontweight="bold", color=INK, va="top")
         buffer = io.BytesIO()
         metadata: dict[str, Any] = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
         canvas.savefig(buffer, format=kind, dpi=144, metadata=metadata)
-    return _fewer_colors(buffer.getvalue()) if kind == "png" else buffer.getvalue()
+    return fewer_colors(buffer.getvalue()) if kind == "png" else buffer.getvalue()
 
 
 class _Rows:
@@ -105,6 +116,7 @@ class _Rows:
         self.size = size
         grids = [stage for stage in stages if _keeps_a_grid(stage)]
         regular = {stride for stage in grids for stride in (stage.stride, *self._others(stage)) if stride is not None}
+        regular |= {stride for stage in stages for _, stride in stage.dips}
         self.strides = sorted({Fraction(1), *regular})
         pooled = any(self.row(stage.stride) >= len(self.strides) for stage in stages)
         self.names = [self._name(stride) for stride in self.strides] + (["whole image"] if pooled else [])
@@ -162,11 +174,36 @@ def _blocks(stages: "Sequence[Stage]", rows: _Rows) -> list[_Block]:
     for _, pile in groupby(enumerate(stages), key=lambda item: _pile_key(*item)):
         indices, members = zip(*pile, strict=True)
         block = _block(members, parts[indices[0]], rows)
-        block.sources = sorted({home[source] for stage in members for source in stage.sources if source in home}) or [0]
+        values, switches = (
+            {home[source] for stage in members for source in sources(stage) if source in home}
+            for sources in (lambda stage: {*stage.sources} - {*stage.switches}, lambda stage: stage.switches)
+        )
+        for source, stride in {(home[i], stride) for stage in members for i, stride in stage.dips if i in home}:
+            blocks.append(_pooled(blocks[source], source, rows, stride))
+            values = values - {source} | {len(blocks) - 1}
+        block.sources, block.switches = sorted(values | switches) or [0], sorted(switches - values)
         home |= dict.fromkeys(indices, len(blocks))
         blocks.append(block)
     ends = sorted(set(range(1, len(blocks))) - {source for block in blocks for source in block.sources})
     return [*blocks, _Block("logits", "", "", 14.0, rows.heights[0], 0, sources=ends)]
+
+
+def _pooled(block: _Block, source: int, rows: _Rows, stride: Fraction) -> _Block:
+    """The map of a block on a coarser grid, which no stage has: the model pools it itself."""
+    row = rows.row(stride)
+    width = block.width
+    return _Block("pooled", block.part, block.channels, width, rows.block_height(row), row, sources=[source])
+
+
+def _rates(stages: "Sequence[Stage]") -> str:
+    """The rates of convolutions with holes, of one stage or of several beside each other; "" where there are none."""
+    rates = [stage.rates for stage in stages if stage.rates]
+    shown = list(rates[0]) if len(stages) == 1 and rates else [max(each) for each in rates]
+    if not shown:
+        return ""
+    numbers = f"{shown[0]} to {shown[-1]}" if len(shown) > MANY else ", ".join(map(str, shown))
+    plain = "1x1, " if len(rates) < len(stages) else ""
+    return f"{plain}rate{'s' if len(shown) > 1 else ''} {numbers}"
 
 
 def _block(stages: "Sequence[Stage]", part: str, rows: _Rows) -> _Block:
@@ -182,6 +219,7 @@ def _block(stages: "Sequence[Stage]", part: str, rows: _Rows) -> _Block:
         height=rows.block_height(places[0]),
         row=places[0],
         cards=count,
+        rates=_rates(stages),
     )
     for row, shape in zip(places[1:], stage.outputs[1:], strict=False):
         if row not in (block.row, *(box.row for box in block.below)):
@@ -226,7 +264,14 @@ def _place(blocks: list[_Block], rows: _Rows) -> float:
     x = 96.0
     for block in blocks:
         block.x = x
-        widest = max([block.right - block.x, *(b.width for b in block.below), 6.2 * len(block.name) - 8])
+        widest = max(
+            [
+                block.right - block.x,
+                *(b.width for b in block.below),
+                6.2 * len(block.name) - 8,
+                5.0 * len(block.rates) - 8,
+            ]
+        )
         block.x += (widest - (block.right - block.x)) / 2
         for below in block.below:
             below.x = x + (widest - below.width) / 2
@@ -277,8 +322,9 @@ def _draw_block(axes: "Axes", block: _Block, colors: tuple[str, str]) -> None:
         )  # fmt: skip
     middle = block.x + block.width / 2
     if block.name:
+        words = f"{block.name}\n{block.rates}".strip()
         axes.text(
-            middle, block.y - block.height / 2 - 4, block.name, fontsize=7.5, color=INK, ha="center", va="top",
+            middle, block.y - block.height / 2 - 4, words, fontsize=7.5, color=INK, ha="center", va="top",
             zorder=4, bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6},
         )  # fmt: skip
     if block.channels:
@@ -300,10 +346,10 @@ def _draw_wires(axes: "Axes", blocks: list[_Block], rows: _Rows) -> None:
                 if begin is start and _must_pass_over(blocks, source, target):
                     lane = taken[start.row] = taken.get(start.row, 0) + 1
                     height = rows.middles[start.row] + rows.heights[start.row] / 2 + 8 + LANE * lane
-                _wire(axes, begin, end, height)
+                _wire(axes, begin, end, height, dashed=source in block.switches)
 
 
-def _wire(axes: "Axes", start: _Block, end: _Block, height: float | None) -> None:
+def _wire(axes: "Axes", start: _Block, end: _Block, height: float | None, *, dashed: bool) -> None:
     """A rounded line from one block to another, over the blocks between them where a height is given."""
     from matplotlib.patches import FancyArrowPatch, PathPatch
     from matplotlib.path import Path
@@ -315,48 +361,21 @@ def _wire(axes: "Axes", start: _Block, end: _Block, height: float | None) -> Non
     elif abs(y0 - y1) > 0.5:
         points += [(x1 - 13, y0), (x1 - 13, y1)]
     points.append((x1, y1))
-    path = _rounded(points, 6.0)
+    path = rounded(points, 6.0)
     skip = height is not None or x1 - x0 > 2.2 * GAP
-    axes.add_patch(PathPatch(Path(*path), facecolor="none", edgecolor=WIRE, linewidth=1.1 if skip else 1.3, zorder=2))
+    width, style = 1.1 if skip else 1.3, (0, (4, 3)) if dashed else "-"
+    axes.add_patch(PathPatch(Path(*path), facecolor="none", edgecolor=WIRE, linewidth=width, ls=style, zorder=2))
     axes.add_patch(
         FancyArrowPatch((x1 - 5, y1), (x1 - 0.5, y1), arrowstyle="-|>", mutation_scale=7, color=WIRE, zorder=2)
     )
 
 
-def _rounded(points: list[tuple[float, float]], radius: float) -> tuple[list[tuple[float, float]], list[Any]]:
-    """Vertices and codes of a polyline whose corners are rounded."""
-    from matplotlib.path import Path
-
-    vertices, codes = [points[0]], [Path.MOVETO]
-    for before, corner, after in zip(points, points[1:], points[2:], strict=False):
-        for place, code in ((before, Path.LINETO), (after, Path.CURVE3)):
-            length = max(abs(place[0] - corner[0]) + abs(place[1] - corner[1]), 1e-6)
-            part = min(radius, length / 2) / length
-            bend = (corner[0] + (place[0] - corner[0]) * part, corner[1] + (place[1] - corner[1]) * part)
-            if code == Path.CURVE3:
-                vertices.append(corner)
-                codes.append(Path.CURVE3)
-            vertices.append(bend)
-            codes.append(code)
-    return [*vertices, points[-1]], [*codes, Path.LINETO]
-
-
-def _draw_parts(axes: "Axes", blocks: list[_Block]) -> None:
+def _draw_parts(axes: "Axes", blocks: list[_Block], y: float) -> None:
     """Names of the parts under the columns that they take."""
     colors = _colors(blocks)
     for part, group in groupby(blocks, key=lambda block: block.part):
         if part:
             members = list(group)
             left, right = members[0].x, max(b.right for m in members for b in (m, *m.below))
-            axes.plot([left, right], [-22, -22], color=colors[part][1], linewidth=2.2, solid_capstyle="round")
-            axes.text((left + right) / 2, -26, part, fontsize=8, color=INK, ha="center", va="top")
-
-
-def _fewer_colors(png: bytes) -> bytes:
-    """The same picture with a palette: a quarter of the bytes."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    picture.quantize(64, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+            axes.plot([left, right], [y, y], color=colors[part][1], linewidth=2.2, solid_capstyle="round")
+            axes.text((left + right) / 2, y - 4, part, fontsize=8, color=INK, ha="center", va="top")
