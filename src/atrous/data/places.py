@@ -18,7 +18,7 @@ _BENT = 0.01
 """Share by which two sizes of pixels may differ."""
 
 
-class _Place(NamedTuple):
+class _MapCorner(NamedTuple):
     """The upper left corner, and the steps to the next column and row, in the units of the map."""
 
     x: float
@@ -49,20 +49,20 @@ def other_place(pair: Pair) -> Iterator[Finding]:
         yield error("other_place", side, message, fix)
 
 
-def _place(path: Path) -> _Place | None:
+def _place(path: Path) -> _MapCorner | None:
     tags = {tag[0]: tag[3] for tag in georeference(path)}
     try:
         if _MATRIX in tags:
             a, b, _, x, c, d, _, y = (float(number) for number in tags[_MATRIX][:8])
-            return _Place(x, y, (a, c), (b, d))
+            return _MapCorner(x, y, (a, c), (b, d))
         across, down = (float(number) for number in tags[_SCALE][:2])
         column, row, _, x, y = (float(number) for number in tags[_TIE][:5])
     except (KeyError, TypeError, ValueError):  # none, or damaged ones: the image itself may be sound
         return None
-    return _Place(x - column * across, y + row * down, (across, 0.0), (0.0, -down)) if across and down else None
+    return _MapCorner(x - column * across, y + row * down, (across, 0.0), (0.0, -down)) if across and down else None
 
 
-def _same(one: _Place, two: _Place) -> bool:
+def _same(one: _MapCorner, two: _MapCorner) -> bool:
     size = one.size()
     steps = zip((*one.across, *one.down), (*two.across, *two.down), strict=True)
     if any(abs(a - b) > _BENT * size for a, b in steps):
