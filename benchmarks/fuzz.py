@@ -200,6 +200,9 @@ def complete(case: Case, place: Path) -> None:
         shutil.copytree(place / "colour.bundle", root / "bundle")
     elif (root / "run") in case.target.parents:
         shutil.copytree(place / "run", root / "run")
+        for part in ("images", "masks"):  # a run goes on on its own data alone
+            shutil.rmtree(root / part)
+            shutil.copytree(place / "warm" / part, root / part)
         said = json.loads((root / "run" / "run.json").read_text())
         (root / "run" / "run.json").write_text(json.dumps({**said, "data": str(root)}))
 

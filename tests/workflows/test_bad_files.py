@@ -82,7 +82,7 @@ def test_the_doctor_names_each(data, spoiled, tmp_path):
 
 
 def test_conversion_names_each(data, spoiled, tmp_path):
-    names = sorted(path.name for path in spoiled.iterdir())
+    names, bad = sorted(path.name for path in spoiled.iterdir()), bad_in(spoiled)
     shape = {
         "label": "cell",
         "points": [[1, 1], [9, 1], [9, 9]],
@@ -97,5 +97,5 @@ def test_conversion_names_each(data, spoiled, tmp_path):
         convert(spoiled, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     first, *lines = str(told.value).splitlines()
-    assert first == f"{len(bad_in(spoiled))} entries cannot be converted:"
-    assert sorted(line.partition(":")[0].rpartition("/")[2] for line in lines) == sorted(bad_in(spoiled))
+    assert first == f"{len(bad)} entries cannot be converted:"
+    assert sorted(line.partition(":")[0].rpartition("/")[2] for line in lines) == sorted(bad)
