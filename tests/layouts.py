@@ -206,6 +206,52 @@ def dsb2018(root: Path) -> None:
             put(root, f"stage1_train/{name}/masks/{number}.png", (cells() == number).astype(np.uint8) * 255)
 
 
+def ctc_volumes(root: Path) -> None:
+    """Outlines of two slices of five."""
+    put(root, "01/t000.tif", np.stack([photo(n, 1) for n in range(5)]))
+    for z in (1, 3):
+        put(root, f"01_GT/SEG/man_seg_000_{z:03}.tif", cells())
+
+
+def cellpose(root: Path) -> None:
+    for n in range(4):
+        put(root, f"{n}.tif", photo(n, 1))
+        put(root, f"{n}_masks.tif", cells())
+
+
+def hyperstack(root: Path) -> None:
+    """Two channels of three slices, and masks of the slices."""
+    pages = np.stack([photo(n, 1) for n in range(6)]).reshape(3, 2, *SIZE)
+    tifffile.imwrite(root / "a.tif", pages, imagej=True, metadata={"axes": "ZCYX"})
+    put(root, "a_masks.tif", np.stack([cells()] * 3))
+
+
+def sbd(root: Path) -> None:
+    from scipy.io import savemat
+
+    for n, name in enumerate(("2008_000001", "2008_000002", "2008_000003")):
+        put(root, f"dataset/img/{name}.png", photo(n))
+        for folder, key, mask in (("cls", "GTcls", stripes(0, 7, 20)), ("inst", "GTinst", stripes(0, 1, 2))):
+            (root / "dataset" / folder).mkdir(exist_ok=True)
+            savemat(root / "dataset" / folder / f"{name}.mat", {key: {"Segmentation": mask, "Boundaries": 0}})
+    put(root, "dataset/train.txt", "2008_000001\n2008_000002")
+    put(root, "dataset/val.txt", "2008_000003")
+
+
+def coco_panoptic(root: Path) -> None:
+    segments = stripes(0, 5, 6, 7)
+    picture = np.stack([segments, 0 * segments, 0 * segments], axis=2)
+    rows = [{"id": 5, "category_id": 9}, {"id": 6, "category_id": 18}, {"id": 7, "category_id": 18}]
+    categories = [{"id": 18, "name": "dog", "isthing": 1}, {"id": 9, "name": "sky", "isthing": 0}]
+    for n, split in enumerate(("train2017", "val2017")):
+        put(root, f"{split}/{n:012}.png", photo(n))
+        put(root, f"annotations/panoptic_{split}/{n:012}.png", picture)
+        image = {"id": n, "file_name": f"{n:012}.png", "height": SIZE[0], "width": SIZE[1]}
+        row = {"image_id": n, "file_name": f"{n:012}.png", "segments_info": [{**one, "iscrowd": 0} for one in rows]}
+        table = {"images": [image], "annotations": [row], "categories": categories}
+        put(root, f"annotations/panoptic_{split}.json", json.dumps(table))
+
+
 def nnunet_table(root: Path, ending: str, labels: dict[str, object], channels: int) -> None:
     names = {str(channel): f"c{channel}" for channel in range(channels)}
     put(root, "dataset.json", json.dumps({"channel_names": names, "labels": labels, "file_ending": ending}))
@@ -318,6 +364,11 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
     "drive": drive,
     "isbi2012": isbi2012,
     "ctc": ctc,
+    "ctc volumes": ctc_volumes,
+    "cellpose": cellpose,
+    "hyperstack": hyperstack,
+    "sbd": sbd,
+    "coco_panoptic": coco_panoptic,
     "dsb2018": dsb2018,
     "nnunet": nnunet,
     "nnunet regions": nnunet_regions,

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from atrous import Predictor, create_model, save_bundle
-from atrous.data import Folder, Pair, open_folder
+from atrous.data import DATASETS, Folder, open_folder
+from atrous.data.datasets import choose_layout
 from atrous.data.datasets.base import PageMask
 from atrous.data.datasets.nnunet import Regions
 from atrous.data.reading import read_pair
@@ -99,6 +100,7 @@ def classes_in(folder: Folder, out: Path, file: Path, page: int | None) -> np.nd
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_perfect_prediction_reads_as_the_truth(layout: str, perfect: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
     LAYOUTS[layout](tmp_path / "data")
     folder = open_folder(tmp_path / "data")
     bundle, out = perfect(folder), tmp_path / "out"
@@ -123,9 +125,8 @@ def test_a_perfect_prediction_reads_as_the_truth(layout: str, perfect: Callable[
         assert evaluate(bundle, tmp_path / "data", split=split).summary["mean_iou"] == 1
 
 
-def place_of(pair: Pair) -> Path | None:
-    """Where a layout keeps a mask that can be written; None where it is no image file of its own."""
-    mask: Any = pair.mask
+def place_of(mask: Any) -> Path | None:
+    """Where a layout keeps a mask or instance map that can be written; None where it is no image file of its own."""
     if isinstance(mask, PageMask):
         return mask.file
     if isinstance(mask, Regions):
@@ -142,8 +143,8 @@ def replace_masks(root: Path, out: Path) -> bool:
             for name in folder.classes.names:
                 shutil.copy(out / "labels" / name / file.name, root / "masks" / name / file.name)
             continue
-        place = pair.instances if pair.mask is None and (root / "instances").is_dir() else place_of(pair)
-        source = out / "instances" / file.name if place == pair.instances and place is not None else file
+        place = place_of(pair.instances if pair.mask is None else pair.mask)
+        source = out / "instances" / file.name if pair.mask is None else file
         if not isinstance(place, Path):
             if pair.mask is None and pair.instances is None:
                 continue
@@ -154,12 +155,24 @@ def replace_masks(root: Path, out: Path) -> bool:
     return True
 
 
-NOT_WRITTEN = {"coco", "stanford", "ctc", "dsb2018", "nnunet regions", "array planes"}
-"""Layouts whose masks are no image files: JSON, text, one file per object, joined labels."""
+NOT_WRITTEN = {
+    "coco", "coco_panoptic", "stanford", "sbd", "ctc", "ctc volumes", "dsb2018", "nnunet regions", "array planes",
+}  # fmt: skip
+"""Layouts whose masks are no image files: JSON, text, MATLAB's, one file per object, joined labels."""
+
+
+def test_every_layout_is_tried(tmp_path: Path) -> None:
+    tried = set()
+    for name, make in LAYOUTS.items():
+        (tmp_path / name).mkdir()
+        make(tmp_path / name)
+        tried.add(choose_layout(tmp_path / name, None))
+    assert tried == {"folder", *DATASETS} - {"voc_aug"}  # that of VOC with another list, and must be named
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_predicted_masks_are_masks_of_the_layout(layout: str, perfect: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
     LAYOUTS[layout](tmp_path / "data")
     folder = open_folder(tmp_path / "data")
     bundle = perfect(folder)
@@ -176,6 +189,7 @@ def test_predicted_masks_are_masks_of_the_layout(layout: str, perfect: Callable[
 
 @pytest.mark.parametrize("layout", ["0, 255", "colors", "class_folders", "nnunet nifti"])
 def test_predicted_masks_are_trained_on(layout: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
     LAYOUTS[layout](tmp_path / "data")
     settings = ["model={name: unet2015, width: 2}", "training={max_steps: 3, device: cpu}", "data={workers: 0}"]
     run = train(tmp_path / "data", overrides=settings, out=tmp_path / "run")
@@ -192,6 +206,7 @@ def test_predicted_masks_are_trained_on(layout: str, tmp_path: Path) -> None:
 
 
 def test_numbers_of_classes_where_they_are_asked_for(perfect: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
     LAYOUTS["cell 1, background 0"](tmp_path / "data")
     bundle = perfect(open_folder(tmp_path / "data"))
     for values, first in (("data", 0), ("index", 1)):

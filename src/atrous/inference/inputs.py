@@ -14,6 +14,7 @@ from pathlib import Path
 
 from atrous.data.datasets import DATASETS, Division, choose_layout
 from atrous.data.datasets.base import PageImage
+from atrous.data.datasets.hyperstacks import images_of_stack
 from atrous.data.datasets.nnunet import Channels
 from atrous.data.listing import IMAGE_FOLDERS, entries, is_special, special
 from atrous.data.pairs import Pair
@@ -25,6 +26,7 @@ from atrous.images.arrays import is_zarr
 from atrous.images.files import ARRAY_SUFFIXES, SUFFIXES, ImageFile
 from atrous.images.georeference import georeference
 from atrous.images.pages import count_pages
+from atrous.images.tiff import stack_axes
 
 __all__ = ["READ", "ImageInput", "find_inputs"]
 
@@ -168,12 +170,24 @@ def _of_file(path: Path) -> ImageInput:
     name = path.name[: -len(ending)] if ending else path.stem
     tiff = path.suffix.lower() in _TIFF
     try:
-        count = count_pages(path) if ending or tiff else 1
+        pages = _pages(path) if ending or tiff else ()
     except Exception:  # decoders raise what they like: it is told when the image is read, and the others are done
         return ImageInput(name, path, (path,), ending or ".png")
-    if ending or count > 1:
-        return ImageInput(name, path, tuple(PageImage(path, page) for page in range(count)), ending or ".tif")
+    if pages:
+        return ImageInput(name, path, tuple(pages), ending or ".tif")
     return ImageInput(name, path, (path,), ".tif" if tiff and georeference(path) else ".png")
+
+
+def _pages(path: Path) -> Sequence[ImageFile]:
+    """The slices of a volume, or the pages of a stack, whose channels are put together; none of a single image."""
+    count = count_pages(path)
+    volume = path.name.lower().endswith(nifti.SUFFIXES)
+    if count == 1 and not volume:
+        return ()
+    axes, places = ("", None) if volume else stack_axes(path)
+    if places is not None and "C" in axes:
+        return images_of_stack(path, count // places.shape[axes.index("C")]) or ()
+    return [PageImage(path, page) for page in range(count)]
 
 
 def _of_pairs(pairs: Sequence[Pair], layout: str) -> list[ImageInput]:
@@ -186,14 +200,21 @@ def _of_pairs(pairs: Sequence[Pair], layout: str) -> list[ImageInput]:
 
 
 def _of_stack(file: Path, group: Sequence[Pair], layout: str) -> ImageInput:
-    first, name = group[0].image, group[0].name
-    if not isinstance(_first(first), PageImage):
-        name = file.stem if "/" in name else name
-        return ImageInput(name, file, (first,), ".png" if isinstance(first, Channels) else _of_file(file).suffix)
-    pages = sorted((pair.image for pair in group), key=lambda image: _page(image))
-    ending = next((suffix for suffix in nifti.SUFFIXES[::-1] if file.name.lower().endswith(suffix)), "")
-    name = name.rpartition("_")[0] if layout == "nnunet" else file.name.removesuffix(ending or file.suffix)
-    return ImageInput(name, file, tuple(pages), ending or ".tif")
+    """All pages of a file, of which a data set may have labelled some; or the channels that are files of their own."""
+    first, name, whole = group[0].image, group[0].name, _of_file(file)
+    paged = isinstance(_first(first), PageImage)
+    if layout == "nnunet" and paged:
+        name = name.rpartition("_")[0]
+    elif paged or "/" in name:
+        name = whole.name
+    if not isinstance(first, Channels) or len({str(_file(channel)) for channel in first.files}) == 1:
+        return ImageInput(name, file, whole.pages, whole.suffix)
+    pages = tuple(pair.image for pair in sorted(group, key=lambda pair: _page(pair.image)))
+    return ImageInput(name, file, pages, whole.suffix if paged else ".png")
+
+
+def _file(image: ImageFile) -> object:
+    return image.file if isinstance(image, PageImage) else image
 
 
 def _first(image: ImageFile) -> ImageFile:
