@@ -15,6 +15,9 @@ from atrous.evaluation.pairs import open_like
 from atrous.images import open_source, read_image, write_image
 from atrous.inference import Predictor
 from atrous.models import create_model
+from atrous.recipe import load_recipe
+from atrous.training.inputs import open_inputs
+from atrous.training.resolved import resolve_run
 from tests.networks import made_image
 
 
@@ -122,3 +125,13 @@ def test_a_bundle_predicts_as_its_recipe_read(tmp_path):
                 quick_check(open_like(load_bundle(tmp_path / exif).recipe, root)).raise_errors()
     with open_source(path, exif="raw") as source:
         assert source.shape == (16, 24, 3)
+
+
+def test_a_training_says_it_before_its_first_step(tmp_path, caplog):
+    root = make(tmp_path / "data", 3)
+    for exif, told_there in (("oriented", True), ("raw", False)):
+        run = resolve_run(load_recipe("unet", [f"data.exif={exif}", "training.max_steps=1"]))
+        caplog.clear()
+        inputs = open_inputs(root, run, tmp_path / exif, None)
+        assert any("EXIF 3" in record.getMessage() for record in caplog.records) == told_there
+        assert inputs.folder.pairs
