@@ -158,6 +158,20 @@ def test_growing_equals_a_slow_flood(seed):
     assert ((fast > 0) == np.isin(parts, reached) & (mask > 0)).all()
 
 
+def test_a_crowd_teaches_nothing_of_borders():
+    """Objects that nobody has told apart would be one large inside: their logits get no gradient."""
+    task = Instances(3)
+    mask, numbers = (
+        torch.from_numpy((TWO > 0).astype(np.int64))[None],
+        torch.from_numpy(np.where(TWO == 2, 0, TWO))[None],
+    )
+    logits = torch.zeros(1, 3, 64, 64, requires_grad=True)
+    sum(task.losses({"out": logits}, {"mask": mask, "instances": numbers}).values()).backward()
+    crowd = torch.from_numpy(TWO == 2)
+    assert not logits.grad[0][:, crowd].any()
+    assert logits.grad[0][:, ~crowd].any(0).all()
+
+
 def test_losses_see_borders_and_train():
     task = Instances(3, loss=["cross_entropy", "dice"])
     numbers = torch.from_numpy(TWO)[None]

@@ -66,6 +66,18 @@ def test_a_bundle_carries_them_and_its_predictor_knows_them(trained: Callable[..
             load_bundle(run)
 
 
+def test_an_older_bundle_has_them_where_its_flips_did(trained: Callable[..., Path]) -> None:
+    run = trained("one", TABLE)
+    assert Predictor.load(run, device="cpu").flip_pairs == ()
+    recipe = load_bundle(run).recipe
+    flip = {"name": "horizontal_flip", "swap": [[1, 2]]}
+    update_bundle(run, sections={"data": {**recipe["data"], "augment": ["elastic", flip]}})
+    assert Predictor.load(run, device="cpu").flip_pairs == ((1, 2),)
+    for swap in (3, [3], [[1]], [[1, 9]], [["a", "b"]], None):
+        update_bundle(run, sections={"data": {**recipe["data"], "augment": [{**flip, "swap": swap}]}})
+        assert Predictor.load(run, device="cpu").flip_pairs == ()
+
+
 def test_members_of_an_ensemble_agree_and_a_resumed_run_keeps_them(
     trained: Callable[..., Path], tmp_path: Path
 ) -> None:

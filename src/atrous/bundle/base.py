@@ -73,11 +73,29 @@ class Bundle:
     metrics: dict[str, Any] = field(default_factory=dict)
     classes: "Classes | None" = None
 
+    @property
+    def flip_pairs(self) -> tuple[tuple[int, int], ...]:
+        """Classes that are each other's mirror image; older bundles have them where their training's flips did."""
+        if self.classes is not None and self.classes.flip_pairs:
+            return self.classes.flip_pairs
+        data = self.recipe.get("data")
+        augment = data.get("augment") if isinstance(data, dict) else None
+        for step in augment if isinstance(augment, list) else ():
+            if isinstance(step, dict) and step.get("name") == "horizontal_flip":
+                pairs = step.get("swap") if isinstance(step.get("swap"), list) else []
+                known = range(len(self.class_names))
+                return tuple((pair[0], pair[1]) for pair in pairs if _are_pair(pair, known))
+        return ()
+
     def __repr__(self) -> str:
         """The network by its name, and what it tells apart; its layers would fill pages."""
         names = ", ".join(self.class_names[:SHOWN]) + (", ..." if len(self.class_names) > SHOWN else "")
         kind = f"{self.dtype} images of {self.channels} channel{'s' if self.channels > 1 else ''}"
         return f"Bundle({str(self.path)!r}: {self.model.spec.name}, {kind}, classes {names})"
+
+
+def _are_pair(value: Any, known: range) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(one) is int and one in known for one in value)
 
 
 def check_classes(names: Sequence[str], colors: Sequence[Color], num_classes: int, path: Path) -> None:

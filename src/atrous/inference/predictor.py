@@ -163,7 +163,7 @@ class Predictor:
         )
         predictor.classes = bundle.classes
         predictor.exif = (bundle.recipe.get("data") or {}).get("exif", "oriented")
-        predictor.flip_pairs = bundle.classes.flip_pairs if bundle.classes is not None else ()
+        predictor.flip_pairs = bundle.flip_pairs
         predictor.cleaning = read_clean(
             bundle.recipe.get("clean"), classes=len(bundle.class_names), place=place / "clean", error=BundleError
         )

@@ -101,10 +101,12 @@ class Instances(MapTask):
         return self.weigh(outputs, batch, self.target(batch))
 
     def target(self, batch: Sample) -> Int[Tensor, "B H W"]:
-        """The mask with borders as its last class."""
+        """The mask with borders as its last class; crowds, whose objects nobody has told apart, are ignored."""
         if "instances" not in batch:
             raise DataError(NOT_NUMBERED)
-        target = border_targets(batch["mask"], batch["instances"], self.num_classes - 1, reach=self.border)
+        mask, numbers = batch["mask"], batch["instances"]
+        target = border_targets(mask, numbers, self.num_classes - 1, reach=self.border)
+        target = torch.where((mask > 0) & (numbers == 0), self.ignore_index, target)
         check_labels(target, batch.get("index"), self.num_classes, self.ignore_index)
         return target
 

@@ -86,7 +86,7 @@ def _must_be_alike(one: str, first: Bundle, other: str, member: Bundle) -> None:
             f"{other}: was trained on masks of {member.classes.describe()}, but {one} on masks of "
             f"{first.classes.describe()}; an ensemble needs the same classes by the same values."
         )
-    if _flip_pairs(member) != _flip_pairs(first):
+    if {*map(frozenset, member.flip_pairs)} != {*map(frozenset, first.flip_pairs)}:
         raise BundleError(
             f"{other}: the classes that are mirror images, flip_pairs of classes.yaml, are not those of {one}; train "
             "the members with one class table."
@@ -96,10 +96,6 @@ def _must_be_alike(one: str, first: Bundle, other: str, member: Bundle) -> None:
             f"{other}: takes {member.dtype} images of {member.channels} channels, but {one} takes {first.dtype} images "
             f"of {first.channels}; an ensemble looks at the same image with all members."
         )
-
-
-def _flip_pairs(bundle: Bundle) -> set[frozenset[int]]:
-    return {frozenset(pair) for pair in bundle.classes.flip_pairs} if bundle.classes is not None else set()
 
 
 def _common(recipes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
