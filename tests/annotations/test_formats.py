@@ -73,6 +73,15 @@ def test_yolo_as_roboflow_and_others_lay_it_out(yolo, tmp_path):
     assert not (tmp_path / "four/test/masks").exists()
 
 
+def test_yolo_with_a_list_of_names(tmp_path):
+    put(tmp_path / "in/images/a.png", picture(0))
+    put(tmp_path / "in/labels/a.txt", f"1 {shares(SQUARE)}\n")
+    put(tmp_path / "in/classes.txt", "cell\ndot\n")
+    put(tmp_path / "in/notes.json", {"categories": [], "info": {}})
+    assert convert(tmp_path / "in", tmp_path / "out").classes == ("background", "cell", "dot")
+    assert (read_mask(tmp_path / "out/masks/a.png") == 2).sum() == 36
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from atrous.annotations.drawn import BACKGROUND_LABELS, IGNORE_LABEL, Drawn
+from atrous.annotations.drawn import BACKGROUND_LABELS, IGNORE_LABEL, Drawn, largest_first
 from atrous.annotations.parsing import Gathered, need, need_points, read_json, refuse
 from atrous.annotations.polygons import Patch
 from atrous.annotations.rle import counts_to_mask, text_to_counts
@@ -107,8 +107,8 @@ def drawings(image: CocoImage, where: str) -> list[Drawn]:
         FindingError: if an outline cannot be drawn.
     """
     rows = marshal.loads(zlib.decompress(image.packed))
-    found = [_draw(row, image.size, f"{where} annotation {row['id']} of {image.name}") for row in rows]
-    return sorted(found, key=lambda drawing: -int(drawing.pixels(image.size).pixels.sum()))
+    found = (_draw(row, image.size, f"{where} annotation {row['id']} of {image.name}") for row in rows)
+    return largest_first(found, image.size)
 
 
 def read_categories(rows: list[Any], path: Path) -> dict[int, str]:

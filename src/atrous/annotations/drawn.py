@@ -1,7 +1,7 @@
 """Objects that people drew, and what they make of an image: a mask of classes and a map of objects."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from atrous.annotations.polygons import Patch, Polygon, fill
 from atrous.types import IGNORE_INDEX
 
-__all__ = ["BACKGROUND_LABELS", "IGNORE_LABEL", "Drawn", "Painted", "number_labels", "paint"]
+__all__ = ["BACKGROUND_LABELS", "IGNORE_LABEL", "Drawn", "Painted", "largest_first", "number_labels", "paint"]
 
 IGNORE_LABEL = "__ignore__"
 """What labelme calls pixels that count for nothing."""
@@ -44,6 +44,16 @@ class Drawn:
         up, start = max(top, 0), max(left, 0)
         cut = mask[up - top : max(size[0] - top, 0), start - left : max(size[1] - left, 0)]
         return Patch(up, start, cut)
+
+
+def largest_first(drawings: Iterable[Drawn], size: tuple[int, int]) -> list[Drawn]:
+    """Drawings as pixels of an image of this (height, width), those of most pixels first, so that small ones show."""
+    drawn = [replace(drawing, parts=(), patch=drawing.pixels(size)) for drawing in drawings]
+    return sorted(drawn, key=lambda drawing: -_count(drawing))
+
+
+def _count(drawing: Drawn) -> int:
+    return 0 if drawing.patch is None else int(np.count_nonzero(drawing.patch.pixels))
 
 
 def number_labels(names: Sequence[str]) -> dict[str, int]:

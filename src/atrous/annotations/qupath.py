@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from atrous.annotations.base import Annotated, Annotations, Format, one_by_one, path_within, size_of
-from atrous.annotations.drawn import IGNORE_LABEL, Drawn
+from atrous.annotations.drawn import IGNORE_LABEL, Drawn, largest_first
 from atrous.annotations.folders import files_below, image_for, split_folder
 from atrous.annotations.parsing import Gathered, need, need_points, read_json, refuse
 from atrous.annotations.polygons import Polygon
@@ -75,9 +75,9 @@ def _image(root: Path, images: Path | None, gathered: Gathered, file: Path) -> A
             parts = _parts(need(row, "geometry", dict, where), f"{where}, geometry", gathered)
             gathered.note("nuclei of cells are not read, only the cells", "nucleusGeometry" in row)
             drawings += [Drawn(_class(row, where)[0], tuple(parts))] if parts else []
-    drawings.sort(key=lambda drawing: -int(drawing.pixels(size).pixels.sum()))
     inner = file.parent.relative_to(root).as_posix() if file.is_relative_to(root) else ""
-    return Annotated(path_within(f"{inner}/{image.name}"), str(file), image, size, drawings, split_folder(file, root))
+    name, subset = path_within(f"{inner}/{image.name}"), split_folder(file, root)
+    return Annotated(name, str(file), image, size, largest_first(drawings, size), subset)
 
 
 def _class(row: Any, where: str) -> tuple[str, Color | None]:

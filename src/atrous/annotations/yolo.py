@@ -1,8 +1,9 @@
 """YOLO's segmentation labels: a line for each object, its class and its polygon as shares of width and height.
 
-data.yaml has the names, and the images of each split: a folder, a list of files, or several of them. The labels of
-images/A.jpg stand in labels/A.txt. Larger objects are painted first. A line of four numbers is a box, which has no
-outline. As where such data are trained, an image without a label file shows no object; how many there are is told.
+data.yaml has the names, and the images of each split: a folder, a list of files, or several of them; classes.txt has
+names alone. The labels of images/A.jpg stand in labels/A.txt. Larger objects are painted first. A line of four numbers
+is a box, which has no outline. As where such data are trained, an image without a label file shows no object; how many
+there are is told.
 """
 
 from collections.abc import Iterator
@@ -14,14 +15,18 @@ import numpy as np
 import yaml
 
 from atrous.annotations.base import Annotated, Annotations, Format, one_by_one, size_of
-from atrous.annotations.drawn import Drawn
+from atrous.annotations.drawn import Drawn, largest_first
 from atrous.annotations.folders import files_below
 from atrous.annotations.parsing import Gathered, read_lines, refuse
+from atrous.findings import FindingError
 from atrous.images.files import SUFFIXES
 
 __all__ = ["YOLO"]
 
 _NAMES = ("data.yaml", "dataset.yaml", "data.yml")
+_LIST = "classes.txt"
+"""What Label Studio and older tools write instead: a name in each line."""
+
 _SPLITS = ("train", "val", "valid", "test")
 _BEYOND = 0.5
 """How far outside the image a share may be: drawn over the edge, but not in pixels."""
@@ -37,13 +42,19 @@ class _Member(NamedTuple):
 
 def _find(path: Path) -> Path | None:
     if path.is_file():
-        return path if path.suffix.lower() in (".yaml", ".yml") else None
-    return next((path / name for name in _NAMES if (path / name).is_file()), None)
+        return path if path.suffix.lower() in (".yaml", ".yml") or path.name == _LIST else None
+    found = next((path / name for name in _NAMES if (path / name).is_file()), None)
+    return found or (path / _LIST if (path / _LIST).is_file() and (path / "labels").is_dir() else None)
 
 
 def _fits(path: Path) -> bool:
     file = _find(path)
-    return file is not None and any(line.startswith("names:") for _, line in read_lines(file))
+    if file is None or file.name == _LIST:
+        return file is not None
+    try:
+        return any(line.startswith("names:") for _, line in read_lines(file))
+    except FindingError:
+        return False
 
 
 def _read(path: Path, images: Path | None, gathered: Gathered) -> Annotations:
@@ -65,6 +76,8 @@ def _read(path: Path, images: Path | None, gathered: Gathered) -> Annotations:
 
 
 def _table(file: Path) -> dict[str, Any]:
+    if file.name == _LIST:
+        return {"names": [line for _, line in read_lines(file)]}
     try:
         table = yaml.safe_load("\n".join(file.read_text(encoding="utf-8-sig").splitlines()))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as problem:
@@ -151,8 +164,7 @@ def _image(names: dict[int, str], labelled: frozenset[str], gathered: Gathered, 
         with gathered.going_on():
             drawing = _shape(line, names, size, f"{file} line {number}", gathered)
             drawings += [] if drawing is None else [drawing]
-    drawings.sort(key=lambda drawing: -int(drawing.pixels(size).pixels.sum()))
-    return Annotated(one.name, str(file or one.image), one.image, size, drawings, one.split)
+    return Annotated(one.name, str(file or one.image), one.image, size, largest_first(drawings, size), one.split)
 
 
 def _shape(line: str, names: dict[int, str], size: tuple[int, int], where: str, gathered: Gathered) -> Drawn | None:
