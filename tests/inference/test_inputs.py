@@ -99,9 +99,11 @@ def test_a_data_set_without_a_folder_of_images_gives_those_of_its_splits(tmp_pat
     with caplog.at_level(logging.INFO):
         found = find_inputs(tmp_path)
     assert [image.place.parent.name for image in found] == ["train", "val"]
-    assert caplog.messages == [f"{tmp_path}: 2 images of its splits (layout camvid)"]
+    assert caplog.messages == [f"{tmp_path}: 2 images (layout camvid)"]
     (tmp_path / "trainannot" / "0001TP_005.png").unlink()
     caplog.clear()
+    assert len(find_inputs(tmp_path)) == 2  # prediction needs no mask
+    (tmp_path / "train.txt").write_text("train/0001TP_009.png trainannot/0001TP_009.png")
     assert len(find_inputs(tmp_path)) == 1
     assert "images are left out: " in caplog.text
 

@@ -124,13 +124,16 @@ def _image_folders(path: Path) -> list[Path]:
 
 
 def _in_layout(path: Path, layout: str) -> list[ImageInput]:
-    """The images of all splits of a data set."""
+    """The images of all splits of a data set, and those that lack a mask, which prediction does not need."""
     found = DATASETS[layout].read(path, Division(0.0, 0))
     inputs = _of_pairs(list(chain.from_iterable(found.splits.values())), layout)
-    LOG.info("%s: %d images of its splits (layout %s)", path, len(inputs), layout)
-    if found.findings:
-        more = f"; and {len(found.findings) - 1} more" if len(found.findings) > 1 else ""
-        LOG.warning("%s: images are left out: %s%s", path, found.findings[0], more)
+    bare = [Path(one.file) for one in found.findings if one.code == "missing_mask" and layout != "nnunet"]
+    inputs += [_of_file(file) for file in bare if file.is_file() and _is_image(file)]
+    LOG.info("%s: %d images (layout %s)", path, len(inputs), layout)
+    others = [one for one in found.findings if Path(one.file) not in bare]
+    if others:
+        more = f"; and {len(others) - 1} more" if len(others) > 1 else ""
+        LOG.warning("%s: images are left out: %s%s", path, others[0], more)
     return inputs
 
 
