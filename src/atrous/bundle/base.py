@@ -82,9 +82,9 @@ class Bundle:
         augment = data.get("augment") if isinstance(data, dict) else None
         for step in augment if isinstance(augment, list) else ():
             if isinstance(step, dict) and step.get("name") == "horizontal_flip":
-                pairs = step.get("swap") if isinstance(step.get("swap"), list) else []
-                known = range(len(self.class_names))
-                return tuple((pair[0], pair[1]) for pair in pairs if _are_pair(pair, known))
+                pairs, known = step.get("swap"), range(len(self.class_names))
+                if isinstance(pairs, list):
+                    return tuple((pair[0], pair[1]) for pair in pairs if _are_pair(pair, known))
         return ()
 
     def __repr__(self) -> str:
