@@ -100,6 +100,8 @@ def test_classes_and_ignored_labels_of_ones_own(source, tmp_path):
     done = convert(source, tmp_path / "out", classes=table, ignore=["dirt"])
     assert done.classes == ("background", "a", "b")
     assert set(np.unique(read_mask(tmp_path / "out/masks/a0.png"))) == {0, 2, 255}
+    with pytest.raises(DataError, match=r"source: has no label 'drit' to ignore\. Did you mean 'dirt'\?"):
+        convert(source, tmp_path / "again", ignore=["drit"])
     with pytest.raises(DataError, match=r"a0\.json: has the label 'dirt', which is no class\..*--ignore"):
         convert(source, tmp_path / "again", classes=table)
     assert not (tmp_path / "again").exists()

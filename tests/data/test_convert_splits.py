@@ -33,6 +33,28 @@ def test_splits_that_share_names_come_back_as_they_were(divided, tmp_path, to):
     assert content(tmp_path / "back") == content(divided)
 
 
+@pytest.mark.parametrize("to", ["coco", "labelme"])
+def test_objects_of_splits_that_share_names_come_back(tmp_path, to):
+    root, shown = tmp_path / "data", {}
+    for number, split in enumerate(("train", "val")):
+        mask, objects = np.zeros((H, W), np.uint8), np.zeros((H, W), np.uint16)
+        for place in range(2 + number):  # neighbours that touch
+            area = (slice(3, 9), slice(4 * place + number, 4 * place + 4 + number))
+            mask[area], objects[area] = 1, 700 + place
+        shown[split] = objects
+        put(root / split / "images/a.png", picture(number))
+        put(root / split / "masks/a.png", mask)
+        put(root / split / "instances/a.png", objects)
+    put(root / "classes.yaml", {"classes": [{"name": name, "value": k} for k, name in enumerate(NAMES)]})
+    write_annotations(root, tmp_path / to, to=to)
+    convert(tmp_path / to, tmp_path / "back")
+    for split, objects in shown.items():
+        back = read_mask(tmp_path / "back" / split / "instances/a.png")
+        pairs = np.unique(np.stack([objects.ravel(), back.ravel()]), axis=1)
+        assert pairs.shape[1] == len(np.unique(objects)) == len(np.unique(back))
+        assert ((back > 0) == (objects > 0)).all()
+
+
 def test_coco_as_written_is_read_as_a_layout_too(divided, tmp_path):
     write_annotations(divided, tmp_path / "coco", to="coco")
     assert open_folder(tmp_path / "coco").layout == "coco"
@@ -80,6 +102,15 @@ def test_coco_files_of_several_splits(tmp_path):
     assert content(tmp_path / "again") == content(tmp_path / "out")
     convert(tmp_path / "in/annotations/instances_val2017.json", tmp_path / "one")
     assert (tmp_path / "one/images/a.png").is_file()
+
+
+def test_a_folder_of_images_with_a_folder_for_each_split(tmp_path):
+    for number, split in enumerate(("train2017", "val2017")):
+        put(tmp_path / f"in/instances_{split}.json", coco_file(["a.png"]))
+        put(tmp_path / f"photos/{split}/a.png", picture(number))
+    convert(tmp_path / "in", tmp_path / "out", images=tmp_path / "photos")
+    for number, split in enumerate(("train", "val")):
+        assert (cv2.imread(str(tmp_path / f"out/{split}/images/a.png")) == picture(number)).all()
 
 
 def test_coco_files_of_no_split_that_repeat_a_name(tmp_path):

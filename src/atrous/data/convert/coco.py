@@ -48,7 +48,8 @@ def _images(
         base = find_images(root, file, coco)
         if root == file.parent and root.name == "annotations":
             base = find_images(root.parent, file, coco)
-        read = partial(_image, file, coco, (images, base), names_alone(image.name for image in coco.images))
+        named = None if images is None else images / file.stem.removeprefix("instances_")
+        read = partial(_image, file, coco, (named, images, base), names_alone(image.name for image in coco.images))
         yield from one_by_one(range(len(coco.images)), read, gathered)
 
 

@@ -215,6 +215,11 @@ def _table(
     annotations: Annotations, classes: Classes | None, ignore: Sequence[str], where: object
 ) -> tuple[tuple[str, ...], tuple[Color, ...]]:
     """Names and colours of the classes to write."""
+    known = (*annotations.labels, *BACKGROUND_LABELS, IGNORE_LABEL)
+    if lost := [label for label in ignore if label not in known]:
+        raise FindingError(
+            error("annotation", where, f"has no label {lost[0]!r} to ignore", did_you_mean(lost[0], known))
+        )
     if classes is not None:
         return classes.names, classes.colors
     none = (*BACKGROUND_LABELS, IGNORE_LABEL, *ignore)
