@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 
 from atrous.bundle import load_bundle, save_bundle
 from atrous.data import FolderDataset, check_folder, open_folder, quick_check
@@ -101,6 +101,27 @@ def test_raw_reads_the_pixels_as_they_are_stored(tmp_path, suffix):
         np.testing.assert_array_equal(window, stored[3:9, 2:20])
     sized = folder.splits["train"][0]
     assert str(sized.image) == str(root / f"images/{sized.name}{suffix}")
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_raw_takes_masks_as_they_are_stored_too(tmp_path, orientation):
+    """A mask that was saved with the image's own block would be turned alone."""
+    root = make(tmp_path, orientation, suffix=".png", size=(16, 24), turned_masks=True)
+    for exif, turned in (("oriented", True), ("raw", False)):
+        folder = open_folder(root, exif=exif)
+        data = FolderDataset(folder, "train")
+        for index, pair in enumerate(data.pairs):
+            with (
+                Image.open(root / f"images/{pair.name}.png") as image,
+                Image.open(root / f"masks/{pair.name}.png") as mask,
+            ):
+                picture, labels = (
+                    np.asarray(ImageOps.exif_transpose(part) if turned else part) for part in (image, mask)
+                )
+            np.testing.assert_array_equal(data[index]["image"].permute(1, 2, 0), picture)
+            np.testing.assert_array_equal(data[index]["mask"], labels)
+            part = data.window(index, slice(2, 9), slice(3, 12))
+            np.testing.assert_array_equal(part["mask"], labels[2:9, 3:12])
 
 
 def test_a_bundle_predicts_as_its_recipe_read(tmp_path):

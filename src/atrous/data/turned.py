@@ -4,11 +4,18 @@ A mask without an orientation of its own fits an image turned by 180 degrees, or
 nothing but a look at them tells which. Where the sides differ, only one way fits, and the other is an error.
 """
 
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
 from atrous.data.contents import Contents
 from atrous.data.pairs import Pair
 from atrous.errors import DataError
 from atrous.findings import Finding, warning
-from atrous.images.files import read_orientation
+from atrous.images.derived import DerivedMask
+from atrous.images.files import MaskFile, read_mask, read_orientation, read_palette
+from atrous.images.raster import turn
 from atrous.images.unturned import Unturned
 
 __all__ = ["TURNED", "TurnedImages", "as_stored"]
@@ -19,13 +26,60 @@ TURNED = "exif"
 _FIX = "Look at one with its mask; if the masks were drawn on the pixels as stored, set data.exif=raw in the recipe."
 
 
+_BACK = {6: 8, 8: 6}
+"""The orientations that undo others; each of the rest undoes itself."""
+
+
+@dataclass(frozen=True)
+class UnturnedMask(DerivedMask):
+    """The mask of a pair, as its file stores it.
+
+    Attributes:
+        file: it.
+        orientation: that it names, 2 to 8.
+    """
+
+    file: Path
+    orientation: int
+
+    @property
+    def place(self) -> Path:
+        """The file itself."""
+        return self.file
+
+    def read(self) -> np.ndarray:
+        """(H, W) whole numbers, or (H, W, 3) uint8 colours."""
+        return np.ascontiguousarray(turn(read_mask(self.file), _BACK.get(self.orientation, self.orientation)))
+
+    def palette(self) -> list[tuple[int, int, int]] | None:
+        """The colours of which its numbers are indices, or None."""
+        return read_palette(self.file)
+
+
 def as_stored(contents: Contents) -> Contents:
-    """The same folder, its images read without the camera's orientation."""
+    """The same folder, its images and masks read without the camera's orientation."""
     splits = {
-        split: tuple(pair._replace(image=Unturned(pair.image)) for pair in pairs)
+        split: tuple(
+            pair._replace(image=Unturned(pair.image), mask=_stored(pair.mask), instances=_stored(pair.instances))
+            for pair in pairs
+        )
         for split, pairs in contents.splits.items()
     }
     return contents._replace(splits=splits)
+
+
+def _stored(labels: MaskFile | None) -> MaskFile | None:
+    """A mask without the turn that its own file names."""
+    named = 1 if labels is None else _orientation(labels)
+    return UnturnedMask(labels, named) if isinstance(labels, Path) and named != 1 else labels
+
+
+def _orientation(labels: MaskFile) -> int:
+    """Of a mask; 1 where it cannot be read, which is told where it is read."""
+    try:
+        return read_orientation(labels)
+    except DataError:
+        return 1
 
 
 class TurnedImages:
@@ -46,11 +100,7 @@ class TurnedImages:
         labels = pair.mask or pair.instances
         if orientation == 1 or labels is None or (orientation >= 5 and size is not None and size[0] != size[1]):
             return
-        try:
-            turned = read_orientation(labels) != 1
-        except DataError:
-            return  # told where the mask is read
-        if not turned:
+        if _orientation(labels) == 1:
             self._count += 1
             self._first = self._first or (pair, orientation)
 
