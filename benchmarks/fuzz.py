@@ -25,7 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.fuzz_files import FORMATS, Case, damage, make_case
+from benchmarks.fuzz_damage import damage
+from benchmarks.fuzz_files import FORMATS, Case, make_case
+from benchmarks.harness import keep_rows
 
 SECONDS, GROWTH = 20.0, 300.0
 """Of the processor, and MB of memory, that a command may take on images of 24 x 32 pixels."""
@@ -263,7 +265,7 @@ def one(number: int, seed: int, only: str | None, place: Path, worker: Worker) -
     shutil.rmtree(folder, ignore_errors=True)
     case = make_case(name, folder / "data", rng)
     complete(case, place)
-    done = damage(case, rng)
+    done = damage(case.target, rng)
     for command, arguments in commands(case, place, folder):
         found = worker.run(arguments)
         problem = judge(found, case)
@@ -273,30 +275,32 @@ def one(number: int, seed: int, only: str | None, place: Path, worker: Worker) -
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def summary(rows: list[dict[str, Any]]) -> str:
-    """A table of what was tried and what was found."""
-    lines = [
-        "| format | files | commands | refused | slowest, s | growth, MB | wrong |",
-        "|---|---|---|---|---|---|---|",
-    ]
+def by_format(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What was tried and found in every format."""
+    found = {}
     for name in FORMATS:
         own = [row for row in rows if row["format"] == name]
         if own:
-            wrong = Counter(row["problem"] for row in own if row["problem"])
-            cells = (
-                name,
-                len({row["case"] for row in own}),
-                len(own),
-                sum(row["code"] == 2 for row in own),
-                f"{max(row['seconds'] for row in own):.1f}",
-                f"{max(row['growth'] for row in own):.0f}",
-                ", ".join(f"{count} {what}" for what, count in wrong.items()) or "0",
-            )
-            lines.append("| " + " | ".join(map(str, cells)) + " |")
-    files, commands_run = len({row["case"] for row in rows}), len(rows)
-    return "\n".join(
-        [*lines, "", f"{files} files, {commands_run} commands, {sum(bool(r['problem']) for r in rows)} wrong."]
-    )
+            found[name] = {
+                "files": len({row["case"] for row in own}),
+                "commands": len(own),
+                "refused": sum(row["code"] == 2 for row in own),
+                "seconds": round(max(row["seconds"] for row in own), 1),
+                "growth": round(max(row["growth"] for row in own)),
+                "wrong": dict(Counter(row["problem"] for row in own if row["problem"])),
+            }
+    return found
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """A table of what was tried and what was found."""
+    lines = ["| format | files | commands | refused | slowest, s | growth, MB | wrong |", "|---" * 7 + "|"]
+    for name, found in by_format(rows).items():
+        wrong = ", ".join(f"{count} {what}" for what, count in found["wrong"].items()) or "0"
+        cells = (name, *(found[key] for key in ("files", "commands", "refused", "seconds", "growth")), wrong)
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    files, wrong = len({row["case"] for row in rows}), sum(bool(row["problem"]) for row in rows)
+    return "\n".join([*lines, "", f"{files} files, {len(rows)} commands, {wrong} wrong."])
 
 
 def run(place: Path, *, count: int, seed: int = 0, first: int = 0, only: str | None = None) -> list[dict[str, Any]]:
@@ -334,6 +338,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=list(FORMATS))
     parser.add_argument("--place", type=Path)
+    parser.add_argument("--save", action="store_true", help="write the table to benchmarks/results")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -341,7 +346,10 @@ def main() -> None:
         return
     with contextlib.ExitStack() as stack:
         place = options.place or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        print(summary(run(place, count=options.count, seed=options.seed, first=options.first, only=options.only)))
+        rows = run(place, count=options.count, seed=options.seed, first=options.first, only=options.only)
+        print(summary(rows))
+        if options.save:
+            keep_rows("fuzz", by_format(rows), summary(rows), arguments=f" --count {options.count}")
 
 
 if __name__ == "__main__":
