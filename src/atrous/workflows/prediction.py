@@ -87,8 +87,8 @@ def predict(
         except AtrousError as error:
             failed.append(error)
     parts.begin(0)
-    for error in failed if len(failed) > NAMED else ():
-        LOG.warning("%s", error)
+    for problem in failed if len(failed) > NAMED else ():
+        LOG.warning("%s", problem)
     if failed:
         raise DataError(_complaint(failed, len(todo)))
     return written
