@@ -189,3 +189,18 @@ def test_a_name_that_is_no_encoder_is_answered_with_near_ones(name, encoder, fir
     given = encoder if isinstance(encoder, str) else encoder["name"]
     assert f"unknown encoder {given!r}. Did you mean {first}" in str(caught.value)
     assert str(caught.value).endswith("?")
+
+
+@pytest.mark.parametrize("name", ["deeplabv1", "deeplabv2", "deeplabv3"])
+def test_a_trunk_of_patches_moves_with_the_image(name):
+    """It has no maps whose corners are the image's; stretched as if it had, its cells would lie elsewhere."""
+    torch.manual_seed(0)
+    arguments = {"image_pooling": False, "rates": (1,), "multi_grid": (1, 1, 1)} if name == "deeplabv3" else {}
+    arguments |= {"deeplabv1": {"dilation": 1, "channels": 8}, "deeplabv2": {"rates": (1,)}}.get(name, {})
+    model = create_model(name, num_classes=2, encoder="convnext_atto", **arguments).eval()
+    assert not model.align_corners
+    step, image = model.alignment, torch.randn(1, 3, 32, 1120)
+    with torch.inference_mode():
+        whole, moved = model(image)["out"][..., step:], model(image[..., step:])["out"]
+    inside = slice(540, 560)
+    assert (whole - moved)[..., inside].abs().max() < 1e-2 * whole[..., inside].std()

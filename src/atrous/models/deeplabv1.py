@@ -19,7 +19,8 @@ Different from the paper
       concatenation. As the release when it predicts, they are computed everywhere; in training it takes every eighth.
       It adds six biases where there is one here.
     - The loss is up to the task, at full resolution; the paper shrinks the labels by 8 instead.
-    - Any other encoder: its last map at stride 8 stands for the last pooling's, and `msc` reads the maps before it.
+    - Any other encoder: its last map at stride 8 stands for the last pooling's, and `msc` reads the maps before it. One
+      that cuts the image into patches has no maps with the image's corners: there pixel centres stay in place.
 """
 
 from typing import Annotated
@@ -29,6 +30,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from atrous.encoders import Encoder, EncoderSection, create_encoder, encoder_name
+from atrous.encoders.base import keeps_corners
 from atrous.encoders.vgg import VGG
 from atrous.encoders.vgg_dense import load_vgg16_classifier, vgg_classifier
 from atrous.layers import fit, resize, unfit
@@ -118,6 +120,7 @@ class DeepLabV1(DenseModel):
     ) -> None:
         super().__init__(num_classes, encoder.in_channels, max(level.stride for level in encoder.levels))
         self.encoder = encoder
+        self.align_corners = keeps_corners(encoder)
         self.decoder = decoder
         self.head = _classifier(channels, num_classes)
         self.sides = nn.ModuleList(sides)
@@ -125,12 +128,13 @@ class DeepLabV1(DenseModel):
     def forward(self, image: Float[Tensor, "B C H W"]) -> Outputs:
         """Logits of every pixel as `out`."""
         height, width = image.shape[-2:]
-        fitted = fit(self.normalize(image), self.alignment, extra=1)
-        features = self.encoder(fitted)
+        aligned = self.align_corners
+        fitted = fit(self.normalize(image), self.alignment, extra=int(aligned))
+        features = self.encoder(fitted) if aligned else self.encoder.fitted(fitted)
         size = (fitted.shape[-2], fitted.shape[-1])
-        logits = resize(self.head(self.decoder(features[-1])), size, align_corners=True)
+        logits = resize(self.head(self.decoder(features[-1])), size, align_corners=aligned)
         for side, feature in zip(self.sides, [fitted, *features], strict=False):
-            logits = logits + resize(side(feature), size, align_corners=True)
+            logits = logits + resize(side(feature), size, align_corners=aligned)
         return {"out": unfit(logits, height, width)}
 
 

@@ -19,6 +19,7 @@ Different from the paper
     - Batch normalisation is frozen by a recipe (`norm: {frozen: true}`), not here: from scratch it has to learn.
     - `pretrained`: timm's ResNets have the stride on the 3x3 convolution. Only the first block of the third stage has a
       stride here; `encoder: {name: resnet101, stride_in: 3x3}` lets it stand where those weights were trained with it.
+    - An encoder that cuts the image into patches has no maps with its corners: there pixel centres stay in place.
     - Losses at the grid of 8 are the auxiliary ones; `out` is at full resolution. Each scale has its own grid; in the
       released prototxt the scores of 0.75 are enlarged to the grid of scale 1 (41 cells of 321 pixels) for their loss.
     - A PyTorch port that loads the
@@ -37,6 +38,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from atrous.encoders import Encoder, EncoderSection, create_encoder, encoder_name
+from atrous.encoders.base import keeps_corners
 from atrous.encoders.resnet import RESNETS
 from atrous.encoders.vgg import VGG
 from atrous.encoders.vgg_dense import load_vgg16_classifier, vgg_classifier
@@ -149,29 +151,35 @@ class DeepLabV2(DenseModel):
         self.encoder = encoder
         self.head = head
         self.ratios = ratios
+        self.align_corners = keeps_corners(encoder)
+        grid = CellGrid.cornered if self.align_corners else CellGrid.centred
         names = [f"scale_{round(100 * ratio)}" for ratio in ratios] if aux else []
-        self.grids = {name: CellGrid.cornered(stride / ratio) for name, ratio in zip(names, ratios, strict=False)}
+        self.grids = {name: grid(stride / ratio) for name, ratio in zip(names, ratios, strict=False)}
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> Outputs:
         """Logits of every pixel as `out`; in training, where asked for, those of each scale on its own grid."""
         height, width = image.shape[-2:]
-        fitted = fit(self.normalize(image), self.alignment, extra=1)
+        fitted = fit(self.normalize(image), self.alignment, extra=int(self.align_corners))
         size = (fitted.shape[-2], fitted.shape[-1])
         scores = [self._scores_at(fitted, ratio) for ratio in self.ratios]
         finest = scores[self.ratios.index(Fraction(1))]
         grid = (finest.shape[-2], finest.shape[-1])
-        largest = reduce(torch.maximum, [resize(score, grid, align_corners=True) for score in scores])
-        outputs = {"out": unfit(resize(largest, size, align_corners=True), height, width)}
+        largest = reduce(torch.maximum, [self._resized(score, grid) for score in scores])
+        outputs = {"out": unfit(self._resized(largest, size), height, width)}
         if self.training:
             for (name, cells), score in zip(self.grids.items(), scores, strict=False):
                 outputs[name] = unfit_grid(score, height, width, cells)
         return outputs
 
     def _scores_at(self, fitted: Tensor, ratio: Fraction) -> Tensor:
-        """The scores of the image at one scale; k q + 1 pixels become k p + 1 at p / q."""
-        steps = [(length - 1) * ratio.numerator // ratio.denominator for length in fitted.shape[-2:]]
-        scaled = resize(fitted, (steps[0] + 1, steps[1] + 1), align_corners=True)
-        return self.head(self.encoder(scaled)[-1])
+        """The scores of the image at one scale; k q + 1 pixels become k p + 1 at p / q, k q become k p in patches."""
+        last = int(self.align_corners)
+        steps = [(length - last) * ratio.numerator // ratio.denominator for length in fitted.shape[-2:]]
+        scaled = self._resized(fitted, (steps[0] + last, steps[1] + last))
+        return self.head((self.encoder(scaled) if last else self.encoder.fitted(scaled))[-1])
+
+    def _resized(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        return resize(x, size, align_corners=self.align_corners)
 
 
 class BranchSum(nn.Module):
