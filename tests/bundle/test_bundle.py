@@ -476,3 +476,16 @@ def test_damaged_values_are_named(tmp_path, change, message):
     (path / "classes.json").write_text(json.dumps(content))
     with pytest.raises(BundleError, match=rf"classes\.json: .*{message}"):
         load_bundle(path)
+
+
+def test_names_of_classes_are_text_in_the_card(tmp_path):
+    names = ["<script>alert(1)</script>", "a|b", "[here](http://x)", "c\x1b[31m\nd", "left_hand"]
+    model = create_model("unet2015", num_classes=len(names), in_channels=1, width=2)
+    place = save_bundle(tmp_path / "odd", model.eval(), class_names=names, metrics={"iou": dict.fromkeys(names, 0.5)})
+    card = (place / "README.md").read_text()
+    rows = [line for line in card.splitlines() if line.endswith("| 0.5000 |")]
+    assert [row.split(" | ")[1] for row in rows] == [
+        "&lt;script&gt;alert(1)&lt;/script&gt;", r"a\|b", r"\[here\](http://x)", r"c \[31m d", "left_hand",
+    ]  # fmt: skip
+    assert "\x1b" not in card
+    assert load_bundle(place).class_names == tuple(names)

@@ -1,11 +1,16 @@
 """The page that a bundle says of itself: what it is, how to use it, how good it was."""
 
+import html
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atrous.bundle.classes import class_values
 
 __all__ = ["model_card"]
+
+MARKUP = re.compile(r"[|\[\]`*\\]")
+"""What Markdown would read as more than text in a cell; words_with_lines it leaves alone."""
 
 
 def model_card(
@@ -137,4 +142,6 @@ def _number(value: Any) -> str:
 
 
 def _cell(value: Any) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    """Text from elsewhere, such as the name of a class, that can neither break the table nor be HTML or a link."""
+    text = "".join(letter if letter.isprintable() else " " for letter in html.escape(str(value), quote=False))
+    return MARKUP.sub(r"\\\g<0>", text)
