@@ -10,7 +10,7 @@ from atrous.images.files import read_mask
 from atrous.metrics.objects import objects_of, score_objects, summarize_objects
 from atrous.reports.panels import example_panels, ranked_panels
 from atrous.types import Prediction
-from atrous.workflows import evaluate, predict, train
+from atrous.workflows import evaluate, predict, report, train
 from atrous.workflows.evaluation import Evaluation
 
 SMALL = ["model={name: unet2015, width: 4}", "data={crop: 64, batch_size: 4, workers: 0}", "task.name=instances"]
@@ -28,6 +28,7 @@ def test_a_run_measures_objects_and_its_bundle_finds_them(objects_run, data, tmp
     assert summary["objects"] > 5
     assert 0 <= summary["seg"] <= 1
     assert "SEG" in objects_run.evaluation.table()
+    assert "touching ones as one" not in objects_run.evaluation.table()
     again = Evaluation.from_json(objects_run.evaluation.to_json())
     assert again.images[0].objects == objects_run.evaluation.images[0].objects
     (mask, *_) = predict(objects_run.bundle, data / "images", tmp_path / "masks")
@@ -129,6 +130,11 @@ def test_a_plain_bundle_is_measured_by_its_connected_parts(run, data):
     found = evaluate(run, data)
     assert found.summary["objects"] > 5
     assert found.summary["found"] >= 0
+    words = "touching ones as one: task=instances tells them apart"
+    assert words in found.table()
+    assert words in report(run, device="cpu").read_text().partition("</header>")[0]
+    assert words in Evaluation.from_json(found.to_json()).table()
+    assert words not in found.how
     assert np.isfinite(found.summary["seg"])
 
 

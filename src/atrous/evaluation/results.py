@@ -22,6 +22,7 @@ __all__ = ["Evaluation", "ImageResult", "join", "true_pixels"]
 
 _AGAIN = "write it again: atrous evaluate BUNDLE DATA -o FILE."
 _FIGURES = dict[str, float | dict[str, float]]
+JOINED = "the connected parts of a class were taken for objects, touching ones as one: task=instances tells them apart"
 BY_CLASS = {"iou": "IoU", "dice": "Dice", "precision": "precision", "accuracy": "recall"}
 """What the figures of classes are called in tables; the class accuracy of FCN's paper is the recall."""
 NOT_PRINTED = ("mean_accuracy", "frequency_weighted_iou")
@@ -92,7 +93,8 @@ class Evaluation:
             "average_precision_50" (at one half), "objects" and "found"; or whatever else the task measures.
         images: one result for every image, in the order of the folder.
         seconds: of all predictions together.
-        notes: `device`, `precision`, `tile`: how images were cut, and `refine`: what refined them, or nothing.
+        notes: `device`, `precision`, `tile`: how images were cut, `refine`: what refined them, or nothing; and
+            `objects`, where objects are numbered that the task does not tell apart.
         rank: the figure by which images are called good and bad.
     """
 
@@ -106,6 +108,11 @@ class Evaluation:
     seconds: float
     notes: dict[str, str]
     rank: Measure = MEAN_IOU
+
+    @property
+    def how(self) -> str:
+        """Where and how images were predicted, in words."""
+        return ", ".join(note for key, note in self.notes.items() if note and key != "objects")
 
     @property
     def caution(self) -> str:
@@ -177,7 +184,7 @@ class Evaluation:
         lines += self._figures()
         if self.images:
             each = median(image.seconds for image in self.images)
-            lines.append(f"{1000 * each:.0f} ms per image ({', '.join(v for v in self.notes.values() if v)})")
+            lines.append(f"{1000 * each:.0f} ms per image ({self.how})")
         return "\n".join(lines)
 
     def __str__(self) -> str:
@@ -220,6 +227,7 @@ class Evaluation:
                 f"{summary['objects']} objects, {summary['found']} predicted: SEG {_score(seg)}   average "
                 f"precision {_score(mean)} (at IoU 0.5: {_score(half)})"
             )
+            lines += [self.notes["objects"]] if self.notes.get("objects") else []
         others = [(key, value) for key, value in summary.items() if key not in TOLD and not isinstance(value, Mapping)]
         if others:
             lines.append("   ".join(f"{self._words(key)} {_score(value)}" for key, value in others))

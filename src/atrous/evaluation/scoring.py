@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from atrous.data.reading import read_truth
-from atrous.evaluation.results import Evaluation, ImageResult
+from atrous.evaluation.results import JOINED, Evaluation, ImageResult
 
 if TYPE_CHECKING:
     from atrous.data import Folder, Pair
@@ -39,7 +39,9 @@ def score_split(
         clock: seconds, for the time of the predictions.
     """
     evaluator = predictor.task.evaluator(predictor.class_names, boundary=boundary)
-    images, cuts = _score_images(predictor, folder, pairs, evaluator, how=how or {}, progress=progress, clock=clock)
+    images, cuts, joined = _score_images(
+        predictor, folder, pairs, evaluator, how=how or {}, progress=progress, clock=clock
+    )
     bundle, data, split = named
     return Evaluation(
         bundle=bundle,
@@ -50,7 +52,7 @@ def score_split(
         summary=evaluator.compute(),
         images=tuple(images),
         seconds=sum(image.seconds for image in images),
-        notes=_notes_of(predictor, cuts),
+        notes=_notes_of(predictor, cuts) | ({"objects": JOINED} if joined else {}),
         rank=evaluator.ranks,
     )
 
@@ -64,7 +66,7 @@ def _score_images(
     how: Mapping[str, Any],
     progress: Callable[[int, int], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
-) -> tuple[list[ImageResult], list[str]]:
+) -> tuple[list[ImageResult], list[str], bool]:
     """Predict images and have them measured.
 
     Args:
@@ -77,9 +79,10 @@ def _score_images(
         clock: seconds, for the time of each prediction.
 
     Returns:
-        The result of each image, and what the predictor noted of it.
+        The result of each image, what the predictor noted of it, and whether objects that the data numbers were taken
+        as the connected parts of their class.
     """
-    images, notes = [], []
+    images, notes, joined = [], [], False
     for done, pair in enumerate(pairs):
         if progress is not None:
             progress(done, len(pairs))
@@ -90,9 +93,10 @@ def _score_images(
         figures = evaluator.update(prediction, truth)
         images.append(ImageResult.of(pair.name, seconds, figures))
         notes.append(predictor.last_note)
+        joined |= prediction.instances is None and truth.get("instances") is not None
     if progress is not None:
         progress(len(pairs), len(pairs))
-    return images, notes
+    return images, notes, joined
 
 
 def _notes_of(predictor: "Predictor", notes: Sequence[str]) -> dict[str, str]:

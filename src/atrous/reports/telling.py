@@ -99,7 +99,8 @@ def _scores(measured: "Evaluation") -> list[tuple[str, str, str]]:
     if "seg" in summary:
         counts = f"{summary['objects']} objects, {summary['found']} predicted"
         overlap = "overlap of the true objects with what was found of them, 0 for those not found by half"
-        numbers.append(("SEG", _number(summary["seg"]), f"{overlap}; {counts}"))
+        why = measured.notes.get("objects") or overlap
+        numbers.append(("SEG", _number(summary["seg"]), f"{why}; {counts}"))
     if "average_precision" in summary:
         half = _number(summary.get("average_precision_50", math.nan))
         why = f"of objects, over overlaps of 0.5 to 0.95; {half} at 0.5; 1 is perfect"

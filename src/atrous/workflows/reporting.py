@@ -130,8 +130,9 @@ def _environment(run: Path, log: telling.LogRows, measured: Evaluation | None) -
         spent = telling.span(telling.seconds_of(log))
         facts.append(("Training", f"{spent} for {log[-1]['step']} steps, validations included"))
     if measured is not None:
-        notes = ", ".join(note for note in measured.notes.values() if note)
-        facts.append(("Evaluation", f"{telling.span(measured.seconds)} for {len(measured.images)} images, {notes}"))
+        facts.append(
+            ("Evaluation", f"{telling.span(measured.seconds)} for {len(measured.images)} images, {measured.how}")
+        )
     facts += [(f"Stage {part.name}", str(part)) for part in read_parts(run)]
     recorded = read_json(run / "environment.json", dict[str, str])
     facts += [(str(key), str(value)) for key, value in (recorded or describe_machine()).items()]
