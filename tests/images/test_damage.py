@@ -15,7 +15,7 @@ from PIL import Image
 
 from atrous.data import FolderDataset, check_folder, open_folder
 from atrous.errors import DataError
-from atrous.images import limits, open_source, read_image, read_info, read_mask, read_window, source
+from atrous.images import formats, limits, open_source, read_image, read_info, read_mask, read_window, source
 from atrous.images.files import read_mask_window
 from atrous.images.jpeg import check_jpeg
 from tests.images.writers import HEIGHT, WIDTH, WRITERS
@@ -229,6 +229,12 @@ def test_the_limit_is_the_memory_that_is_free(tmp_path, monkeypatch):
         Image.fromarray(picture).save(tmp_path / name)
         assert read_image(tmp_path / name).array.shape == (45, 61, 3)
         assert read_info(tmp_path / name)[:2] == (45, 61)
+    Image.fromarray(picture).convert("CMYK").save(tmp_path / "print.jpg")
+    Image.fromarray(picture[..., 0] // 64).convert("P").save(tmp_path / "few.png", bits=2)
+    Image.fromarray(picture[..., 0] > 99).save(tmp_path / "bits.tif", compression="group4")
+    for name in ("print.jpg", "few.png", "bits.tif"):
+        assert read_image(tmp_path / name).array.shape[:2] == read_info(tmp_path / name)[:2] == (45, 61)
+        assert name == "print.jpg" or read_mask(tmp_path / name).shape == (45, 61)
     assert Image.MAX_IMAGE_PIXELS == 100
     monkeypatch.setattr(limits, "_SMALL", 1000)
     monkeypatch.setattr(limits, "free_memory", lambda: 5000)
@@ -241,6 +247,22 @@ def test_the_limit_is_the_memory_that_is_free(tmp_path, monkeypatch):
         with pytest.raises(DataError, match=message):
             read_image(tmp_path / name)
     assert read_window(tmp_path / "a.tif", slice(0, 16), slice(0, 16)).array.shape == (16, 16, 3)
+
+
+def test_pngs_larger_than_opencv_takes(tmp_path, monkeypatch):
+    """From 2^30 pixels on Pillow reads what it keeps the bits of."""
+    monkeypatch.setattr(formats, "_OPENCV", 100)
+    grey = made_image(45, 61, 1)[..., 0]
+    Image.fromarray(grey > 99).save(tmp_path / "1.png")
+    Image.fromarray(grey.astype(np.uint16) * 200).save(tmp_path / "16.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "1.png").array[..., 0], (grey > 99) * np.uint8(255))
+    np.testing.assert_array_equal(read_mask(tmp_path / "1.png"), grey > 99)
+    np.testing.assert_array_equal(read_image(tmp_path / "16.png").array[..., 0], grey.astype(np.uint16) * 200)
+    cv2.imwrite(str(tmp_path / "3.png"), made_image(45, 61, 3).astype(np.uint16) * 200)
+    with pytest.raises(
+        DataError, match=r"3\.png: .*16 bits of several channels are read up to 2\^30 pixels; write it as"
+    ):
+        read_image(tmp_path / "3.png")
 
 
 @pytest.mark.parametrize(
