@@ -11,7 +11,7 @@ import pytest
 import roifile
 from PIL import Image
 
-from atrous.data import open_folder
+from atrous.data import FolderDataset, check_folder, open_folder
 from atrous.data.convert import choose_format
 from atrous.errors import DataError, UsageError
 from atrous.workflows.conversion import convert
@@ -367,7 +367,13 @@ def test_panoptic(tmp_path):
     assert (mask[codes == 0] == 255).all()  # labelled by nobody
     assert [bool(objects[4, 7 * n + 2]) for n in range(4)] == [True, True, False, False]
     assert objects[4, 2] != objects[4, 9]
+    folder = open_folder(tmp_path / "in")  # as a layout, without conversion
+    assert (folder.layout, folder.classes.names) == ("coco_panoptic", done.classes)
     assert open_folder(tmp_path / "out").classes.colors == ((220, 20, 60), (107, 142, 35))
+    sample = FolderDataset(folder, "val")[0]
+    assert (sample["mask"].numpy() == mask).all()
+    assert ((sample["instances"].numpy() > 0) == (objects > 0)).all()
+    assert not check_folder(tmp_path / "in").errors
 
 
 @pytest.mark.parametrize(
