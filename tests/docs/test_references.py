@@ -113,9 +113,9 @@ def test_the_counts_of_the_readme_hold() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     errors = (ROOT / "tests" / "test_errors.py").read_text(encoding="utf-8").count("\n@case")
     counted = {
-        "Twenty-one other layouts": len(DATASETS),
+        "Twenty-two other layouts": len(DATASETS),
         "seventeen losses": len(LOSSES),
         "Seventy-three of them": errors,
     }
-    assert counted == {"Twenty-one other layouts": 21, "seventeen losses": 17, "Seventy-three of them": 73}
+    assert counted == {"Twenty-two other layouts": 22, "seventeen losses": 17, "Seventy-three of them": 73}
     assert all(words in readme for words in counted)
