@@ -59,6 +59,15 @@ def test_255_that_was_ignored_is_no_foreground_elsewhere(make_data: Folder, tmp_
         tune_crf(bundle, other)
 
 
+def test_a_report_shows_no_masks_of_other_values(make_data: Folder, tmp_path: Path) -> None:
+    from atrous import Predictor, load_bundle
+    from atrous.workflows.pictured import gather_pictures
+
+    bundle = load_bundle(bundle_of(make_data("trained", (0, 1, 255)), tmp_path / "b"))
+    shown = gather_pictures(make_data("other", (0, 255)), None, bundle, Predictor.from_bundle(bundle), None)
+    assert "was trained on masks of other values" in shown.lacking
+
+
 def test_who_says_what_the_values_mean_is_believed(make_data: Folder, tmp_path: Path) -> None:
     bundle = bundle_of(make_data("trained", (0, 1, 255)), tmp_path / "b")
     other = make_data("other", (0, 255))

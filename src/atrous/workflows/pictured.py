@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from atrous.errors import AtrousError
-from atrous.evaluation import Evaluation, open_like
+from atrous.evaluation import Evaluation, must_agree, open_like
 from atrous.recipe import Recipe
 from atrous.reports import Panel, panels
 from atrous.tables import Place
@@ -36,6 +36,10 @@ def gather_pictures(
         return Shown(lacking="the run does not say where its images are.")
     try:
         folder = open_like(bundle.recipe, root, classes)
+        known = {pair.name for pair in folder.splits.get(measured.split, ())} if measured is not None else set()
+        if measured is not None and known and not any(image.name in known for image in measured.images):
+            return Shown(lacking=f"{folder.root} has none of the {len(measured.images)} images of the evaluation.")
+        must_agree(str(bundle.path), bundle, folder, given=classes is not None)
         recipe, fill = Recipe(bundle.recipe, Place("recipe.yaml")), bundle.model.mean.tolist()
         crops = augmented_samples(folder, recipe, panels.SEEN, fill)
         examples, seen = panels.example_panels(folder), panels.seen_panels(crops, folder)
@@ -43,7 +47,4 @@ def gather_pictures(
         refined = panels.refined_panels(folder, predictor, measured)
     except AtrousError as error:
         return Shown(lacking=str(error))
-    known = {pair.name for pair in folder.splits.get(measured.split, ())} if measured is not None else set()
-    if measured is not None and known and not any(image.name in known for image in measured.images):
-        return Shown(lacking=f"{folder.root} has none of the {len(measured.images)} images of the evaluation.")
     return Shown(examples, seen, best, worst, refined)
