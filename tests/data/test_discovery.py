@@ -147,6 +147,33 @@ def test_numbered_objects_are_refused_and_classes_in_pieces_are_not(folder):
         open_folder(folder(numbered))
 
 
+def squares(count):
+    values = np.zeros((24, 32), np.uint8)
+    for k in range(count):
+        values[(k // 4) * 12 : (k // 4) * 12 + 8, (k % 4) * 8 : (k % 4) * 8 + 6] = k + 1
+    return values
+
+
+def test_a_few_numbered_objects_in_each_mask_are_refused_too(folder):
+    root = folder(lambda n: squares((3, 5, 1, 2, 4, 6, 2, 0)[n]), 8)
+    with pytest.raises(DataError, match=r"5\.png: holds the values 1 to 6, each in one piece.* as in 7 of 8 masks"):
+        open_folder(root)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        lambda n: squares(5),  # five classes, all in every image
+        lambda n: np.where(squares(6) == n % 3 + 2, 0, squares(6)).astype(np.uint8),  # one of them is missing
+        lambda n: np.hstack([squares(1 + n % 5), squares(1 + n % 5)]),  # each in two pieces
+        lambda n: squares(1 + n % 3),  # one, two or three: as in the slices of a scan
+    ],
+)
+def test_a_few_classes_in_one_piece_are_classes(folder, mask, picture):
+    root = folder(mask, 8)
+    assert len(discover_classes(sorted((root / "masks").iterdir()), file=root)) >= 4
+
+
 def test_many_classes_in_pieces_are_classes(tmp_path):
     values = np.arange(12, dtype=np.uint8).repeat(4).reshape(4, 12).repeat(6, 0)
     values = np.hstack([values, values[::-1], values])

@@ -39,6 +39,8 @@ SMOOTHED_SHARE = 0.2
 """Most pixels that such greys may be: edges are thin."""
 NUMBERED = 8
 """Values in one mask from which on they may be numbers of objects."""
+FEW_MASKS, FEW_COUNTS = 6, 4
+"""Masks that have to number fewer objects than that, and different counts among them, to be taken for numbered."""
 OBJECT_PIXELS = 9
 """Mean size of what is taken for numbered objects."""
 
@@ -50,6 +52,7 @@ class _Mask:
     file: MaskFile
     counts: dict[int, int]
     numbered: bool
+    few: int
     invented: set[int]
 
 
@@ -124,7 +127,13 @@ def _read(masks: Sequence[MaskFile], palettes: Palettes) -> Iterator[_Mask]:
             palettes.add(palette, list(counts), mask)
         plane = raw if raw.ndim == 2 else raw[..., 0]
         few = min(counts) >= 0 and len(counts) < IGNORE_INDEX
-        yield _Mask(mask, counts, _numbers_objects(plane, counts), invented_values(plane) if few else set())
+        yield _Mask(
+            mask,
+            counts,
+            _numbers_objects(plane, counts),
+            _few_objects(plane, counts),
+            invented_values(plane) if few else set(),
+        )
 
 
 def _table(
@@ -165,6 +174,8 @@ def _must_be_plain(read: Sequence[_Mask], counts: Mapping[int, int], file: str |
     """Refuse masks whose values could mean two things."""
     numbered = [mask for mask in read if mask.numbered]
     many = [mask for mask in read if len(mask.counts) > NUMBERED]
+    if not many and _numbers_few(read):
+        numbered = [mask for mask in read if mask.few]
     if numbered and len(numbered) >= 0.9 * len(many):
         top = max(numbered, key=lambda mask: len(mask.counts))
         message = (
@@ -228,6 +239,22 @@ def _numbers_objects(plane: np.ndarray, counts: Mapping[int, int]) -> bool:
     tried = values[:: max(len(values) // 64, 1)]
     single = sum(cv2.connectedComponents((plane == value).astype(np.uint8))[0] == 2 for value in tried)
     return single >= 0.95 * len(tried)
+
+
+def _few_objects(plane: np.ndarray, counts: Mapping[int, int]) -> int:
+    """How many values there are beside 0, if they are 1, 2, 3, ... without a gap and each is one piece; else 0."""
+    values = sorted(value for value in counts if value != 0)
+    if not values or values[0] < 0 or values[-1] != len(values) or len(values) >= NUMBERED:
+        return 0
+    return len(values) * all(cv2.connectedComponents((plane == value).astype(np.uint8))[0] == 2 for value in values)
+
+
+def _numbers_few(read: Sequence[_Mask]) -> bool:
+    """Whether all masks number a few objects each, now more and now fewer: classes come and go in another way."""
+    shown = [mask for mask in read if set(mask.counts) - {0}]
+    if len(shown) < FEW_MASKS or not all(mask.few for mask in shown):
+        return False
+    return len({mask.few for mask in shown}) >= FEW_COUNTS and max(mask.few for mask in shown) > FEW_COUNTS
 
 
 def _refuse(code: str, file: object, message: str, fix: str) -> NoReturn:
