@@ -362,3 +362,13 @@ def test_a_warning_is_one_line_and_the_process_is_left_as_it_was(
     assert cli.main(["report", "run"]) == 0
     assert capsys.readouterr().err == "warning: seams differ by 0.1\n"
     assert warnings.showwarning is before
+
+
+def test_train_says_where_its_recipe_comes_from() -> None:
+    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    helps = {
+        name: next(option.help for option in commands[name].params if option.name == "recipe")
+        for name in ("train", "find-lr")
+    }
+    assert "Default: one made from the data." in helps["train"]
+    assert "Default: unet." in helps["find-lr"]
