@@ -404,7 +404,7 @@ def test_grey_and_alpha_are_brought_to_three_channels_and_told_once(tmp_path, ca
             return super().__call__(image[:, :1])
 
     grey = made_image(20, 30).astype(np.uint8)[..., 0]
-    alpha = np.dstack([grey, grey, grey, np.arange(30, dtype=np.uint8)[None].repeat(20, 0)])
+    alpha = np.dstack([grey, grey, grey, np.arange(1, 31, dtype=np.uint8)[None].repeat(20, 0)])
     for name, array in (("grey.png", grey), ("other.png", grey), ("alpha.png", alpha)):
         Image.fromarray(array).save(tmp_path / name)
     predict = Predictor(Reds(), class_names=["dark", "light"], device="cpu")
