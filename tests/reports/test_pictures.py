@@ -119,12 +119,15 @@ def test_errors_of_classes_that_overlap_count_each_class() -> None:
 def test_objects_that_were_joined_are_errors_although_every_pixel_is_right() -> None:
     truth = np.array([[1, 1, 2, 2, 0, 3, 0, 0]])
     found = np.array([[5, 5, 5, 5, 0, 0, 0, 6]])
-    nothing = np.zeros(truth.shape, bool)
+    mask = (truth > 0).astype(np.uint8)
     both, missed, extra = errors.CONFUSED, errors.MISSED, errors.FALSE_ALARM
-    assert object_errors(truth, found, nothing)[0].tolist() == [both, both, both, both, 0, missed, 0, extra]
-    assert not object_errors(truth, truth + 7 * (truth > 0), nothing).any()
-    ignored = truth == 3
-    assert object_errors(truth, found, ignored)[0, 5] == errors.IGNORED
+    assert object_errors(truth, found, mask)[0].tolist() == [both, both, both, both, 0, missed, 0, extra]
+    assert not object_errors(truth, truth + 7 * (truth > 0), mask).any()
+    unknown = np.where(truth == 3, 255, mask)
+    assert object_errors(truth, found, unknown)[0, 5] == errors.IGNORED
+    crowd = mask.copy()
+    crowd[0, 7] = 1  # objects that nobody has told apart: what is found there is no false alarm
+    assert object_errors(truth, found, crowd)[0, 7] == errors.IGNORED
 
 
 def test_no_class_has_a_color_near_those_of_errors_or_of_another_class() -> None:

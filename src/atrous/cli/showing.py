@@ -1,6 +1,8 @@
 """Commands that show: the networks, the report of a run, the whole job at once."""
 
+import sys
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated
 
 import typer
@@ -57,7 +59,7 @@ def recipes(
     """
     from atrous import workflows
 
-    say(workflows.recipes(name))
+    say(workflows.recipes(name, width=get_terminal_size().columns if sys.stdout.isatty() else None))
 
 
 @app.command()

@@ -26,7 +26,7 @@ def constant_answer(matrix: Any) -> float:
     Example:
         >>> constant_answer([[80, 0], [15, 5]])
         0.4
-        >>> constant_answer([[[5, 1], [1, 3]], [[4, 4], [1, 1]]])
+        >>> round(constant_answer([[[5, 1], [1, 3]], [[4, 4], [1, 1]]]), 3)
         0.3
     """
     counts = np.asarray(matrix, dtype=np.float64)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from atrous.metrics import match_objects
+from atrous.metrics.objects import judged_by
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["CONFUSED", "FALSE_ALARM", "IGNORED", "MISSED", "RIGHT", "class_errors", "label_errors", "object_errors"]
@@ -53,25 +54,32 @@ def label_errors(truth: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return found
 
 
-def object_errors(truth: np.ndarray, found: np.ndarray, ignored: np.ndarray) -> np.ndarray:
+def object_errors(truth: np.ndarray, found: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Whole objects that have no partner which they share more than half of their common area with.
+
+    What nobody can judge is no error, as in the scores: predicted objects that lie on ignored pixels or in a crowd with
+    more than half of their pixels, see `atrous.metrics.objects.judged_by`.
 
     Args:
         truth: (H, W) numbers of the true objects, 0 where there is none.
         found: (H, W) numbers of the predicted ones.
-        ignored: (H, W) bool, where nobody knows.
+        mask: (H, W) classes, or (K, H, W) where they may overlap; `IGNORE_INDEX` where nobody knows.
 
     Returns:
         (H, W) uint8, numbers of this module: pixels of missed objects, of false ones, and of both confused.
 
     Example:
         >>> truth, found = np.array([[1, 1, 0, 2, 2, 0]]), np.array([[7, 7, 0, 0, 0, 9]])
-        >>> object_errors(truth, found, np.zeros((1, 6), bool)).tolist()
+        >>> object_errors(truth, found, (truth > 0).astype(np.uint8)).tolist()
         [[0, 0, 0, 1, 1, 2]]
     """
-    pairs = match_objects(found.astype(np.int64), truth.astype(np.int64), void=ignored).pairs
+    truth, found = truth.astype(np.int64), found.astype(np.int64)
+    void, crowd = judged_by(mask, truth)
+    pairs = match_objects(found, truth, void=void, crowd=crowd).pairs
+    numbers, places = np.unique(found, return_inverse=True)
+    hidden = np.bincount(places.ravel(), weights=(void | crowd).ravel()) / np.bincount(places.ravel())
     missed = (truth > 0) & ~np.isin(truth, pairs[:, 0])
-    extra = (found > 0) & ~np.isin(found, pairs[:, 1])
+    extra = (found > 0) & ~np.isin(found, [*pairs[:, 1], *numbers[hidden > 0.5]])
     errors = (MISSED * missed + FALSE_ALARM * extra).astype(np.uint8)
-    errors[ignored] = IGNORED
+    errors[void | (crowd & ~extra)] = IGNORED
     return errors

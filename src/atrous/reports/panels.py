@@ -104,8 +104,7 @@ def _panel(
     if found.instances is None:  # where nobody tells objects apart, nor does the picture
         panel = replace(panel, truth_objects=None)
     elif instances is not None:
-        ignored = np.zeros(instances.shape, bool) if truth is None else truth == IGNORE_INDEX
-        errors = object_errors(instances, found.instances, ignored)
+        errors = object_errors(instances, found.instances, instances > 0 if mask is None else mask)
         panel = replace(panel, predicted_objects=found.instances, errors=errors)
     else:
         panel = replace(panel, predicted_objects=found.instances)

@@ -1,6 +1,5 @@
 """The recipes that come with atrous: what each is for, and its text."""
 
-import shutil
 from pathlib import Path
 
 from atrous.recipe import list_recipes, load_recipe
@@ -10,18 +9,19 @@ from atrous.reports.columns import columns
 __all__ = ["recipes"]
 
 
-def recipes(name: str | None = None) -> str:
+def recipes(name: str | None = None, *, width: int | None = None) -> str:
     """A table of all recipes, or the text of one of them, which is a file for `train --recipe`.
 
     Args:
         name: of a recipe, or the path of a file; None for the table.
+        width: of the terminal, to which the table is broken; None leaves its lines whole.
 
     Raises:
         RecipeError: if there is no such recipe.
     """
     if name is None:
         rows = [(each, _words(each)) for each in list_recipes()]
-        table = columns(("recipe", "what it is"), rows, width=shutil.get_terminal_size().columns)
+        table = columns(("recipe", "what it is"), rows, width=width)
         return f"{table}\n\nRead one by: atrous recipes NAME. Train by one: atrous train DATA --recipe NAME"
     if name in list_recipes() and not _file(name).is_file():
         return f"{_comments(name)}{load_recipe(name).to_yaml()}".rstrip()
