@@ -19,7 +19,7 @@ from atrous.images.derived import DerivedImage
 from atrous.images.formats import decode_pillow
 from atrous.images.opening import open_pixels, reading
 from atrous.images.pages import PagePixels
-from atrous.images.raster import CONSTANT, MASK, SOFT, Raster, image_dtype, raster_of, with_alpha_as_mask
+from atrous.images.raster import CONSTANT, MASK, SOFT, Raster, alpha_kind, image_dtype, raster_of, with_alpha_as_mask
 from atrous.images.stored import Header, Pixels, Stored
 from atrous.images.unturned import UnturnedPixels
 
@@ -194,9 +194,10 @@ class Source:
         for top in range(0, height, _ROWS):
             stored = self._window(slice(top, min(top + _ROWS, height)), slice(0, width))
             assert stored is not None
-            values |= set(np.unique(stored.array[..., -1]).tolist())
-            hard = stored.array.dtype.kind in "ui" and values <= {0, np.iinfo(stored.array.dtype).max}
-            if len(values) > 1 and not hard:
+            kind, numbers = alpha_kind(stored.array), stored.array.dtype
+            ends = {0.0, float(np.iinfo(numbers).max)} if numbers.kind in "ui" else set()
+            values |= {float(stored.array[0, 0, -1])} if kind == CONSTANT else ends
+            if kind == SOFT or (len(values) > 1 and not values <= ends):
                 return SOFT
         return CONSTANT if len(values) == 1 else MASK
 
