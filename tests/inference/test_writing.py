@@ -301,3 +301,17 @@ def test_a_coding_paints() -> None:
     coding = MaskCoding((0, 1), COLORS[:2], 255, (9, 9, 9), colored=True)
     painted = coding.paint(np.array([[0, 1, 1]], np.uint8), np.array([[True, True, False]]))
     assert painted[0].tolist() == [[0, 0, 0], [200, 10, 20], [9, 9, 9]]
+
+
+@pytest.mark.shared
+def test_real_georeferenced_images(shared: Path, tmp_path: Path) -> None:
+    model = create_model("unet2015", num_classes=2, in_channels=1, width=1).eval()
+    bundle = save_bundle(tmp_path / "b", model, class_names=table((0,), (1,)), dtype="float32")
+    written = predict(bundle, [shared / "geotiff" / name for name in ("dsm.tif", "hag.tif")], tmp_path / "out")
+    for mask_file in written:
+        with tifffile.TiffFile(mask_file) as mine, tifffile.TiffFile(shared / "geotiff" / mask_file.name) as theirs:
+            for code in (33550, 33922, 34735, 34736, 34737):
+                ours = mine.pages[0].tags.get(code)
+                image = theirs.pages[0].tags.get(code)
+                assert (ours is None) == (image is None)
+                assert ours is None or ours.value == image.value
