@@ -71,6 +71,14 @@ def test_each_class_has_a_size_of_its_own():
     assert gone.sum() == areas[2][areas[2] < 20].sum() > 0
 
 
+def test_pixels_of_no_class_have_no_size():
+    classes = np.zeros((6, 8), np.uint8)
+    classes[2, 3], classes[4, 4:6] = 255, 1
+    cleaned = remove_small(classes, (0, 3))
+    assert cleaned[2, 3] == 255
+    assert not (cleaned == 1).any()
+
+
 def test_nothing_changes_without_a_size_or_without_a_large_part():
     checks = (np.indices((8, 8)).sum(0) % 2).astype(np.uint8)
     assert remove_small(checks, 0) is checks

@@ -36,7 +36,10 @@ def remove_small(classes: Integer[np.ndarray, "H W"], min_size: int | Sequence[i
     """
     small = np.zeros(classes.shape, np.uint8)
     for value in np.unique(classes).tolist():
-        least = min_size if isinstance(min_size, int) else min_size[value]
+        if isinstance(min_size, int):
+            least = min_size
+        else:  # 255 is a value too where classes may overlap: none of them is there
+            least = min_size[value] if value < len(min_size) else 0
         if least <= 1:
             continue
         parts, areas = _parts(classes, value)
