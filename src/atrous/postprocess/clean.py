@@ -35,11 +35,9 @@ def remove_small(classes: Integer[np.ndarray, "H W"], min_size: int | Sequence[i
         [[0, 0, 0, 0], [0, 1, 0, 0]]
     """
     small = np.zeros(classes.shape, np.uint8)
+    sizes = {} if isinstance(min_size, int) else dict(enumerate(min_size))  # 255, no class at all, has none
     for value in np.unique(classes).tolist():
-        if isinstance(min_size, int):
-            least = min_size
-        else:  # 255 is a value too where classes may overlap: none of them is there
-            least = min_size[value] if value < len(min_size) else 0
+        least = min_size if isinstance(min_size, int) else sizes.get(value, 0)
         if least <= 1:
             continue
         parts, areas = _parts(classes, value)
