@@ -17,8 +17,8 @@ from atrous.cli.start import Terminated
 from atrous.errors import DataError
 
 COMMANDS = [
-    "check", "convert", "demo", "ensemble", "evaluate", "find-lr", "models", "predict", "report", "sample", "train",
-    "tune-crf",
+    "check", "convert", "demo", "ensemble", "evaluate", "find-lr", "models", "predict", "recipes", "report", "sample",
+    "train", "tune-crf", "weights",
 ]  # fmt: skip
 
 
