@@ -254,7 +254,7 @@ def names(case: Case) -> set[str]:
     inside = [case.target, *case.target.parents][: len(case.target.parts) - len(case.data.parts)]
     store = next((path for path in inside if path.suffix == ".zarr"), case.target)
     known = {store.name, store.stem.removesuffix(".nii") + "."}
-    return known | {"run/"} if "run" in case.target.parts else known
+    return known | {"run/", "run:"} if "run" in case.target.parts else known
 
 
 def one(number: int, seed: int, only: str | None, place: Path, worker: Worker) -> Iterator[dict[str, Any]]:
