@@ -280,7 +280,7 @@ def recipe_crop_of_nothing(world: World) -> list[str]:
     return world.train(recipe=RECIPE.replace("crop: 32", "crop: 0"))
 
 
-@case(r"encoder 'resnet81'\. Did you mean 'resnet18'\?")
+@case(r"encoder 'resnet81'\. Did you mean 'resnet18', ")
 def recipe_unknown_encoder(world: World) -> list[str]:
     return world.train("model={name: unet, encoder: resnet81}")
 
@@ -335,7 +335,7 @@ def resume_other_recipe(world: World) -> list[str]:
     return world.train("--resume", "optimizer.lr=0.5")
 
 
-@case(r"out: is no run to go on with: it has no run\.json; name a new folder with -o")
+@case(r"out: there is no run to go on with here: no run\.json; name the run's folder with -o, or leave out --resume")
 def resume_nothing(world: World) -> list[str]:
     world.write("out/notes.txt", "mine")
     return world.train("--resume")
@@ -346,7 +346,7 @@ def start_from_nothing(world: World) -> list[str]:
     return world.train("--from", str(world.root / "none.bundle"))
 
 
-@case(r"data: is not a run: it has no bundle/; name the folder that `atrous train` made")
+@case(r"data: is not a run: name the folder that `atrous train` made")
 def report_of_no_run(world: World) -> list[str]:
     return ["report", str(world.data)]
 
@@ -473,7 +473,7 @@ def tuning_by_an_unknown_split(world: World) -> list[str]:
     return ["tune-crf", str(world.bundle), str(world.data), "--split", "tset"]
 
 
-@case(r"--format jpg: masks are written as png or tif")
+@case(r"--format jpg: masks are written as auto, png or tif")
 def format_unknown(world: World) -> list[str]:
     return world.predict("--format", "jpg")
 
@@ -493,9 +493,9 @@ def option_unknown(world: World) -> list[str]:
     return world.predict("--ovrlay")
 
 
-@case(r"Missing option '--out' / '-o': Folder for the masks\. See: atrous predict --help")
+@case(r"Missing option '--out' / '-o': .*\. See: atrous ensemble --help")
 def option_missing(world: World) -> list[str]:
-    return world.predict()[:-2]
+    return ["ensemble", str(world.bundle), str(world.bundle)]
 
 
 @case(r"size is 8x8 pixels, but made pictures need at least 32")

@@ -268,7 +268,7 @@ def test_the_command_writes_the_uncertainty_beside_the_masks(bundle, images, tmp
     assert cli.main([*line, "--precision", "float32", "--device", "cpu"]) == 0
     names = [f"a.{suffix}", f"b.{suffix}"]
     assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*")) == sorted(
-        [*names, *(f"confidence/{name}" for name in names), *(f"uncertainty/{name}" for name in names)]
+        ["counts.csv", *names, *(f"confidence/{name}" for name in names), *(f"uncertainty/{name}" for name in names)]
     )
     predictor = Predictor.load(bundle, precision="float32", device="cpu")
     expected = predictor(images / "a.png", views=["mc:4"])
