@@ -449,7 +449,7 @@ def test_without_the_section_there_is_none(read):
          "adversary.optimizer.groups.head: the model has no part 'head'."),
         ("{name: large_fov, schedule: polly}", "adversary.schedule.name: there is no schedule 'polly'. "
                                                "Did you mean 'poly'?"),
-        ("{name: large_fov, schedule: {name: step, every: 0}}", "schedule step: every is 0"),
+        ("{name: large_fov, schedule: {name: step, every: 0}}", "every of step must be int, at least 1"),
         ("{name: large_fov, alternate: 0}", "adversary.alternate: got 0 (int), but alternate of AdversaryOptions must "
                                             "be int, at least 1."),
         ("{name: large_fov, stride: 0.5}", "adversary.stride: got 0.5 (float)"),
