@@ -151,7 +151,8 @@ def test_errors_have_a_legend_and_the_commonest_class_is_not_painted(tmp_path: P
     assert "taken for another class" in Reader(page(tmp_path, replace(content(3), bare=0))).text
     plain = Reader(page(tmp_path, content(3))).text
     assert "not painted" not in plain
-    assert "wrong class" in plain
+    assert "missed: given to a commoner class" in plain
+    assert "wrong class" in Reader(page(tmp_path, replace(content(3), shares=[]))).text
 
 
 def test_cautions_come_first(tmp_path: Path) -> None:

@@ -105,8 +105,22 @@ def test_errors_of_classes_are_told_apart() -> None:
     assert [tuple(color) for color in shown[1:5]] == [MISSED, FALSE_ALARM, CONFUSED, IGNORED]
     assert shown[0] == shown[5]
     assert len(set(shown[0])) == 1
-    alike = class_errors(truth, predicted, None)  # where no class is the background, all errors are of one kind
+    alike = class_errors(truth, predicted, None)  # without a background, and not knowing which class is the rarer one
     assert set(alike.ravel()) == {errors.RIGHT, errors.CONFUSED, errors.IGNORED}
+
+
+def test_without_a_background_the_rarer_class_is_the_one_missed_or_falsely_found() -> None:
+    """A pole given to the building behind it is missed; a building given to a pole is a false alarm of poles."""
+    building, pole, tree = 0, 1, 2
+    truth = np.array([[pole, building, pole, tree, tree, 255]], np.uint8)
+    predicted = np.array([[building, pole, tree, pole, tree, pole]], np.uint8)
+    found = class_errors(truth, predicted, None, [0.6, 0.01, 0.39])
+    assert found.tolist() == [
+        [errors.MISSED, errors.FALSE_ALARM, errors.MISSED, errors.FALSE_ALARM, errors.RIGHT, errors.IGNORED]
+    ]
+    equals = class_errors(truth, predicted, None, [0.4, 0.2, 0.4])
+    assert equals[0, 0] == errors.MISSED
+    assert class_errors(np.array([[0]]), np.array([[2]]), None, [0.4, 0.2, 0.4]).tolist() == [[errors.CONFUSED]]
 
 
 def test_errors_of_classes_that_overlap_count_each_class() -> None:

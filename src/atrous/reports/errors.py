@@ -1,5 +1,7 @@
 """Which pixels and objects are wrong, and how: missed, a false alarm, or taken for another class."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from atrous.metrics import match_objects
@@ -12,14 +14,17 @@ RIGHT, MISSED, FALSE_ALARM, CONFUSED, IGNORED = range(5)
 """What a map of errors says of a pixel."""
 
 
-def class_errors(truth: np.ndarray, predicted: np.ndarray, background: int | None) -> np.ndarray:
+def class_errors(
+    truth: np.ndarray, predicted: np.ndarray, background: int | None, shares: Sequence[float] = ()
+) -> np.ndarray:
     """Errors where every pixel has one class.
 
     Args:
         truth: (H, W) true classes, `IGNORE_INDEX` = counts for nothing.
         predicted: (H, W) decided classes.
-        background: the class that objects stand before; None where all classes count alike: then all that is wrong is
-            confused.
+        background: the class that objects stand before; None where there is none. The rarer of two classes then takes
+            the part of the object: what is lost to a commoner class is missed, what a rarer one gains a false alarm.
+        shares: of the pixels, for every class. Without them, and between equals, all that is wrong is confused.
 
     Returns:
         (H, W) uint8, numbers of this module.
@@ -27,12 +32,19 @@ def class_errors(truth: np.ndarray, predicted: np.ndarray, background: int | Non
     Example:
         >>> class_errors(np.array([[0, 1, 0, 1, 255]]), np.array([[0, 0, 2, 2, 1]]), 0).tolist()
         [[0, 1, 2, 3, 4]]
+        >>> class_errors(np.array([[0, 1, 2]]), np.array([[1, 0, 1]]), None, [0.5, 0.3, 0.2]).tolist()
+        [[2, 1, 1]]
     """
     wrong = truth != predicted
     found = np.where(wrong, CONFUSED, RIGHT).astype(np.uint8)
     if background is not None:
         found[wrong & (predicted == background)] = MISSED
         found[wrong & (truth == background)] = FALSE_ALARM
+    elif len(shares):
+        common = np.full(max(len(shares), IGNORE_INDEX + 1), np.nan)  # ignored pixels are neither
+        common[: len(shares)] = shares
+        found[common[truth] < common[predicted]] = MISSED
+        found[common[truth] > common[predicted]] = FALSE_ALARM
     found[truth == IGNORE_INDEX] = IGNORED
     return found
 

@@ -126,7 +126,8 @@ def _render(content: ReportContent, side: int) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     template = environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8"))
-    views = PanelViews(content.colors, content.bare, side)
+    views = PanelViews(content.colors, content.bare, side, content.shares)
+    shown, count = [*content.best, *content.worst], len(content.class_names)
     evaluation = content.evaluation
     matrix = evaluation["matrix"] if evaluation else []
     exclusive = matrix if np.ndim(matrix) == 2 else []  # where classes may overlap, each has a matrix of its own
@@ -141,8 +142,7 @@ def _render(content: ReportContent, side: int) -> str:
         worst=[views.compare(panel) for panel in content.worst],
         refined=[views.show_refined(panel) for panel in content.refined],
         error_key=[
-            (words, _hex(color))
-            for words, color in error_key([*content.best, *content.worst], content.bare, len(content.class_names))
+            (words, _hex(color)) for words, color in error_key(shown, content.bare, count, ranked=bool(content.shares))
         ],
         change_key=[(words, _hex(color)) for words, color in CHANGE_KEY],
         errors=[f for f in content.findings or () if f["severity"] == "error"],

@@ -53,13 +53,16 @@ class Panel:
     overlapping: bool = False
 
 
-def error_key(panels: Sequence[Panel], bare: int | None, count: int) -> list[tuple[str, pictures.Color]]:
+def error_key(
+    panels: Sequence[Panel], bare: int | None, count: int, *, ranked: bool = False
+) -> list[tuple[str, pictures.Color]]:
     """Words and colours of the errors that pictures can show.
 
     Args:
         panels: that are shown.
         bare: the class that objects stand before, or None.
         count: of the classes.
+        ranked: whether it is known which class is the rarer one.
     """
     objects = any(panel.predicted_objects is not None for panel in panels)
     several = objects or any(panel.overlapping for panel in panels)
@@ -68,6 +71,11 @@ def error_key(panels: Sequence[Panel], bare: int | None, count: int) -> list[tup
     if several:
         joined = "both at once: objects joined, split or badly drawn" if objects else "both at once"
         key.append((joined, pictures.CONFUSED))
+    elif bare is None and ranked:
+        key = [
+            ("missed: given to a commoner class", pictures.MISSED),
+            ("false alarm: given to a rarer class", pictures.FALSE_ALARM),
+        ]
     elif bare is None:
         key = [("wrong class", pictures.CONFUSED)]
     elif count > 2:
@@ -82,10 +90,13 @@ class PanelViews:
         colors: of the classes.
         bare: the class that is not painted, or None.
         side: longest side of a picture in pixels.
+        shares: of the pixels, for every class; none where nobody knows.
     """
 
-    def __init__(self, colors: Sequence[pictures.Color], bare: int | None, side: int) -> None:
-        self.colors, self.bare, self.side = colors, bare, side
+    def __init__(
+        self, colors: Sequence[pictures.Color], bare: int | None, side: int, shares: Sequence[float] = ()
+    ) -> None:
+        self.colors, self.bare, self.side, self.shares = colors, bare, side, shares
 
     def show_example(self, panel: Panel) -> dict[str, Any]:
         """An image, and its mask over it."""
@@ -114,7 +125,7 @@ class PanelViews:
             views.append(("prediction", self._painted(small, small.predicted, small.predicted_objects)))
         errors = small.errors
         if errors is None and small.truth is not None and small.predicted is not None:
-            errors = class_errors(small.truth, small.predicted, self.bare)
+            errors = class_errors(small.truth, small.predicted, self.bare, self.shares)
         if errors is not None:
             views.append(("errors", pictures.data_uri(pictures.error_map(small.image, errors))))
         score = "" if panel.score is None or math.isnan(panel.score) else f"{panel.score:.3f}"
