@@ -273,8 +273,8 @@ def test_a_stream_that_was_closed_before_is_no_error(closed: str) -> None:
     assert b"Traceback" not in done.stdout + done.stderr
 
 
-EVIL = "a\x1b]0;owned\x07\x1b[2Jb\x9b31m\udcff\r"
-SHOWN = "a\\x1b]0;owned\\x07\\x1b[2Jb\\x9b31m\\udcff\\x0d"
+EVIL = "a\x1b]0;owned\x07\x1b[2Jb\x9b31m\r"
+SHOWN = "a\\x1b]0;owned\\x07\\x1b[2Jb\\x9b31m\\x0d"
 
 
 def test_names_do_nothing_to_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -283,7 +283,7 @@ def test_names_do_nothing_to_the_terminal(monkeypatch: pytest.MonkeyPatch, capsy
     def check(*_: Any, **__: Any) -> None:
         logging.getLogger("atrous.test").warning("log %s", EVIL)
         warnings.warn(f"warning {EVIL}", stacklevel=1)
-        raise DataError(f"error {EVIL}")
+        raise DataError(f"error \udcff {EVIL}")  # a byte of a name that is no UTF-8
 
     monkeypatch.setattr(workflows, "check", check)
     assert cli.main(["check", "data"]) == 2
@@ -295,6 +295,7 @@ def test_names_do_nothing_to_the_terminal(monkeypatch: pytest.MonkeyPatch, capsy
     assert out == f"{SHOWN}\n"
     assert [line.partition(" ")[0] for line in err.splitlines()] == ["log", "warning:", "error:"]
     assert err.count(SHOWN.removesuffix("\\x0d")) == 3
+    assert "error: error \\udcff a" in err
     assert "\x1b" not in err
 
 
