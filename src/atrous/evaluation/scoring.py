@@ -93,7 +93,8 @@ def _score_images(
         figures = evaluator.update(prediction, truth)
         images.append(ImageResult.of(pair.name, seconds, figures))
         notes.append(predictor.last_note)
-        joined |= prediction.instances is None and truth.get("instances") is not None
+        objects = truth.get("instances")
+        joined |= prediction.instances is None and objects is not None
     if progress is not None:
         progress(len(pairs), len(pairs))
     return images, notes, joined

@@ -60,7 +60,7 @@ class Term:
 
         Example:
             >>> weighted = partial(LOSSES["cross_entropy"], weights=torch.tensor([1.0, 3.0]))
-            >>> Term("cross_entropy", (1, 1), weighted, None, True).divisor(torch.tensor([[[0, 1, 1, 255]]]), 255)
+            >>> Term("cross_entropy", (1.0, 1.0), weighted, None, True).divisor(torch.tensor([[[0, 1, 1, 255]]]), 255)
             tensor(7., dtype=torch.float64)
         """
         given = self.function.keywords if isinstance(self.function, partial) else {}
