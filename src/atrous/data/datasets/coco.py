@@ -32,7 +32,7 @@ from atrous.findings import Finding, warning
 from atrous.images.colors import default_colors
 from atrous.images.derived import DerivedMask
 
-__all__ = ["COCO", "coco_files", "find_image", "find_images"]
+__all__ = ["COCO", "coco_files", "find_image", "find_images", "table_of"]
 
 _BESIDE = "_annotations.coco.json"
 _OFFICIAL = ("instances_", "image_info_test")
@@ -106,7 +106,7 @@ def _read(root: Path, division: Division) -> Found:
             fix = "They are left out, so their pixels count as background. Export outlines to learn them."
             findings.append(warning("annotation", path, f"{count} {what}", fix))
         splits.setdefault(split, []).extend(_pairs(root, path, coco, names, findings))
-    return Found(complete(splits, division), tuple(findings), _table(names, root))
+    return Found(complete(splits, division), tuple(findings), table_of(names, root))
 
 
 def _pairs(root: Path, path: Path, coco: CocoFile, names: tuple[str, ...], findings: list[Finding]) -> list[Pair]:
@@ -143,7 +143,13 @@ def find_images(root: Path, path: Path, coco: CocoFile) -> Path:
     return found or first_folder(root, f"images/{word}", word, "images") or root
 
 
-def _table(names: tuple[str, ...], root: Path) -> Classes:
+def table_of(names: tuple[str, ...], root: Path) -> Classes:
+    """Classes of these names, in default colours.
+
+    Args:
+        names: of the categories.
+        root: the folder that a refusal names.
+    """
     try:
         return class_table(names, default_colors(names))
     except DataError as problem:

@@ -18,13 +18,11 @@ from atrous.annotations.base import image_stem
 from atrous.annotations.coco import read_categories
 from atrous.annotations.panoptic import read_segments
 from atrous.annotations.parsing import need, read_json, refuse
-from atrous.data.classes import Classes
-from atrous.data.datasets.base import Dataset, Division, Found, absent, class_table, complete, files, first_folder
+from atrous.data.datasets.base import Dataset, Division, Found, absent, complete, files, first_folder
+from atrous.data.datasets.coco import table_of
 from atrous.data.pairs import Pair
 from atrous.data.split_names import split_of
-from atrous.errors import DataError
 from atrous.findings import Finding
-from atrous.images.colors import default_colors
 from atrous.images.derived import DerivedMask
 from atrous.types import IGNORE_INDEX
 
@@ -88,7 +86,7 @@ def _read(root: Path, division: Division) -> Found:
         numbers = {key: names.index(name) for key, name in rows.items()}
         pairs = splits.setdefault(split_of(path.stem) or "train", [])
         pairs.extend(_pairs(root, path, table, numbers, findings))
-    return Found(complete(splits, division), tuple(findings), _table(names, root))
+    return Found(complete(splits, division), tuple(findings), table_of(names, root))
 
 
 def _pairs(root: Path, path: Path, table: Any, numbers: dict[int, int], findings: list[Finding]) -> Iterator[Pair]:
@@ -121,14 +119,6 @@ def _segment(row: Any, numbers: dict[int, int], things: set[int], where: str) ->
     if category not in numbers:
         refuse(where, f"names category_id {category}, which is no category of this file", "Correct it.")
     return need(row, "id", int, where), numbers[category], category in things and not row.get("iscrowd")
-
-
-def _table(names: tuple[str, ...], root: Path) -> Classes:
-    try:
-        return class_table(names, default_colors(names))
-    except DataError as problem:
-        message, _, fix = str(problem).partition(". ")
-        refuse(root, message, fix)
 
 
 COCO_PANOPTIC = Dataset(
