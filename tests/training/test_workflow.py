@@ -13,7 +13,7 @@ import torch
 from atrous.bundle import load_bundle
 from atrous.errors import AtrousError, BundleError, DataError, RecipeError, UsageError
 from atrous.made import make_cells
-from atrous.training.files import COLUMNS
+from atrous.training.files import COLUMNS, write_checkpoint
 from atrous.training.loaders import explaining_lost_workers
 from atrous.workflows.training import train
 
@@ -238,6 +238,16 @@ def test_a_lost_loader_process_is_one_message_with_the_cure(cells, tmp_path, num
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
     assert (out / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_a_loader_process_lost_while_a_checkpoint_is_written_is_no_full_disk(tmp_path, monkeypatch):
+    def interrupted(*_: object) -> None:
+        raise RuntimeError("DataLoader worker (pid 32065) is killed by signal: Killed. ")
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    with pytest.raises(AtrousError, match="loads images was ended"), explaining_lost_workers():
+        write_checkpoint(tmp_path / "last.ckpt", {})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_error_of_our_own_is_no_lost_process():

@@ -42,19 +42,29 @@ def choose_workers(workers: int | Literal["auto"], device: str) -> int:
 def explaining_lost_workers() -> Iterator[None]:
     """Say in one line what the end of a loader process means; torch raises it as an error of our own code.
 
+    It raises it from a signal handler, so in the midst of anything, and what was interrupted may have taken it for an
+    error of its own: a checkpoint that cannot be written. Hence the whole chain of errors is looked at.
+
     Raises:
         AtrousError: in place of torch's error.
     """
     try:
         yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except Exception as error:
+        if not any("DataLoader worker" in str(link) for link in _chain(error) if isinstance(link, RuntimeError)):
             raise
         raise AtrousError(
             "a process that loads images was ended from outside, most often because the machine ran out of memory; "
             "train with data.workers=0, or with fewer workers than there were, a smaller data.batch_size or a smaller "
             "data.crop. A run that has a checkpoint goes on with --resume."
         ) from None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those it was raised from or while handling."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def train_loader(
