@@ -130,6 +130,18 @@ def test_camvid_of_eleven_classes(put, photo, columns, tmp_path):
         open_folder(tmp_path)
 
 
+def test_lists_of_camvid_may_divide_a_folder_anew(put, photo, columns, tmp_path):
+    frames = ["0001TP_006690", "0001TP_006720", "0006R0_f00930"]
+    for seed, name in enumerate(frames):
+        put(f"train/{name}.png", photo(seed))
+        put(f"trainannot/{name}.png", columns(0, 10, 11))
+    put("val.txt", f"train/{frames[1]}.png trainannot/{frames[1]}.png\n")
+    folder = open_folder(tmp_path)
+    assert (names(folder, "train"), names(folder, "val")) == ([frames[0], frames[2]], [frames[1]])
+    put("train.txt", f"train/{frames[2]}.png trainannot/{frames[2]}.png\n")
+    assert (names(open_folder(tmp_path), "train"), names(open_folder(tmp_path), "val")) == ([frames[2]], [frames[1]])
+
+
 def test_camvid_of_thirty_two_colours(put, photo, tmp_path):
     assert len(CAMVID32_COLORS) == 31
     mask = np.zeros((12, 16, 3), np.uint8)

@@ -6,6 +6,7 @@ value 11 for void. The original is 701_StillsRaw_full/ and LabeledApproved_full/
 many into train/ and train_labels/.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from atrous.data.classes import Classes
@@ -89,33 +90,36 @@ def _fits_11(root: Path) -> bool:
 
 
 def _read_11(root: Path, division: Division) -> Found:
-    findings: list[Finding] = []
+    """What stands in a folder is of its split, unless a list divides the images anew: it may name those of any."""
     splits: dict[str, list[Pair]] = {}
+    problems: dict[str, list[Finding]] = {}
     for split in _SPLITS:
-        images, masks = root / split, root / f"{split}annot"
-        if not images.is_dir():
-            continue
-        pairs, problems = pair_folders(images, masks, required=split != "test")
-        listed = root / f"{split}.txt"
-        if listed.is_file():
-            pairs, problems = _listed(listed, {pair.name: pair for pair in pairs}, problems)
-        splits[split] = pairs
-        findings += problems
+        if (root / split).is_dir():
+            splits[split], problems[split] = pair_folders(
+                root / split, root / f"{split}annot", required=split != "test"
+            )
+    everywhere = {pair.name: pair for pairs in splits.values() for pair in pairs}
+    lacking = {Path(problem.file).stem: problem for found in problems.values() for problem in found}
+    lists = {split: root / f"{split}.txt" for split in _SPLITS if (root / f"{split}.txt").is_file()}
+    for split, file in lists.items():
+        splits[split], problems[split] = _listed(file, everywhere, lacking)
+    named = {pair.name for split in lists for pair in splits[split]}
+    for split in splits.keys() - lists.keys():
+        splits[split] = [pair for pair in splits[split] if pair.name not in named]
+    findings = [problem for found in problems.values() for problem in found]
     table = class_table(tuple(CAMVID_COLORS), tuple(CAMVID_COLORS.values()), ignore=(_VOID, 255))
     return Found(complete(splits, division, by=hold_out), tuple(findings), table)
 
 
-def _listed(file: Path, pairs: dict[str, Pair], problems: list[Finding]) -> tuple[list[Pair], list[Finding]]:
+def _listed(file: Path, pairs: Mapping[str, Pair], lacking: Mapping[str, Finding]) -> tuple[list[Pair], list[Finding]]:
     """The pairs that a list names; the tutorial's own lines hold paths of its authors' machine, so names count."""
-    chosen, lacking = [], {problem.file: problem for problem in problems}
-    findings = []
+    chosen, findings = [], []
     for line, where in read_lines(file):
         image = Path(line.split()[0])
         if image.stem in pairs:
             chosen.append(pairs[image.stem])
-            continue
-        known = next((p for p in lacking.values() if Path(p.file).stem == image.stem), None)
-        findings.append(known or absent(where, image.name))
+        else:
+            findings.append(lacking.get(image.stem) or absent(where, image.name))
     return chosen, findings
 
 
