@@ -6,6 +6,7 @@ fifth one elsewhere. Part 0 is sealed: it is neither trained on nor looked at wh
 tables are measured on it. The others are for choosing: fold `k` (1 to 4) validates on part k.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -34,7 +35,7 @@ def parts(names: Sequence[str], *, blocks: bool) -> list[list[str]]:
     if not blocks:
         return [list(names[part::PARTS]) for part in range(PARTS)]
     cuts = [len(names) * part // PARTS for part in range(PARTS + 1)]
-    return [list(names[low:high]) for low, high in zip(cuts, cuts[1:], strict=False)]
+    return [list(names[low:high]) for low, high in itertools.pairwise(cuts)]
 
 
 def make_fold(name: str, fold: int, source: Path) -> Path:
