@@ -9,17 +9,16 @@ tables are measured on it. The others are for choosing: fold `k` (1 to 4) valida
 import itertools
 import json
 import os
+import random
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-__all__ = ["FEW", "SEALED", "SETS", "make_fold", "parts"]
+__all__ = ["SEALED", "SETS", "make_fold", "parts"]
 
 CACHE = Path(__file__).parent / ".cache" / "folds"
 PARTS = 5
 SEALED = 0
-FEW = {"camvid": 20, "dsb": 10, "isbi": 5, "cells": 8}
-"""Training images of the small sets, `NAME_few`, spread over those of the whole one."""
 CAMVID = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "cyclist")
 
 
@@ -42,22 +41,23 @@ def make_fold(name: str, fold: int, source: Path) -> Path:
     """A data folder of links to the files of a set, divided as a fold says.
 
     Args:
-        name: in `SETS`, or NAME_few for one in `FEW`.
+        name: in `SETS`; or NAME:COUNT:DRAW, with only so many training images, drawn at random, each draw others.
         fold: 1 to 4 for choosing; 0 validates on the sealed part and trains on all others.
         source: the folder of the data sets.
     """
-    place = CACHE / f"{name}_{fold}"
+    whole, *few = name.split(":")
+    place = CACHE / f"{name.replace(':', '_')}_{fold}"
     if place.exists():
         return place
     beside = place.with_name(f".{place.name}.{os.getpid()}")
     beside.mkdir(parents=True)
-    whole = name.removesuffix("_few")
     build, blocks = SETS[whole]
     names, lists = build(beside, source, SEALED if fold == SEALED else 1)
     cut = parts(names, blocks=blocks)
     train = [word for at, part in enumerate(cut) if at not in (fold, SEALED) for word in part]
-    if name != whole:
-        train = train[:: max(len(train) // FEW[whole], 1)][: FEW[whole]]
+    if few:
+        count, draw = map(int, few)
+        train = sorted(random.Random(draw).sample(train, count))
     lists.mkdir(parents=True, exist_ok=True)
     for split, chosen in (("train", train), ("val", cut[fold])):
         (lists / f"{split}.txt").write_text("\n".join(chosen) + "\n")
