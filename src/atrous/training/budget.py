@@ -10,7 +10,7 @@ from atrous.errors import AtrousError
 from atrous.evaluation import caution_of_steps
 from atrous.inference.devices import choose_device, choose_precision
 from atrous.training.engine import TrainingPlan
-from atrous.training.memory import channels_last
+from atrous.training.memory import channels_last, quick_gradients
 from atrous.training.stream import Augmented, collate
 
 __all__ = ["measure_pace", "plan_for_budget"]
@@ -60,7 +60,9 @@ def measure_pace(plan: TrainingPlan) -> tuple[float, float]:
             if isinstance(batch, AtrousError):
                 raise batch
             batch = {key: value.to(device) for key, value in batch.items()}
-            losses = plan.task.losses(model(batch["image"]), batch | {"grids": getattr(model, "grids", {})})
+            with quick_gradients(device):
+                outputs = model(batch["image"])
+            losses = plan.task.losses(outputs, batch | {"grids": getattr(model, "grids", {})})
             loss = torch.stack(list(losses.values())).sum()
             torch.autograd.backward(loss)
             float(loss.detach())  # wait for the device

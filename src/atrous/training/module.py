@@ -15,6 +15,7 @@ from atrous.errors import AtrousError
 from atrous.models import DenseModel
 from atrous.training.averaging import WeightAverage, measure_statistics
 from atrous.training.distributed import World, average_gradients, from_leader, sum_over_processes, summed
+from atrous.training.memory import quick_gradients
 from atrous.training.state import RunState
 from atrous.training.stream import mix
 
@@ -128,7 +129,8 @@ class TrainingModule(pl.LightningModule):
         result: dict[str, Tensor] = {}
         learns = self.adversary is None or self.adversary.trains_segmenter
         for batch, shares in zip(batches, self._shares(batches), strict=True):
-            outputs = self.model(batch["image"])
+            with quick_gradients(self.device):
+                outputs = self.model(batch["image"])
             parts = self.task.losses(outputs, batch | {"progress": progress, "grids": getattr(self.model, "grids", {})})
             if self.adversary is not None:
                 parts |= self.adversary.segmenter_losses(outputs, batch, self._seen(batch))

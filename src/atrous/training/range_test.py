@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from atrous.errors import AtrousError, RecipeError
 from atrous.inference.devices import choose_device, choose_precision
 from atrous.training.engine import TrainingPlan
+from atrous.training.memory import quick_gradients
 from atrous.training.stream import Augmented, Stream, collate, mix
 
 __all__ = ["RatePoint", "range_test"]
@@ -115,7 +116,9 @@ def _step(plan: TrainingPlan, model: nn.Module, optimizer: Optimizer, step: int,
     dtype = choose_precision(plan.options.precision, device)
     short = dtype != torch.float32
     with torch.autocast(device.type, dtype if short else torch.bfloat16, enabled=short):
-        losses = plan.task.losses(model(batch["image"]), batch | {"grids": getattr(model, "grids", {})})
+        with quick_gradients(device):
+            outputs = model(batch["image"])
+        losses = plan.task.losses(outputs, batch | {"grids": getattr(model, "grids", {})})
         loss = torch.stack([part.float() for part in losses.values()]).sum()
     if not torch.isfinite(loss):
         return math.inf
