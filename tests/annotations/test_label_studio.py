@@ -158,3 +158,11 @@ def test_regions_without_the_size_of_the_image(source, tmp_path):
     studio(source, {key: value for key, value in one.items() if not key.startswith("original")})
     convert(source, tmp_path / "out")
     assert read_mask(tmp_path / "out/masks/a0.png").sum() == 36
+
+
+def test_a_region_of_a_turned_image_is_refused(source, tmp_path):
+    studio(source, region("polygon", {"points": [[0, 0], [50, 0], [50, 50]]}, image_rotation=90))
+    with pytest.raises(DataError, match=r"result\[0\]: was drawn while Label Studio showed the image turned by 90 deg"):
+        convert(source, tmp_path / "out")
+    studio(source, region("polygon", {"points": [[0, 0], [50, 0], [50, 50]]}, image_rotation=0))
+    assert convert(source, tmp_path / "out").classes == ("background", "cell")

@@ -113,6 +113,9 @@ def _image(
             gathered.note(f"{kind} regions have no area")
             continue
         with gathered.going_on():
+            if angle := need(region, "image_rotation", float, place, default=0.0) % 360:
+                reason = f"was drawn while Label Studio showed the image turned by {angle:g} degrees"
+                refuse(place, reason, "Turn the image back there and export again.")
             sides = tuple(need(region, key, int, place, default=None) for key in ("original_height", "original_width"))
             size = has if sides == (None, None) else size_of(path, sides, place)
             drawings += draw(region, size, place, gathered)
