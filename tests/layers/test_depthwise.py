@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from atrous.layers import depthwise
-from atrous.layers.depthwise import QuickDepthwise
+from atrous.layers.quick import QuickGradients
 from atrous.models import create_model
 
 KERNELS = [
@@ -47,7 +47,7 @@ def trained(layer, image, *, precision=torch.float32, quick=True, seed=3):
     image = image.clone().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
         if quick:
-            with QuickDepthwise():
+            with QuickGradients():
                 out = layer(image)
         else:
             out = layer(image)
@@ -89,7 +89,7 @@ def test_gradients_can_be_differentiated_again():
     ):
         layer = nn.Conv2d(4, 4, groups=4, **arguments)
         found = []
-        for context in (torch.enable_grad(), QuickDepthwise()):
+        for context in (torch.enable_grad(), QuickGradients()):
             image = torch.randn(1, 4, 12, 12, generator=torch.Generator().manual_seed(1), requires_grad=True)
             with context:
                 out = layer(image).square().sum()
@@ -122,7 +122,7 @@ def test_predictions_are_torchs_own(calls):
     layer, image = nn.Conv2d(8, 8, 5, groups=8), torch.randn(2, 8, 12, 12)
     with torch.no_grad():
         wanted = layer(image)
-        with QuickDepthwise():
+        with QuickGradients():
             assert torch.equal(layer(image), wanted)
     assert not calls
 
@@ -134,20 +134,20 @@ def test_what_torch_refuses_is_refused_in_its_words():
     for each, image in ((layer, torch.ones(8)), (layer, small[:, :4]), (layer, small.long()), (far, small)):
         with pytest.raises(RuntimeError) as theirs:
             each(image)
-        with pytest.raises(RuntimeError) as ours, QuickDepthwise():
+        with pytest.raises(RuntimeError) as ours, QuickGradients():
             each(image)
         assert str(ours.value) == str(theirs.value)
 
 
 def test_frozen_kernels_and_images_get_no_gradient():
     layer, image = nn.Conv2d(8, 8, 5, groups=8).requires_grad_(False), torch.randn(2, 8, 12, 12, requires_grad=True)
-    with QuickDepthwise():
+    with QuickGradients():
         layer(image).sum().backward()
     assert layer.weight.grad is None
     assert layer.bias.grad is None
     assert image.grad is not None
     layer.requires_grad_(True)
-    with QuickDepthwise():
+    with QuickGradients():
         layer(image.detach()).sum().backward()
     assert layer.weight.grad is not None
 
@@ -159,7 +159,7 @@ def test_a_network_steps_as_it_does_without(calls):
     other = copy.deepcopy(network)
     image = 255 * torch.rand(2, 3, 64, 64)
     names = list(network.state_dict())
-    with QuickDepthwise():
+    with QuickGradients():
         network(image)["out"].square().mean().backward()
     other(image)["out"].square().mean().backward()
     assert len(calls) > 10
@@ -171,6 +171,6 @@ def test_a_network_steps_as_it_does_without(calls):
 
 
 def test_the_meta_device_is_left_alone(calls):
-    with torch.device("meta"), QuickDepthwise():
+    with torch.device("meta"), QuickGradients():
         assert nn.Conv2d(8, 8, 5, groups=8)(torch.ones(1, 8, 9, 9)).shape == (1, 8, 5, 5)
     assert not calls

@@ -15,7 +15,7 @@ Which form serves which convolution was measured, see `benchmarks/depthwise.py`.
 """
 
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -23,9 +23,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
-__all__ = ["QuickDepthwise"]
+__all__ = ["conv_depthwise", "is_depthwise"]
 
 Two = tuple[int, int]
 
@@ -34,32 +33,6 @@ _PIECE = 3
 _FAR = 8
 """From this dilation on, oneDNN's forward pass is slow too."""
 _HAS_ONEDNN = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
-_DTYPES = (torch.float32, torch.bfloat16)
-
-
-class QuickDepthwise(TorchFunctionMode):
-    """While it is entered, depthwise convolutions in two dimensions get the gradients of this file.
-
-    It acts where a processor computes in float32 or bfloat16 and gradients are asked for; everything else is torch's.
-    Modules, weights and their names stay as they are. Numbers are those of torch to rounding, and every gradient can be
-    differentiated again.
-
-    Example:
-        >>> layer = torch.nn.Conv2d(8, 8, 5, stride=2, padding=2, groups=8)
-        >>> image = torch.ones(1, 8, 6, 7)
-        >>> with QuickDepthwise():
-        ...     layer(image).sum().backward()
-        >>> layer.weight.grad[0, 0, 2]                  # how often each tap of the middle row lies on the image
-        tensor([ 9.,  9., 12.,  9.,  9.])
-    """
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
-    ) -> Any:
-        """Hand on all calls but that of a convolution."""
-        if func is torch.conv2d:
-            return _conv2d(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
 
 
 class _Geometry(NamedTuple):
@@ -77,43 +50,26 @@ class _Geometry(NamedTuple):
 _UNPADDED = _Geometry((1, 1), (0, 0), (1, 1))
 
 
-def _conv2d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: int | Sequence[int] = 1,
-    padding: int | str | Sequence[int] = 0,
-    dilation: int | Sequence[int] = 1,
-    groups: int = 1,
-) -> Tensor:
-    """Torch's function, with our gradients where they are quicker."""
-    if not _is_ours(input, weight, groups) or isinstance(padding, str):
-        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    if torch.is_autocast_enabled("cpu"):
-        input = input.to(torch.get_autocast_dtype("cpu"))
-    # Every kernel that is quick is so channels last alone: one copy costs less than any other layout.
-    input = input.contiguous(memory_format=torch.channels_last)
-    geometry = _Geometry(_pair(stride), _pair(padding), _pair(dilation))
-    plain = geometry.stride == geometry.dilation == (1, 1) and max(weight.shape[2:]) <= _PIECE
-    if plain or input.dtype not in _DTYPES:
-        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    result: Tensor = _Depthwise.apply(input, weight, bias, geometry)  # type: ignore[no-untyped-call]
-    return result
-
-
-def _is_ours(image: Tensor, weight: Tensor, groups: int) -> bool:
-    """Whether this is a depthwise convolution of plain tensors that trains on a processor of the kind measured."""
-    if image.ndim != 4 or not 1 < groups == image.shape[1] == weight.shape[0] or not torch.is_grad_enabled():
-        return False
-    plain = type(image) is Tensor and type(weight) in (Tensor, torch.nn.Parameter) and image.device.type == "cpu"
-    alike = image.dtype == weight.dtype or torch.is_autocast_enabled("cpu")
+def is_depthwise(image: Tensor, weight: Tensor, groups: int) -> bool:
+    """Whether this is a depthwise convolution, on a processor of the kind that was measured."""
     known = platform.machine() in ("x86_64", "AMD64") and _HAS_ONEDNN
-    return plain and alike and known and image.dtype in _DTYPES and weight.dtype in _DTYPES
+    return known and 1 < groups == image.shape[1] == weight.shape[0]
 
 
-def _pair(value: int | Sequence[int]) -> Two:
-    rows, columns = (value, value) if isinstance(value, int) else value if len(value) == 2 else (value[0], value[0])
-    return int(rows), int(columns)
+def conv_depthwise(
+    image: Tensor, weight: Tensor, bias: Tensor | None, stride: Two, padding: Two, dilation: Two
+) -> Float[Tensor, "B C H W"]:
+    """The convolution, channels last, with our gradients where they are quicker."""
+    if torch.is_autocast_enabled("cpu"):
+        image = image.to(torch.get_autocast_dtype("cpu"))
+    # Every kernel that is quick is so channels last alone: one copy costs less than any other layout.
+    image = image.contiguous(memory_format=torch.channels_last)
+    geometry = _Geometry(stride, padding, dilation)
+    plain = geometry.stride == geometry.dilation == (1, 1) and max(weight.shape[2:]) <= _PIECE
+    if plain or image.dtype not in (torch.float32, torch.bfloat16):
+        return torch.conv2d(image, weight, bias, *geometry, image.shape[1])
+    result: Tensor = _Depthwise.apply(image, weight, bias, geometry)  # type: ignore[no-untyped-call]
+    return result
 
 
 class _Depthwise(torch.autograd.Function):

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from atrous.layers.depthwise import QuickDepthwise
+from atrous.layers.quick import QuickGradients
 
 __all__ = ["channels_last", "keep_order", "quick_gradients"]
 
@@ -34,8 +34,8 @@ def keep_order(model: nn.Module) -> None:
 
 
 def quick_gradients(device: torch.device) -> AbstractContextManager[Any]:
-    """What a training step's forward pass runs in: see `QuickDepthwise`. On an accelerator nothing is changed."""
-    return QuickDepthwise() if device.type == "cpu" else nullcontext()
+    """What a training step's forward pass runs in: see `QuickGradients`. On an accelerator nothing is changed."""
+    return QuickGradients() if device.type == "cpu" else nullcontext()
 
 
 def _is_affected(convolution: nn.Conv2d) -> bool:
