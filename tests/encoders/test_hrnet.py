@@ -109,7 +109,7 @@ def test_kernels_start_gaussian_by_outgoing_connections():
 def test_pretrained_weights_are_those_of_the_form_with_their_normalisation(monkeypatch):
     asked = []
 
-    def fetched(name, *, in_channels):
+    def fetched(name, *, in_channels, pretrained, part):
         asked.append((name, in_channels))
         state = timm.create_model(name, in_chans=in_channels).state_dict()
         return Weights({key: torch.full_like(value, 3) for key, value in state.items()}, ((1.0,), (2.0,)))

@@ -15,7 +15,7 @@ LITE = "tf_efficientnet_lite0"
 
 @pytest.fixture(scope="module")
 def tensors():
-    return PACKAGED[LITE].read()
+    return packaged._read_torch(PACKAGED[LITE].path())
 
 
 @pytest.fixture
@@ -24,9 +24,9 @@ def offline(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def whole(tensors):
+def whole():
     network = timm.create_model(LITE)
-    network.load_state_dict(in_order(tensors, network.state_dict()), strict=False)
+    network.load_state_dict(PACKAGED[LITE].read(network.state_dict()), strict=False)
     return network.eval()
 
 
@@ -91,5 +91,8 @@ def test_other_tensors_are_refused():
 def test_the_list_says_what_is_here():
     listed = {each.encoder: each for each in list_weights()}
     assert listed[LITE].here
-    assert {each.licence for name, each in listed.items() if name in PACKAGED} == {"Apache-2.0"}
+    assert {name: listed[name].licence for name in PACKAGED} == {
+        **{f"tf_efficientnet_lite{size}": "Apache-2.0" for size in range(3)},
+        "vgg16": "MIT",
+    }
     assert set(PACKAGED) <= set(listed)

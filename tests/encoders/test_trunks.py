@@ -7,8 +7,7 @@ from torch import nn
 from torchvision.models import vgg16 as torchvision_vgg16
 
 from atrous.analysis import parameters
-from atrous.encoders import ENCODERS, create_encoder, load_vgg16, vgg_stages
-from atrous.encoders import timm as timm_module
+from atrous.encoders import ENCODERS, create_encoder, fetching, load_vgg16, vgg_stages
 from atrous.encoders import vgg as vgg_module
 from atrous.encoders.base import Weights
 from atrous.encoders.resnet import Bottleneck
@@ -131,7 +130,8 @@ def test_pretrained_weights_reach_the_trunk(monkeypatch):
     made["head.fc.weight"] = torch.zeros(2, 2)
     asked = []
 
-    def give(name, *, in_channels):
+    def give(name, *, in_channels, pretrained, part):
+        assert pretrained is True
         asked.append((name, in_channels))
         return Weights(made, ((1.0,) * 3, (2.0,) * 3))
 
@@ -148,7 +148,7 @@ def test_a_resnet_starts_from_timms_weights_of_its_name(monkeypatch):
     from atrous.encoders import resnet as resnet_module
 
     state = timm.create_model("resnet18").state_dict()
-    monkeypatch.setattr(resnet_module, "timm_weights", lambda name, in_channels: Weights(state, None))
+    monkeypatch.setattr(resnet_module, "timm_weights", lambda name, **asked: Weights(state, None))
     trunk = create_encoder("resnet18", pretrained=True)
     assert torch.equal(trunk.layer3[1].conv2.weight, state["layer3.1.conv2.weight"])
     with pytest.raises(ModelError, match="resnet18 need its own width and depths: set pretrained: false"):
@@ -158,7 +158,9 @@ def test_a_resnet_starts_from_timms_weights_of_its_name(monkeypatch):
 def test_whole_weights_of_timm_come_with_their_normalisation(monkeypatch):
     body = timm.create_model("resnet18")
     monkeypatch.setattr(timm, "create_model", lambda *args, **options: body)
-    weights = timm_module.timm_weights("resnet18")
+    monkeypatch.setattr(fetching, "check_online", lambda address: None)
+    weights = fetching.timm_weights("resnet18")
+    assert str(weights.origin) == "ImageNet weights of timm/resnet18.a1_in1k, apache-2.0"
     assert weights.normalization is not None
     assert weights.normalization[0] == tuple(255 * value for value in (0.485, 0.456, 0.406))
     assert "fc.weight" in weights.state

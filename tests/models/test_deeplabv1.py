@@ -7,7 +7,7 @@ from torch import nn
 
 from atrous.analysis import alignment, receptive_field
 from atrous.encoders import vgg_dense
-from atrous.encoders.base import Weights
+from atrous.encoders.base import Encoder, Weights
 from atrous.encoders.vgg_dense import decimate, load_vgg16_classifier, thin_out, vgg_classifier
 from atrous.errors import ModelError
 from atrous.models import create_model
@@ -176,9 +176,9 @@ def test_pretrained_fetches_the_fully_connected_layers_by_timm_s_names(monkeypat
     given = made_weights()
     state = {f"pre_logits.fc{n - 5}.{kind}": given[f"fc{n}.{kind}"] for n in (6, 7) for kind in ("weight", "bias")}
     asked = []
-    monkeypatch.setattr(vgg_dense, "timm_weights", lambda name: asked.append(name) or Weights(state, None))
+    monkeypatch.setattr(vgg_dense, "timm_weights", lambda name, **more: asked.append(name) or Weights(state, None))
     classifier = vgg_classifier(8, 32)
-    load_vgg16_classifier(classifier, name="vgg16_bn")
+    load_vgg16_classifier(Encoder(), classifier, name="vgg16_bn")
     assert asked == ["vgg16_bn"]
     assert torch.equal(classifier.fc7.weight, given["fc7.weight"])
 
@@ -193,7 +193,7 @@ def test_pretrained_fills_trunk_and_classifier(monkeypatch):
     state = {f"features.{name}": value for name, value in trunk.items()}
     state |= {f"pre_logits.fc{n - 5}.{kind}": given[f"fc{n}.{kind}"] for n in (6, 7) for kind in ("weight", "bias")}
     for module in (vgg, vgg_dense):
-        monkeypatch.setattr(module, "timm_weights", lambda name, in_channels=3: Weights(state, None))
+        monkeypatch.setattr(module, "timm_weights", lambda name, **asked: Weights(state, None))
     model = deeplabv1(2, encoder={"name": "vgg16", "width": 8}, pretrained=True, channels=12)
     assert torch.equal(model.encoder.stages[4][0].weight, trunk["4.0.weight"])
     assert torch.equal(model.decoder.fc6.weight, given["fc6.weight"][model.decoder.fc6.bias.long()][..., ::3, ::3])

@@ -158,7 +158,7 @@ def test_pretrained_thins_the_branches_out_of_vgg_s(monkeypatch):
     }
     state = trunk | {f"pre_logits.{name}": value for name, value in classifier.items()}
     for module in (vgg, vgg_dense):
-        monkeypatch.setattr(module, "timm_weights", lambda name, in_channels=3: Weights(state, None))
+        monkeypatch.setattr(module, "timm_weights", lambda name, **asked: Weights(state, None))
     model = deeplabv2(2, encoder={"name": "vgg16", "width": 8}, pretrained=True, hidden=8)
     bodies = model.head.bodies
     for body in bodies:

@@ -201,7 +201,7 @@ def test_pretrained_fills_the_front_end(monkeypatch):
     state |= {f"pre_logits.{key}": value for key, value in classifier.items()}
     known = ((1.0,) * 3, (2.0,) * 3)
     for module in (vgg, vgg_dense):
-        monkeypatch.setattr(module, "timm_weights", lambda name, in_channels=3: Weights(state, known))
+        monkeypatch.setattr(module, "timm_weights", lambda name, **asked: Weights(state, known))
     model = dilation(2, encoder={"name": "vgg16", "width": 2, "channels": 8}, pretrained=True)
     assert torch.equal(model.encoder.stages[2][2].weight, trunk["2.2.weight"])
     assert torch.equal(model.encoder.classifier.fc6.weight, classifier["fc1.weight"])

@@ -150,12 +150,13 @@ def test_the_response_normalisation_is_the_release_s_on_8_bit_contrast():
 
 def test_pretrained_kernels_are_vgg16_s_and_the_normalisations_are_new(monkeypatch):
     from atrous.encoders import vgg
+    from atrous.encoders.base import Weights
 
     torch.manual_seed(1)
     plain = vgg_stages(3)
     state = {f"features.{key}": value for key, value in plain.state_dict().items()}
-    weights = type("Weights", (), {"state": state, "normalization": ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))})
-    monkeypatch.setattr(vgg, "timm_weights", lambda name, *, in_channels: weights)
+    weights = Weights(state, ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0)))
+    monkeypatch.setattr(vgg, "timm_weights", lambda name, **asked: weights)
     model = create_model("segnet", num_classes=2, pretrained=True)
     own = [module.weight for module in model.encoder.modules() if isinstance(module, nn.Conv2d)]
     theirs = [module.weight for module in plain.modules() if isinstance(module, nn.Conv2d)]

@@ -2,20 +2,24 @@
 
 import copy
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from atrous.encoders.origin import WeightsOrigin
 from atrous.errors import ModelError
 from atrous.types import Level
 
 __all__ = [
+    "AUTO",
     "OUTPUT_STRIDES",
     "Encoder",
     "EncoderSection",
     "MeanStd",
+    "Pretrained",
     "Weights",
     "check_stride",
     "copy_weights",
@@ -33,11 +37,27 @@ MeanStd = tuple[tuple[float, ...], tuple[float, ...]]
 """(mean, std) per channel of 8-bit images (0..255)."""
 
 
+Pretrained = bool | str | Path
+"""What a network starts from: false, true, auto, a place, a package, a tag of timm's, a repository or a file.
+
+The module `sources` says what each of them means.
+"""
+AUTO = "auto"
+"""Pretrained weights where there are some, and random numbers where there are none."""
+
+
 class Weights(NamedTuple):
-    """Pretrained weights: the state dict, and how the images were normalised, or None for other than 3 channels."""
+    """Pretrained weights.
+
+    Attributes:
+        state: the state dict.
+        normalization: how the images were normalised, or None for other than 3 channels.
+        origin: where they come from.
+    """
 
     state: dict[str, Tensor]
     normalization: MeanStd | None
+    origin: WeightsOrigin | None = None
 
 
 class Encoder(nn.Module):
@@ -47,15 +67,22 @@ class Encoder(nn.Module):
         in_channels: channels of the image.
         levels: channels and stride of each map, in the order of the list; measured, never declared by hand.
         pretrained_normalization: (mean, std) of the 8-bit images (0..255) that the weights were trained on, or None.
+        origin: where its first weights come from, or None for random numbers.
     """
 
     in_channels: int
     levels: tuple[Level, ...]
     pretrained_normalization: MeanStd | None = None
+    origin: WeightsOrigin | None = None
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> list[Tensor]:
         """Feature maps (B, C_l, H_l, W_l) of a normalised image."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def started_from(self, weights: Weights | None) -> None:
+        """Note what it was started from; None for random numbers."""
+        if weights is not None:
+            self.pretrained_normalization, self.origin = weights.normalization, weights.origin
 
     def fitted(self, image: Float[Tensor, "B C H W"]) -> list[Tensor]:
         """Feature maps of an image whose sides are multiples of the coarsest stride: size / stride cells each.

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from atrous.encoders.base import Encoder, EncoderSection
+from atrous.encoders.base import Encoder, EncoderSection, Pretrained
 from atrous.encoders.hrnet import hrnet_w18, hrnet_w32, hrnet_w48
 from atrous.encoders.resnet import RESNETS
 from atrous.encoders.timm import check_name, timm_encoder
@@ -31,7 +31,7 @@ def create_encoder(
     encoder: EncoderSection,
     *,
     in_channels: int = 3,
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     output_stride: int = 32,
     multi_grid: Sequence[int] = SINGLE_GRID,
 ) -> Encoder:
@@ -41,7 +41,7 @@ def create_encoder(
         encoder: a key of `ENCODERS`, or a name from `timm.list_models()`; or a section such as
             `{"name": "resnet50", "width": 16}` with options of the trunk's builder.
         in_channels: channels of the image.
-        pretrained: start from ImageNet weights, which are fetched once and then kept in the Hugging Face cache.
+        pretrained: what it starts from, see `Pretrained`; what is fetched is kept in the Hugging Face cache.
         output_stride: the coarsest stride allowed: 8, 16 or 32. A coarser encoder has its last stages dilated.
         multi_grid: factors on the rates of the last stage; only the ResNets of `ENCODERS` have them.
 

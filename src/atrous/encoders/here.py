@@ -36,11 +36,11 @@ def list_weights() -> list[WeightsHere]:
 
 def _cached() -> list[WeightsHere]:
     """What timm has fetched before."""
-    from huggingface_hub import scan_cache_dir
+    from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
     try:
-        repositories = scan_cache_dir().repos
+        repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
     except (CacheNotFound, OSError, ValueError):
         return []
     return [

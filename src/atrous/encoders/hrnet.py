@@ -25,9 +25,9 @@ from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.encoders.base import Encoder, measure_levels
+from atrous.encoders.base import Encoder, Pretrained, measure_levels
+from atrous.encoders.fetching import timm_weights, tolerate
 from atrous.encoders.resnet import BasicBlock, Bottleneck
-from atrous.encoders.timm import timm_weights
 from atrous.errors import ModelError
 from atrous.layers import BatchNorm, resize
 
@@ -174,7 +174,7 @@ def _builder(name: str, base: HRNetForm) -> Callable[..., Encoder]:
     def build(
         *,
         in_channels: int = 3,
-        pretrained: bool = False,
+        pretrained: Pretrained = False,
         output_stride: int = STRIDE,
         width: PositiveInt = base.width,
         modules: tuple[PositiveInt, PositiveInt, PositiveInt] = base.modules,
@@ -183,12 +183,15 @@ def _builder(name: str, base: HRNetForm) -> Callable[..., Encoder]:
         bottleneck_width: PositiveInt = base.bottleneck_width,
     ) -> Encoder:
         form = HRNetForm(width, modules, blocks, bottlenecks, bottleneck_width)
-        _check(name, form, pretrained, output_stride)
+        _check(name, output_stride)
+        known = _known(name, form, pretrained) if pretrained else ""
         trunk = HRNet(form, in_channels)
-        if pretrained:
-            weights = timm_weights(PRETRAINED[form], in_channels=in_channels)
-            trunk.load_state_dict({key: weights.state[key] for key in trunk.state_dict()})
-            trunk.pretrained_normalization = weights.normalization
+        if known:
+            own = trunk.state_dict()
+            weights = timm_weights(known, in_channels=in_channels, pretrained=pretrained, part=own.__contains__)
+            if weights is not None:
+                trunk.load_state_dict({key: weights.state.get(key, value) for key, value in own.items()})
+                trunk.started_from(weights)
         return trunk
 
     build.__name__ = build.__qualname__ = name
@@ -213,17 +216,23 @@ def _builder(name: str, base: HRNetForm) -> Callable[..., Encoder]:
     return build
 
 
-def _check(name: str, form: HRNetForm, pretrained: bool, output_stride: int) -> None:
+def _check(name: str, output_stride: int) -> None:
     if output_stride != STRIDE:
         raise ModelError(
             f"encoder {name!r} cannot run at output stride {output_stride}: it is never dilated, its finest map has "
             f"stride 4 already; set output_stride to {STRIDE}, or choose an encoder that dilates, for example resnet50"
         )
-    if pretrained and form not in PRETRAINED:
-        raise ModelError(
+
+
+def _known(name: str, form: HRNetForm, pretrained: Pretrained) -> str:
+    """The form's name in timm, "" where it has none and random numbers do."""
+    if form not in PRETRAINED:
+        tolerate(
+            pretrained,
             f"encoder {name!r}: no pretrained weights fit {form._asdict()}; set pretrained: false, or take the options "
-            f"of one of {', '.join(PRETRAINED.values())}"
+            f"of one of {', '.join(PRETRAINED.values())}",
         )
+    return PRETRAINED.get(form, "")
 
 
 hrnet_w18 = _builder("hrnet_w18", HRNetForm(18))

@@ -24,9 +24,8 @@ from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.encoders.base import Encoder, check_stride, measure_levels
-from atrous.encoders.timm import timm_weights
-from atrous.errors import ModelError
+from atrous.encoders.base import AUTO, Encoder, Pretrained, check_stride, measure_levels
+from atrous.encoders.fetching import timm_weights, tolerate
 from atrous.layers import BatchNorm, unfit
 
 __all__ = ["RESNETS", "BasicBlock", "Bottleneck", "ResNet"]
@@ -206,7 +205,7 @@ def _builder(form: _Variant) -> Callable[..., Encoder]:
     def build(
         *,
         in_channels: int = 3,
-        pretrained: bool = False,
+        pretrained: Pretrained = False,
         output_stride: int = 32,
         multi_grid: tuple[int, ...] = (1, 1, 1),
         width: Annotated[int, Ge(1)] = 64,
@@ -226,24 +225,43 @@ def _builder(form: _Variant) -> Callable[..., Encoder]:
             ceil_pool=ceil_pool,
         )
         if pretrained:
-            _load(trunk, form.name, in_channels)
+            _load(trunk, form, pretrained, in_channels)
         return trunk
 
     build.__name__ = build.__qualname__ = form.name
-    build.__doc__ = f"{form.name}: arguments as `ResNet`; `pretrained` starts from timm's weights of that name."
+    build.__doc__ = f"{form.name}: arguments as `ResNet`; `pretrained: true` starts from timm's weights of that name."
     return build
 
 
-def _load(trunk: ResNet, name: str, in_channels: int) -> None:
+def _load(trunk: ResNet, form: _Variant, pretrained: Pretrained, in_channels: int) -> None:
     """Weights of timm's network of the same name, whose names are ours."""
-    weights = timm_weights(name, in_channels=in_channels)
+    text = f"the pretrained weights of {form.name} need its own width and depths: set pretrained: false"
     own = trunk.state_dict()
-    state = {key: value for key, value in weights.state.items() if not key.startswith("fc.")}
+    if pretrained == AUTO and not _is_whole(trunk, form):
+        tolerate(pretrained, text)
+        return
+    weights = timm_weights(form.name, in_channels=in_channels, pretrained=pretrained, part=_is_of_trunk)
+    if weights is None:
+        return
+    state = {key: value for key, value in weights.state.items() if _is_of_trunk(key)}
+    counters = {key: value for key, value in own.items() if key not in state and key.endswith("num_batches_tracked")}
+    state = {**counters, **state}  # old files have none
     unfit = [key for key, value in own.items() if key not in state or state[key].shape != value.shape]
     if unfit or len(own) != len(state):
-        raise ModelError(f"the pretrained weights of {name} need its own width and depths: set pretrained: false")
+        tolerate(pretrained, text)
+        return
     trunk.load_state_dict(state)
-    trunk.pretrained_normalization = weights.normalization
+    trunk.started_from(weights)
+
+
+def _is_of_trunk(key: str) -> bool:
+    return not key.startswith("fc.")
+
+
+def _is_whole(trunk: ResNet, form: _Variant) -> bool:
+    """Whether the network is the one of that name."""
+    stages = [trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4]
+    return trunk.bn1.num_features == (128 if form.deep_stem else 64) and tuple(map(len, stages)) == tuple(form.depths)
 
 
 RESNETS: dict[str, Callable[..., Encoder]] = {

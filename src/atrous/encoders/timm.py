@@ -1,7 +1,7 @@
 """Any backbone of timm as an encoder: named, measured, and refused with a reason where it cannot do what is asked.
 
-timm: Wightman, "PyTorch Image Models", https://github.com/huggingface/pytorch-image-models (Apache-2.0). This is the
-only file that imports it, inside the functions, because the import takes seconds.
+timm: Wightman, "PyTorch Image Models", https://github.com/huggingface/pytorch-image-models (Apache-2.0). This file
+and `fetching.py` import it, inside the functions, because the import takes seconds.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.encoders.base import OUTPUT_STRIDES, Encoder, MeanStd, Weights, check_stride, lines_up, measure_levels
-from atrous.encoders.here import list_weights
-from atrous.encoders.packaged import packaged_weights
+from atrous.encoders.base import (
+    OUTPUT_STRIDES,
+    Encoder,
+    MeanStd,
+    Pretrained,
+    check_stride,
+    lines_up,
+    measure_levels,
+)
+from atrous.encoders.fetching import architecture, fetch_network
 from atrous.errors import ModelError
 from atrous.layers import BatchNorm
 from atrous.types import Level
 
-__all__ = ["TimmEncoder", "check_name", "timm_encoder", "timm_weights"]
+__all__ = ["TimmEncoder", "check_name", "timm_encoder"]
 
 # Ways to ask a transformer for any image size; a convolutional network knows none of them and needs none.
 FREE_SIZE: tuple[dict[str, Any], ...] = ({}, {"strict_img_size": False}, {"dynamic_img_size": True})
@@ -29,13 +36,16 @@ NEAR = 3  # names that are offered for one that is unknown
 REFUSALS = (AssertionError, AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
 
-def timm_encoder(name: str, *, in_channels: int = 3, pretrained: bool = False, output_stride: int = 32) -> Encoder:
+def timm_encoder(
+    name: str, *, in_channels: int = 3, pretrained: Pretrained = False, output_stride: int = 32
+) -> Encoder:
     """A backbone of timm that returns its feature maps, finest first.
 
     Args:
         name: a name from `timm.list_models()`, with or without a weights tag.
         in_channels: channels of the image; timm adapts pretrained weights to any number.
-        pretrained: start from timm's weights, which are fetched once and then kept in the Hugging Face cache.
+        pretrained: what it starts from, see `Pretrained`; timm's weights are fetched once and then kept in the Hugging
+            Face cache.
         output_stride: the coarsest stride allowed: 8, 16 or 32. A coarser backbone has its last stages dilated.
 
     Raises:
@@ -48,13 +58,14 @@ def timm_encoder(name: str, *, in_channels: int = 3, pretrained: bool = False, o
         raise ModelError(f"encoder {name!r}: in_channels is {in_channels}; give at least 1")
     check_stride(name, output_stride)
     levels, options = _plan(name, in_channels, output_stride)
-    normalization = None
-    if pretrained:
-        body = _fetch(name, in_channels, features_only=True, **options)
-        normalization = _normalization(body.pretrained_cfg) if in_channels == 3 else None
-    else:
-        body = timm.create_model(_architecture(name), features_only=True, in_chans=in_channels, **options)
-    return TimmEncoder(_train_on_one(body), in_channels, levels, normalization)
+    found = fetch_network(name, in_channels, pretrained, features_only=True, **options) if pretrained else None
+    if found is None:
+        body = timm.create_model(architecture(name), features_only=True, in_chans=in_channels, **options)
+        return TimmEncoder(_train_on_one(body), in_channels, levels)
+    body, normalization, origin = found
+    encoder = TimmEncoder(_train_on_one(body), in_channels, levels, normalization)
+    encoder.origin = origin
+    return encoder
 
 
 class TimmEncoder(Encoder):
@@ -136,7 +147,7 @@ def _attempt(name: str, in_channels: int, output_stride: int) -> tuple[tuple[Lev
         options = {**dilate, **free}
         try:
             with torch.device(device):
-                body = timm.create_model(_architecture(name), features_only=True, in_chans=in_channels, **options)
+                body = timm.create_model(architecture(name), features_only=True, in_chans=in_channels, **options)
             levels = measure_levels(_Turned(body), in_channels)
             sizes = (256, 64 + max(level.stride for level in levels))
             fits = all(lines_up(_Turned(body), levels, in_channels, size) for size in sizes)
@@ -145,11 +156,6 @@ def _attempt(name: str, in_channels: int, output_stride: int) -> tuple[tuple[Lev
         if fits:
             return levels, options
     return None
-
-
-def _architecture(name: str) -> str:
-    """The name without its weights tag: `resnet18` of `resnet18.a1_in1k`."""
-    return name.split(".")[0]
 
 
 def _stride_refusal(
@@ -168,53 +174,6 @@ def _stride_refusal(
         f"encoder {name!r} cannot run at output stride {output_stride}: it can run at {strides}; "
         f"set output_stride to that, or choose an encoder that dilates, for example resnet50"
     )
-
-
-def timm_weights(name: str, *, in_channels: int = 3) -> Weights:
-    """The weights of a whole network of timm, for a trunk of ours with the same names.
-
-    Args:
-        name: a name from `timm.list_models(pretrained=True)`.
-        in_channels: channels of the image; timm adapts the first kernel.
-
-    Raises:
-        ModelError: if the weights cannot be fetched.
-    """
-    body = _fetch(name, in_channels)
-    return Weights(body.state_dict(), _normalization(body.pretrained_cfg) if in_channels == 3 else None)
-
-
-def _fetch(name: str, in_channels: int, **options: Any) -> nn.Module:
-    """A network with the weights of an installed package, or else with timm's."""
-    import timm
-
-    packaged = packaged_weights(name)
-    if packaged is not None:
-        with torch.device("meta"):
-            whole = timm.create_model(_architecture(name)).state_dict()
-            wanted = timm.create_model(_architecture(name), **options).state_dict()
-        options["pretrained_cfg_overlay"] = packaged.options(whole, wanted)
-    try:
-        return timm.create_model(name, pretrained=True, in_chans=in_channels, **options)
-    except Exception as error:  # whatever the network, the Hub, the disk or timm raises: the untrained one was built
-        reason = (str(error).splitlines() or [""])[0]
-        tags = timm.list_models(f"{_architecture(name)}.*", pretrained=True) if "." in name else []
-        others = f"one of {', '.join(tags)}, " if tags else ""
-        raise ModelError(
-            f"the pretrained weights of encoder {name!r} could not be loaded ({type(error).__name__}: {reason}); "
-            f"use pretrained: false, {others}an encoder whose weights are here ({_here()}), or copy the weights into "
-            "this machine's Hugging Face cache (HF_HOME)"
-        ) from error
-
-
-def _here() -> str:
-    """The encoders that can start from ImageNet without a network."""
-    return ", ".join(each.encoder for each in list_weights() if each.here) or "none"
-
-
-def _normalization(config: Any) -> MeanStd:
-    """Mean and standard deviation of 8-bit images, from timm's values for images in 0..1."""
-    return tuple(255.0 * value for value in config["mean"]), tuple(255.0 * value for value in config["std"])
 
 
 def check_name(name: str, others: Sequence[str] = ()) -> None:

@@ -23,9 +23,8 @@ from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.encoders.base import Encoder, MeanStd, check_stride, copy_weights, measure_levels
-from atrous.encoders.timm import timm_weights
-from atrous.errors import ModelError
+from atrous.encoders.base import AUTO, Encoder, Pretrained, Weights, check_stride, copy_weights, measure_levels
+from atrous.encoders.fetching import timm_weights, tolerate
 from atrous.layers import BatchNorm
 
 __all__ = ["DEPTHS", "VGG", "load_vgg16", "vgg16", "vgg16_bn", "vgg_stages"]
@@ -37,7 +36,7 @@ WIDTHS = (1, 2, 4, 8, 8)  # their channels, in widths of the first
 def vgg16(
     *,
     in_channels: int = 3,
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     output_stride: int = 32,
     width: Annotated[int, Ge(1)] = 64,
     depths: tuple[int, int, int, int, int] = DEPTHS,
@@ -46,7 +45,7 @@ def vgg16(
 
     Args:
         in_channels: channels of the image.
-        pretrained: start from torchvision's ImageNet weights, through timm.
+        pretrained: what it starts from; true is torchvision's ImageNet weights, through timm.
         output_stride: the coarsest stride: 8, 16 or 32.
         width: channels of the first stage; the paper has 64.
         depths: convolutions of each stage.
@@ -57,7 +56,7 @@ def vgg16(
 def vgg16_bn(
     *,
     in_channels: int = 3,
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     output_stride: int = 32,
     width: Annotated[int, Ge(1)] = 64,
     depths: tuple[int, int, int, int, int] = DEPTHS,
@@ -77,7 +76,7 @@ class VGG(Encoder):
         depths: convolutions of each stage.
         output_stride: the coarsest stride: 8, 16 or 32.
         norm: normalisation after each convolution, or None.
-        pretrained: start from ImageNet weights.
+        pretrained: what it starts from, see `Pretrained`.
 
     Raises:
         ModelError: if the stride is another, or weights are asked for that cannot be fetched or do not fit.
@@ -91,7 +90,7 @@ class VGG(Encoder):
         depths: Sequence[int] = DEPTHS,
         output_stride: int = 32,
         norm: type[nn.Module] | None = None,
-        pretrained: bool = False,
+        pretrained: Pretrained = False,
     ) -> None:
         super().__init__()
         check_stride("vgg16", output_stride)
@@ -105,7 +104,7 @@ class VGG(Encoder):
             for index in range(5)
         )
         if pretrained:
-            self.pretrained_normalization = load_vgg16(self.stages, in_channels=in_channels, norm=norm is not None)
+            self.started_from(load_vgg16(self.stages, pretrained, in_channels=in_channels, norm=norm is not None))
         self.levels = measure_levels(self, in_channels)
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> list[Tensor]:
@@ -157,26 +156,46 @@ def vgg_stages(
     return nn.ModuleList(stages)
 
 
-def load_vgg16(stages: nn.ModuleList, *, in_channels: int = 3, norm: bool = False) -> MeanStd | None:
-    """Copy the ImageNet weights of VGG-16 into `stages`, convolution by convolution.
+def load_vgg16(
+    stages: nn.ModuleList, pretrained: Pretrained = True, *, in_channels: int = 3, norm: bool = False
+) -> Weights | None:
+    """Copy the weights of a VGG-16 into `stages`, convolution by convolution.
 
     Args:
         stages: what `vgg_stages` made, at full width and depth.
+        pretrained: where the weights come from.
         in_channels: channels of the image; timm adapts the first kernel.
         norm: take the network with batch normalisation.
 
     Returns:
-        How the images were normalised that the weights were trained on; a model keeps it as
-        `pretrained_normalization`. None for other than three channels.
+        The weights; a model keeps how their images were normalised as `pretrained_normalization`, and where they come
+        from as `origin`. None where there are none and `pretrained` does not insist.
 
     Raises:
         ModelError: if the weights cannot be fetched, or `stages` are of another width or depth.
     """
     name = "vgg16_bn" if norm else "vgg16"
-    weights = timm_weights(name, in_channels=in_channels)
-    trunk = [value for key, value in weights.state.items() if key.startswith("features")]
+    text = f"the pretrained weights of {name} need width 64 and its own depths: set pretrained: false"
     own = [value for stage in stages for value in stage.state_dict().values()]
+    if pretrained == AUTO and not _are_whole(stages):
+        tolerate(pretrained, text)
+        return None
+    weights = timm_weights(name, in_channels=in_channels, pretrained=pretrained, part=_is_convolution)
+    if weights is None:
+        return None
+    trunk = [value for key, value in weights.state.items() if _is_convolution(key)]
     if [value.shape for value in own] != [value.shape for value in trunk[: len(own)]] or len(own) != len(trunk):
-        raise ModelError(f"the pretrained weights of {name} need width 64 and its own depths: set pretrained: false")
+        tolerate(pretrained, text)
+        return None
     copy_weights(own, trunk)
-    return weights.normalization
+    return weights
+
+
+def _is_convolution(key: str) -> bool:
+    return key.startswith("features")
+
+
+def _are_whole(stages: nn.ModuleList) -> bool:
+    """Whether the convolutions are those of the paper's network."""
+    convs = [[layer.out_channels for layer in stage.modules() if isinstance(layer, nn.Conv2d)] for stage in stages]
+    return convs == [[64 * times] * depth for times, depth in zip(WIDTHS, DEPTHS, strict=True)]

@@ -12,6 +12,7 @@ Different from the papers
     Kernels start Gaussian after He where no weights are asked for.
 """
 
+import logging
 from collections import OrderedDict
 from collections.abc import Mapping
 from math import prod
@@ -23,14 +24,15 @@ from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.encoders.base import Encoder, measure_levels
-from atrous.encoders.timm import timm_weights
+from atrous.encoders.base import AUTO, Encoder, Pretrained, measure_levels
+from atrous.encoders.fetching import timm_weights, tolerate
 from atrous.encoders.vgg import DEPTHS, load_vgg16, vgg_stages
 from atrous.errors import ModelError
 from atrous.layers import mirror
 
 __all__ = ["ValidVGG", "decimate", "load_vgg16_classifier", "thin_out", "vgg_classifier"]
 
+LOG = logging.getLogger(__name__)
 
 DILATIONS = (1, 1, 1, 1, 2)  # of the stages of `ValidVGG`
 POOLED = 3  # stages of it that keep their pooling
@@ -75,26 +77,43 @@ def vgg_classifier(
     return nn.Sequential(OrderedDict(named))
 
 
-def load_vgg16_classifier(*classifiers: nn.Sequential, name: str = "vgg16") -> None:
-    """Fill what `vgg_classifier` made from the ImageNet weights of VGG-16, thinned out where it is smaller.
+def load_vgg16_classifier(
+    trunk: Encoder, *classifiers: nn.Sequential, pretrained: Pretrained = True, name: str = "vgg16"
+) -> None:
+    """Fill what `vgg_classifier` made from the weights of VGG-16, thinned out where it is smaller.
+
+    Weights without fully connected layers, as those of a detector, leave it as it is, and a line says so.
 
     Args:
+        trunk: the convolutions before it, filled already.
         *classifiers: each draws its own part of the kernels.
+        pretrained: where the weights come from.
         name: `vgg16` or `vgg16_bn`.
 
     Raises:
         ModelError: if the weights cannot be fetched or do not fit.
     """
-    state = timm_weights(name).state
+    if pretrained == AUTO and trunk.origin is None:  # there are none
+        return
+    weights = timm_weights(name, pretrained=pretrained, part=lambda key: key.startswith("features"))
+    if weights is None:
+        return
+    found = {ours: weights.state[key] for ours, key in _TIMM_NAMES.items() if key in weights.state}
+    if len(found) < len(_TIMM_NAMES):
+        LOG.info("fc6 and fc7 start from random weights: %s has none for them", weights.origin or name)
+        return
     for classifier in classifiers:
-        thin_out(classifier, {name: state[f"pre_logits.{ours}"] for name, ours in _TIMM_NAMES.items()})
+        try:
+            thin_out(classifier, found)
+        except ModelError as error:
+            tolerate(pretrained, str(error))
 
 
 _TIMM_NAMES = {
-    "fc6.weight": "fc1.weight",
-    "fc6.bias": "fc1.bias",
-    "fc7.weight": "fc2.weight",
-    "fc7.bias": "fc2.bias",
+    "fc6.weight": "pre_logits.fc1.weight",
+    "fc6.bias": "pre_logits.fc1.bias",
+    "fc7.weight": "pre_logits.fc2.weight",
+    "fc7.bias": "pre_logits.fc2.bias",
 }
 
 
@@ -147,7 +166,7 @@ class ValidVGG(Encoder):
 
     Args:
         in_channels: channels of the image, whose sides are multiples of 8.
-        pretrained: start from ImageNet weights.
+        pretrained: what it starts from, see `Pretrained`.
         width: channels of the first stage.
         depths: convolutions of each stage.
         channels: of fc6 and fc7.
@@ -157,7 +176,7 @@ class ValidVGG(Encoder):
         self,
         in_channels: int = 3,
         *,
-        pretrained: bool = False,
+        pretrained: Pretrained = False,
         width: Annotated[int, Ge(1)] = 64,
         depths: tuple[int, int, int, int, int] = DEPTHS,
         channels: Annotated[int, Ge(1)] = 4096,
@@ -171,8 +190,8 @@ class ValidVGG(Encoder):
         self.margin = eaten + (FC6_KERNEL - 1) * FC6_DILATION * 2**POOLED // 2
         self.levels = measure_levels(self, in_channels)
         if pretrained:
-            self.pretrained_normalization = load_vgg16(self.stages, in_channels=in_channels)
-            load_vgg16_classifier(self.classifier)
+            self.started_from(load_vgg16(self.stages, pretrained, in_channels=in_channels))
+            load_vgg16_classifier(self, self.classifier, pretrained=pretrained)
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> list[Tensor]:
         """The map of fc7, a cell for every 8x8 pixels."""

@@ -1,10 +1,12 @@
 """Networks: one paper, one file, one line in `MODELS`."""
 
 import inspect
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from atrous.encoders import origins_of
 from atrous.errors import ModelError
 from atrous.models.attention_unet import attention_unet
 from atrous.models.base import DenseModel, EncoderDecoder, ModelSpec, Paper, WithinMemory, fcn_head
@@ -92,6 +94,7 @@ MODELS: dict[str, Callable[..., DenseModel]] = {
     "hmsa": hmsa,
 }
 
+LOG = logging.getLogger(__name__)
 _SHARED = ("num_classes", "in_channels")  # what a model and the one inside it have in common
 
 
@@ -126,6 +129,12 @@ def create_model(name: str, *, num_classes: int, **arguments: Any) -> DenseModel
     with WithinMemory(name):
         model = builder(*call.args, **call.kwargs)
     model.spec = ModelSpec(name, {key: _plain(key, value) for key, value in call.arguments.items()})
+    model.origins = origins_of(model)
+    inner = [call.arguments.get("network"), *call.arguments.get("members", ())]
+    told = {origin for each in inner if isinstance(each, DenseModel) for origin in each.origins}
+    for origin in model.origins:
+        if origin not in told:
+            LOG.info("%s starts from %s", origin.part, origin)
     return model
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from atrous.encoders.base import Encoder, keeps_corners
+from atrous.encoders.origin import WeightsOrigin
 from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu, fit, resize, unfit, unfit_grid
 from atrous.memory import free_memory, in_bytes
@@ -74,11 +75,13 @@ class DenseModel(nn.Module):
         grids: where the cells of each training output but `out` stand; None for cells that are spread evenly over the
             image, whatever its size. A task takes their labels from there.
         spec: name and arguments, set by `create_model`; what a bundle writes down.
+        origins: what its weights were started from, set by `create_model` and what trains it; a bundle writes it down.
         mean: (C,) float32 buffer, taken off each channel; zeros until set.
         std: (C,) float32 buffer, each channel is divided by it; ones until set.
     """
 
     spec: ModelSpec
+    origins: tuple[WeightsOrigin, ...] = ()
     grids: Mapping[str, CellGrid | None]
     mean: Tensor
     std: Tensor

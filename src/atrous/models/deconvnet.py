@@ -29,6 +29,8 @@ from annotated_types import Ge, Gt
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from atrous.encoders.base import MeanStd, Pretrained
+from atrous.encoders.origin import WeightsOrigin
 from atrous.encoders.vgg import DEPTHS, WIDTHS, load_vgg16, vgg_stages
 from atrous.layers import BatchNorm, unfit
 from atrous.layers.upsample import max_pool, max_unpool
@@ -62,7 +64,7 @@ SHIFT = 0.001  # where the shifts of the batch normalisations start
 def deconvnet(
     num_classes: int,
     in_channels: int = 3,
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     width: Annotated[int, Ge(1)] = 64,
     depths: tuple[int, int, int, int, int] = DEPTHS,
@@ -106,7 +108,9 @@ def deconvnet(
         convs = (
             nn.Sequential(*(layer for layer in stage.children() if isinstance(layer, nn.Conv2d))) for stage in encoder
         )
-        model.pretrained_normalization = load_vgg16(nn.ModuleList(convs), in_channels=in_channels)
+        weights = load_vgg16(nn.ModuleList(convs), pretrained, in_channels=in_channels)
+        if weights is not None:
+            model.pretrained_normalization, model.origin = weights.normalization, weights.origin
     return model
 
 
@@ -122,7 +126,8 @@ class DeconvNet(DenseModel):
         head: turns the last map into logits.
     """
 
-    pretrained_normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    pretrained_normalization: MeanStd | None = None
+    origin: WeightsOrigin | None = None
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from atrous.encoders import Encoder, EncoderSection, create_encoder, encoder_name
-from atrous.encoders.base import keeps_corners
+from atrous.encoders.base import Pretrained, keeps_corners
 from atrous.encoders.vgg import VGG
 from atrous.encoders.vgg_dense import load_vgg16_classifier, vgg_classifier
 from atrous.layers import fit, resize, unfit
@@ -64,7 +64,7 @@ def deeplabv1(
     num_classes: int,
     in_channels: int = 3,
     encoder: EncoderSection = "vgg16",
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     kernel: Annotated[int, Ge(2), Le(7)] = 3,
     dilation: Annotated[int, Ge(1)] = 12,
@@ -94,7 +94,7 @@ def deeplabv1(
         pools = [_pool(stride) for stride in STRIDES]
         trunk.pools = nn.ModuleList([*pools[:-1], nn.Sequential(pools[-1], nn.AvgPool2d(3, 1, padding=1))])
         if pretrained:
-            load_vgg16_classifier(decoder, name=encoder_name(encoder))
+            load_vgg16_classifier(trunk, decoder, pretrained=pretrained, name=encoder_name(encoder))
         # The trunk's maps stand before their poolings.
         sides = [nn.Identity(), *(_pool(stride) for stride in STRIDES[:4])]
     else:

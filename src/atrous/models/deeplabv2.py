@@ -38,7 +38,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from atrous.encoders import Encoder, EncoderSection, create_encoder, encoder_name
-from atrous.encoders.base import keeps_corners
+from atrous.encoders.base import Pretrained, keeps_corners
 from atrous.encoders.resnet import RESNETS
 from atrous.encoders.vgg import VGG
 from atrous.encoders.vgg_dense import load_vgg16_classifier, vgg_classifier
@@ -78,7 +78,7 @@ def deeplabv2(
     num_classes: int,
     in_channels: int = 3,
     encoder: EncoderSection = "resnet101",
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     rates: Annotated[tuple[Annotated[int, Ge(1)], ...], Len(1)] = (6, 12, 18, 24),
     scales: Annotated[tuple[float, ...], Len(1)] | None = None,
@@ -115,7 +115,7 @@ def deeplabv2(
     hidden = (VGG_HIDDEN if is_vgg else 0) if hidden is None else hidden
     bodies = [vgg_classifier(width, hidden, kernel=3, dilation=rate) for rate in rates] if hidden else []
     if bodies and is_vgg and pretrained:
-        load_vgg16_classifier(*bodies, name=encoder_name(encoder))
+        load_vgg16_classifier(trunk, *bodies, pretrained=pretrained, name=encoder_name(encoder))
     if bodies:
         aspp = BranchSum(bodies, [_scores(hidden, num_classes, kernel=1) for _ in rates])
     else:

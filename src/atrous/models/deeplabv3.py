@@ -35,7 +35,7 @@ from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.encoders import Encoder, EncoderSection, create_encoder, timm_encoder
+from atrous.encoders import Encoder, EncoderSection, Pretrained, create_encoder, timm_encoder
 from atrous.encoders.resnet import Bottleneck
 from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu
@@ -84,7 +84,7 @@ def deeplabv3(
     num_classes: int,
     in_channels: int = 3,
     encoder: EncoderSection = "resnet101",
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     output_stride: int = 16,
     multi_grid: tuple[int, ...] = (1, 2, 4),
@@ -120,7 +120,7 @@ def deeplabv3_cascade(
     num_classes: int,
     in_channels: int = 3,
     encoder: EncoderSection = "resnet101",
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     output_stride: int = 16,
     multi_grid: tuple[int, ...] = (1, 2, 1),
@@ -153,7 +153,7 @@ def deeplabv3_torchvision(
     num_classes: int,
     in_channels: int = 3,
     encoder: str = "resnet101",
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     output_stride: int = 8,
     rates: tuple[int, ...] = (12, 24, 36),
@@ -187,7 +187,7 @@ def deeplabv3_smp(
     num_classes: int,
     in_channels: int = 3,
     encoder: EncoderSection = "resnet34",
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     output_stride: int = 8,
     rates: tuple[int, ...] = (12, 24, 36),

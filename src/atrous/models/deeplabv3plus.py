@@ -31,7 +31,7 @@ from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.encoders import EncoderSection, create_encoder
+from atrous.encoders import EncoderSection, Pretrained, create_encoder
 from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu, resize
 from atrous.layers.atrous import ASPP, separable_conv_bn_relu
@@ -68,7 +68,7 @@ def deeplabv3plus(
     num_classes: int,
     in_channels: int = 3,
     encoder: EncoderSection = "resnet101",
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     output_stride: int = 16,
     multi_grid: tuple[int, ...] = (1, 2, 4),
@@ -116,7 +116,7 @@ def deeplabv3plus_smp(
     num_classes: int,
     in_channels: int = 3,
     encoder: EncoderSection = "resnet34",
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     output_stride: int = 16,
     rates: tuple[int, ...] = (12, 24, 36),

@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.encoders import Encoder, EncoderSection, create_encoder, encoder_name
+from atrous.encoders import Encoder, EncoderSection, Pretrained, create_encoder, encoder_name
 from atrous.encoders.vgg_dense import ValidVGG
 from atrous.errors import ModelError
 from atrous.layers import fit, resize, unfit, unfit_grid
@@ -70,7 +70,7 @@ def dilation(
     num_classes: int,
     in_channels: int = 3,
     encoder: EncoderSection = "vgg16",
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     context: Literal["none", "basic", "large"] = "large",
     depth: Literal[7, 8, 10] = 8,

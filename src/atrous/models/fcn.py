@@ -19,7 +19,7 @@ Different from the paper (as in torchvision's `fcn_resnet50`, whose weights fit)
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.encoders import timm_encoder
+from atrous.encoders import Pretrained, timm_encoder
 from atrous.layers import conv_bn_relu
 from atrous.models.base import DenseModel, EncoderDecoder, Paper
 
@@ -41,7 +41,7 @@ def fcn(
     num_classes: int,
     in_channels: int = 3,
     encoder: str = "resnet50",
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     output_stride: int = 8,
     aux: bool = False,

@@ -35,7 +35,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from atrous.encoders import Encoder, EncoderSection, create_encoder, encoder_name
-from atrous.encoders.base import MeanStd
+from atrous.encoders.base import MeanStd, Pretrained
+from atrous.encoders.origin import WeightsOrigin
 from atrous.encoders.vgg import VGG
 from atrous.encoders.vgg_dense import load_vgg16_classifier, vgg_classifier
 from atrous.errors import ModelError
@@ -96,7 +97,7 @@ def fcn32s(
     num_classes: int,
     in_channels: int = 3,
     encoder: EncoderSection = "vgg16",
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     fc_width: Width = 4096,
 ) -> DenseModel:
@@ -120,7 +121,7 @@ def fcn16s(
     num_classes: int,
     in_channels: int = 3,
     encoder: EncoderSection = "vgg16",
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     fc_width: Width = 4096,
     learned: bool = False,
@@ -133,7 +134,7 @@ def fcn8s(
     num_classes: int,
     in_channels: int = 3,
     encoder: EncoderSection = "vgg16",
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     fc_width: Width = 4096,
     learned: bool = False,
@@ -146,7 +147,7 @@ def fcn8s_atonce(
     num_classes: int,
     in_channels: int = 3,
     encoder: EncoderSection = "vgg16",
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     fc_width: Width = 4096,
     learned: bool = False,
@@ -162,7 +163,7 @@ def _build(
     num_classes: int,
     in_channels: int,
     encoder: EncoderSection,
-    pretrained: bool,
+    pretrained: Pretrained,
     *,
     stride: int,
     fc_width: int,
@@ -176,9 +177,9 @@ def _build(
         return EncoderDecoder(trunk, decoder, num_classes, head=nn.Identity())
     classifier = vgg_classifier(trunk.levels[-1].channels, fc_width, valid=True)
     if pretrained:
-        load_vgg16_classifier(classifier)
+        load_vgg16_classifier(trunk, classifier, pretrained=pretrained)
     model = FCN(trunk.stages, classifier, num_classes, in_channels, stride=stride, learned=learned, scales=scales)
-    model.pretrained_normalization = trunk.pretrained_normalization
+    model.pretrained_normalization, model.origin = trunk.pretrained_normalization, trunk.origin
     return model
 
 
@@ -198,6 +199,7 @@ class FCN(DenseModel):
     """
 
     pretrained_normalization: MeanStd | None = None
+    origin: WeightsOrigin | None = None
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.encoders import EncoderSection, create_encoder
+from atrous.encoders import EncoderSection, Pretrained, create_encoder
 from atrous.layers import resize
 from atrous.layers.residual import BoundaryRefinement, GlobalConvolution
 from atrous.layers.upsample import BilinearUpsample
@@ -66,7 +66,7 @@ def gcn(
     num_classes: int,
     in_channels: int = 3,
     encoder: EncoderSection = "resnet152",
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     k: Annotated[int, Ge(1)] = 15,
     boundary_refinement: bool = True,

@@ -27,7 +27,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.encoders import Encoder, EncoderSection, create_encoder
+from atrous.encoders import Encoder, EncoderSection, Pretrained, create_encoder
 from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu, fit, resize, unfit
 from atrous.layers.ocr import OCR
@@ -60,7 +60,7 @@ def hmsa(
     num_classes: int,
     in_channels: int = 3,
     encoder: EncoderSection = "hrnet_w48",
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     scales: tuple[ImageScale, ...] = (0.5, 1.0, 2.0),
     low_scale: Annotated[float, Gt(0), Lt(1)] = 0.5,

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.encoders import EncoderSection, create_encoder
+from atrous.encoders import EncoderSection, Pretrained, create_encoder
 from atrous.layers import BatchNorm
 from atrous.layers.ocr import StackedMaps
 from atrous.models.base import DenseModel, EncoderDecoder, Paper
@@ -47,7 +47,7 @@ PAPERS = {
 
 
 def hrnet(
-    num_classes: int, in_channels: int = 3, encoder: EncoderSection = "hrnet_w48", pretrained: bool = False
+    num_classes: int, in_channels: int = 3, encoder: EncoderSection = "hrnet_w48", pretrained: Pretrained = False
 ) -> DenseModel:
     """HRNetV2 for segmentation.
 

@@ -25,7 +25,7 @@ from annotated_types import Ge, Le
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.encoders import Encoder, EncoderSection, create_encoder
+from atrous.encoders import Encoder, EncoderSection, Pretrained, create_encoder
 from atrous.layers import fit, resize, unfit, unfit_grid
 from atrous.layers.ocr import OCR
 from atrous.models.base import DenseModel, Paper
@@ -54,7 +54,7 @@ def hrnet_ocr(
     num_classes: int,
     in_channels: int = 3,
     encoder: EncoderSection = "hrnet_w48",
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     width: Annotated[int, Ge(1)] = 512,
     key_width: Annotated[int, Ge(1)] = 256,

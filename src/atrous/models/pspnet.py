@@ -35,7 +35,7 @@ from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.encoders import Encoder, EncoderSection, create_encoder, encoder_name, measure_levels
+from atrous.encoders import Encoder, EncoderSection, Pretrained, create_encoder, encoder_name, measure_levels
 from atrous.encoders.resnet import ResNet
 from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu
@@ -65,7 +65,7 @@ def pspnet(
     num_classes: int,
     in_channels: int = 3,
     encoder: EncoderSection = "resnet101s",
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     output_stride: int = 8,
     bins: tuple[int, ...] = (1, 2, 3, 6),
@@ -101,7 +101,7 @@ def pspnet_smp(
     num_classes: int,
     in_channels: int = 3,
     encoder: EncoderSection = "resnet34",
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     bins: tuple[int, ...] = (1, 2, 3, 6),
     width: Annotated[int, Ge(1)] = 512,

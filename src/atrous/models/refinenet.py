@@ -29,7 +29,7 @@ from annotated_types import Ge, Lt
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.encoders import EncoderSection, create_encoder
+from atrous.encoders import EncoderSection, Pretrained, create_encoder
 from atrous.layers import resize
 from atrous.layers.residual import ChainedResidualPooling, ResidualConvUnit
 from atrous.models.base import DenseModel, EncoderDecoder, Paper
@@ -62,7 +62,7 @@ def refinenet(
     num_classes: int,
     in_channels: int = 3,
     encoder: EncoderSection = "resnet101",
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     width: Annotated[int, Ge(1)] = 256,
     pooling_steps: Annotated[int, Ge(0)] = 4,

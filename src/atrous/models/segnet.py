@@ -33,6 +33,8 @@ from annotated_types import Ge, Lt
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from atrous.encoders.base import MeanStd, Pretrained
+from atrous.encoders.origin import WeightsOrigin
 from atrous.encoders.vgg import DEPTHS, WIDTHS, load_vgg16, vgg_stages
 from atrous.layers import BatchNorm
 from atrous.layers.upsample import max_pool, max_unpool
@@ -84,7 +86,7 @@ DropoutRate = Annotated[float, Ge(0.0), Lt(1.0)]
 def segnet(
     num_classes: int,
     in_channels: int = 3,
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     width: Annotated[int, Ge(1)] = 64,
     depths: tuple[int, int, int, int, int] = DEPTHS,
@@ -109,7 +111,7 @@ def segnet(
 def segnet_bayesian(
     num_classes: int,
     in_channels: int = 3,
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     width: Annotated[int, Ge(1)] = 64,
     depths: tuple[int, int, int, int, int] = DEPTHS,
@@ -158,7 +160,7 @@ def segnet_basic(
 
 
 def _vgg_segnet(
-    num_classes: int, in_channels: int, pretrained: bool, width: int, depths: tuple[int, ...], *, dropout: float
+    num_classes: int, in_channels: int, pretrained: Pretrained, width: int, depths: tuple[int, ...], *, dropout: float
 ) -> DenseModel:
     encoder = vgg_stages(in_channels, width=width, depths=depths, norm=BatchNorm)
     channels = [width, *(width * times for times in WIDTHS)]
@@ -180,7 +182,9 @@ def _vgg_segnet(
         convs = (
             nn.Sequential(*(layer for layer in stage.children() if isinstance(layer, nn.Conv2d))) for stage in encoder
         )
-        model.pretrained_normalization = load_vgg16(nn.ModuleList(convs), in_channels=in_channels)
+        weights = load_vgg16(nn.ModuleList(convs), pretrained, in_channels=in_channels)
+        if weights is not None:
+            model.pretrained_normalization, model.origin = weights.normalization, weights.origin
     return model
 
 
@@ -197,7 +201,8 @@ class SegNet(DenseModel):
         dropout: share of the features that are left out after the poolings and decoder stages of `BAYESIAN`.
     """
 
-    pretrained_normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    pretrained_normalization: MeanStd | None = None
+    origin: WeightsOrigin | None = None
 
     def __init__(
         self,

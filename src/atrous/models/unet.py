@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atrous.encoders import timm_encoder
+from atrous.encoders import Pretrained, timm_encoder
 from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu
 from atrous.models.base import DenseModel, EncoderDecoder, Paper
@@ -48,7 +48,7 @@ def unet(
     num_classes: int,
     in_channels: int = 3,
     encoder: str = "resnet18",
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     *,
     decoder_channels: tuple[int, ...] = (256, 128, 64, 32, 16),
 ) -> DenseModel:

@@ -4,15 +4,13 @@ What fits is copied; what does not is told by name and shape. Nothing is guessed
 refused with those that are known.
 """
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from atrous.encoders.state_files import read_state, unwrapped
 from atrous.errors import ModelError
 from atrous.fetch import fetch
 from atrous.surgery.loaded import Loaded
@@ -22,9 +20,6 @@ __all__ = ["load_weights", "read_weights"]
 
 # Mean and standard deviation of ImageNet's images in 0..1, by which these networks were trained.
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-CONTAINERS = ("state_dict", "model_state", "model", "net")  # entries that checkpoints keep the weights under
-PREFIXES = ("module.", "_orig_mod.", "model.")  # what wrappers put before every name
-WRAPPERS = 4  # so many of them, at most
 
 
 def load_weights(model: nn.Module, source: str | Path | Mapping[str, Tensor], *, sha256: str | None = None) -> Loaded:
@@ -79,24 +74,9 @@ def read_weights(
         ModelError: if there is no such file, or it holds no weights.
     """
     if isinstance(source, Mapping):
-        label, content = "the state dict", dict(source)
-    else:
-        path = fetch(source, digest=sha256 or None) if isinstance(source, str) and _is_address(source) else Path(source)
-        label, content = str(path), _read(path)
-    for _ in range(WRAPPERS):
-        inner = next((content[key] for key in CONTAINERS if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            break
-        content = dict(inner)
-    weights = {name: value for name, value in content.items() if isinstance(value, Tensor)}
-    if not weights:
-        raise ModelError(
-            f"{label}: holds no weights by name; give a state dict, as torch.save(model.state_dict()) writes"
-        )
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in weights):
-            weights = {name.removeprefix(prefix): value for name, value in weights.items()}
-    return label, weights
+        return "the state dict", unwrapped(source, "the state dict")
+    path = fetch(source, digest=sha256 or None) if isinstance(source, str) and _is_address(source) else Path(source)
+    return str(path), read_state(path)
 
 
 def _is_address(source: str) -> bool:
@@ -105,25 +85,6 @@ def _is_address(source: str) -> bool:
 
 def _is_timm(model: nn.Module) -> bool:
     return isinstance(getattr(model.get_submodule("encoder"), "body", None), nn.Module)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ModelError(f"{path}: there is no such file; give the path of a .pth or .safetensors file, or its address")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about formats of old releases
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever pickle, zip or safetensors raise on a damaged file
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
-        raise ModelError(
-            f"{path}: cannot be read as weights ({reason}); copy the file again, or save its state dict alone"
-        ) from error
-    if not isinstance(content, Mapping):
-        raise ModelError(f"{path}: holds {type(content).__name__}, not weights by name; save the state dict alone")
-    return dict(content)
 
 
 def _choose(label: str, weights: Mapping[str, Tensor], key: str | None, own: Mapping[str, Tensor]) -> Table:

@@ -5,16 +5,15 @@ from pathlib import Path
 
 from atrous.bundle import load_bundle
 from atrous.data import Folder, FolderDataset
+from atrous.encoders.state_files import WEIGHT_FILES
 from atrous.models import DenseModel
 from atrous.surgery import load_weights
 from atrous.training.finetune import load_matching
 from atrous.training.loaders import measure_normalization
 
-__all__ = ["WEIGHT_FILES", "initialize"]
+__all__ = ["initialize"]
 
 LOG = logging.getLogger(__name__)
-WEIGHT_FILES = (".pth", ".pt", ".bin", ".safetensors")
-"""Endings of other libraries' weights."""
 
 
 def initialize(model: DenseModel, folder: Folder, start: str | Path | None) -> None:

@@ -1,0 +1,396 @@
+"""A network of timm with the weights that `pretrained` asks for, wherever they are, and word of where they were.
+
+Files and packages are read here and handed to timm, which knows how a first kernel becomes one for other channels. What
+lies in the Hugging Face cache is read from there without asking the Hub, and the Hub is asked only if it answers.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from atrous.encoders.base import MeanStd, Pretrained, Weights
+from atrous.encoders.here import list_weights
+from atrous.encoders.origin import WeightsOrigin
+from atrous.encoders.packaged import IMAGENET, PACKAGED, digest_of, packaged_weights
+from atrous.encoders.sources import SOURCES, FileFacts, Wish, cached, check_online, download, read_facts, read_wish
+from atrous.encoders.state_files import check_fit, misfits, read_state
+from atrous.errors import ModelError
+
+__all__ = ["architecture", "fetch_network", "timm_weights", "tolerate"]
+
+LOG = logging.getLogger(__name__)
+BUILT = (AssertionError, AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError)
+"""What timm raises where it cannot build a network without numbers, or translate a file's names."""
+_T = TypeVar("_T")
+Part = Callable[[str], bool]
+
+
+class _Start(NamedTuple):
+    """Weights that were found.
+
+    Attributes:
+        origin: where; None for what only timm's download brings here.
+        overlay: what timm is told beside the name.
+        state: the tensors, where they have been read already.
+        images: how their images were normalised (0..255); None where timm's own values hold.
+    """
+
+    origin: WeightsOrigin | None = None
+    overlay: Mapping[str, Any] = {}
+    state: dict[str, Tensor] | None = None
+    images: MeanStd | None = None
+
+
+def fetch_network(
+    name: str, in_channels: int, pretrained: Pretrained, **options: Any
+) -> tuple[nn.Module, MeanStd | None, WeightsOrigin] | None:
+    """A network of timm with its weights, how their images were normalised, and where they come from.
+
+    Args:
+        name: of timm, with or without a tag.
+        in_channels: channels of the image; timm adapts the first kernel.
+        pretrained: what it starts from, not false.
+        **options: of `timm.create_model`.
+
+    Returns:
+        None where there are no weights and `pretrained` does not insist.
+
+    Raises:
+        ModelError: if there are none, or they do not fit.
+    """
+    import timm
+
+    def needed() -> dict[str, Tensor]:
+        plain = {_plain(key) for key in _skeleton(name, in_chans=in_channels, **options)}
+        return {key: value for key, value in _skeleton(name, in_chans=in_channels).items() if _plain(key) in plain}
+
+    def build(known: str, start: _Start) -> nn.Module:
+        overlay = dict(start.overlay)
+        if start.state is not None:
+            wanted = needed()
+            overlay["state_dict"] = {key: value for key, value in start.state.items() if key in wanted}
+        given = {"pretrained_cfg_overlay": overlay} if overlay else {}
+        return timm.create_model(known, pretrained=True, in_chans=in_channels, **given, **options)
+
+    found = _first(name, pretrained, needed, build)
+    if found is None:
+        return None
+    body, start = found
+    config: Any = body.pretrained_cfg
+    return body, _normalization(config, start.images, in_channels), _told(start)
+
+
+def timm_weights(
+    name: str, *, in_channels: int = 3, pretrained: Pretrained = True, part: Part = lambda key: True
+) -> Weights | None:
+    """The weights of a whole network of timm, for a trunk of ours with the same names.
+
+    Args:
+        name: a name from `timm.list_models(pretrained=True)`.
+        in_channels: channels of the image; timm adapts the first kernel.
+        pretrained: what it starts from, not false.
+        part: says of a name whether it must be among them; a file may lack others.
+
+    Returns:
+        None where there are no weights and `pretrained` does not insist.
+
+    Raises:
+        ModelError: if there are none, or they do not fit.
+    """
+    import timm
+
+    def needed() -> dict[str, Tensor]:
+        return {key: value for key, value in _skeleton(name, in_chans=in_channels).items() if part(key)}
+
+    def build(known: str, start: _Start) -> Weights:
+        if start.state is not None:
+            config = timm.get_pretrained_cfg(known).to_dict()
+            state = _with_channels(start.state, config, in_channels)
+        else:
+            given = {"pretrained_cfg_overlay": dict(start.overlay)} if start.overlay else {}
+            body = timm.create_model(known, pretrained=True, in_chans=in_channels, **given)
+            config, state = body.pretrained_cfg, body.state_dict()
+        return Weights(state, _normalization(config, start.images, in_channels))
+
+    found = _first(name, pretrained, needed, build)
+    if found is None:
+        return None
+    weights, start = found
+    return weights._replace(origin=_told(start))
+
+
+def tolerate(pretrained: Pretrained, text: str) -> None:
+    """Weights that do not fit what is built: an error, or a line where random numbers do.
+
+    Raises:
+        ModelError: unless `pretrained` is auto.
+    """
+    if not read_wish(pretrained).may_fail:
+        raise ModelError(text)
+    LOG.info("starts from random weights: %s", re.split("[:;] set pretrained", text)[0])
+
+
+def architecture(name: str) -> str:
+    """The name without its weights tag: `resnet18` of `resnet18.a1_in1k`."""
+    return name.split(".")[0]
+
+
+def _first(
+    name: str, pretrained: Pretrained, needed: Callable[[], dict[str, Tensor]], build: Callable[[str, _Start], _T]
+) -> tuple[_T, _Start] | None:
+    """What is built from the first weights that are found."""
+    wish = read_wish(pretrained)
+    known = _tagged(name, wish)
+    reasons: list[str] = []
+    for look in _looks(known, wish, needed):
+        try:
+            start = look()
+            if start is None:
+                continue
+            built = build(known, start)
+            return built, start if start.origin else start._replace(origin=_hub_origin(known))
+        except Exception as error:  # whatever the network, the Hub, the disk or timm raises
+            reason = (str(error).splitlines() or [""])[0]
+            reasons.append(reason if isinstance(error, ModelError) else f"{type(error).__name__}: {reason}")
+            if wish.file or wish.repository:
+                raise ModelError(f"encoder {name!r}: {reasons[-1]}") from error
+            if not wish.may_fail:
+                raise ModelError(_refusal(known, reasons[-1])) from error
+    reason = "; ".join(dict.fromkeys(reasons or [SOURCES[place] for place in wish.places]))
+    if not wish.may_fail:
+        raise ModelError(_refusal(known, reason))
+    LOG.info("encoder %s: starts from random weights, because pretrained ones are not to be had (%s)", name, reason)
+    return None
+
+
+def _refusal(name: str, reason: str) -> str:
+    import timm
+
+    tags = timm.list_models(f"{architecture(name)}.*", pretrained=True) if "." in name else []
+    others = f"one of {', '.join(tags)}, " if tags else ""
+    edges = PACKAGED.get(architecture(name))
+    if edges is not None and edges.trained_for != IMAGENET and edges.path() is not None:
+        others += f"pretrained: {edges.distribution} ({edges.trained_for}, which is here), "
+    here = ", ".join(each.encoder for each in list_weights() if each.here) or "none"
+    return (
+        f"the pretrained weights of encoder {name!r} could not be loaded ({reason}); use pretrained: false, {others}an "
+        f"encoder whose weights are here ({here}), or copy the weights into this machine's Hugging Face cache (HF_HOME)"
+    )
+
+
+def _tagged(name: str, wish: Wish) -> str:
+    """The name with the tag that was asked for.
+
+    Raises:
+        ModelError: if timm knows no weights of that name, or two tags are named.
+    """
+    import timm
+
+    own = name.partition(".")[2]
+    if wish.tag and own and own != wish.tag:
+        raise ModelError(f"encoder {name!r} names other weights than pretrained: {wish.tag}; leave one of them out")
+    tag = wish.tag or own
+    if not tag or wish.file or wish.repository:
+        return name
+    known = f"{architecture(name)}.{tag}"
+    tags = timm.list_models(f"{architecture(name)}.*", pretrained=True)
+    if known not in tags:
+        names = ", ".join(each.partition(".")[2] for each in tags) or "none"
+        raise ModelError(
+            f"timm has no weights {known!r}; pretrained is true, auto, false, package, cache, hub, hf-hub:OWNER/NAME, "
+            f"a file that exists, or one of timm's tags for {architecture(name)}: {names}"
+            + (f" (as in {tags[0]})" if tags else "")
+        )
+    return known
+
+
+def _looks(name: str, wish: Wish, needed: Callable[[], dict[str, Tensor]]) -> Iterator[Callable[[], "_Start | None"]]:
+    """The places to look at, in their order."""
+    if wish.file is not None:
+        file = wish.file
+        yield lambda: _from_file(file, f"the file {file}", name, needed())
+    if wish.repository:
+        yield lambda: _from_file(download(wish.repository), wish.repository, name, needed())
+    places = {
+        "package": lambda: _from_package(name, wish),
+        "cache": lambda: _from_cache(name),
+        "hub": lambda: _from_hub(name),
+    }
+    for place in wish.places:
+        yield places[place]
+    if wish.may_fail:  # better than nothing: kernels that know edges
+        yield lambda: _from_package(name, wish, trained_for=None)
+
+
+def _from_package(name: str, wish: Wish, trained_for: str | None = IMAGENET) -> _Start | None:
+    fitting = PACKAGED.get(architecture(name))
+    if wish.package and (fitting is None or fitting.distribution != wish.package):
+        served = ", ".join(each for each, weights in PACKAGED.items() if weights.distribution == wish.package)
+        raise ModelError(f"{wish.package} has the weights of {served}, not of {name}")
+    if wish.package and fitting is not None and fitting.path() is None:
+        raise ModelError(f"{wish.package} is not installed: {fitting.command}")
+    any_training = wish.package or wish.places == ("package",)
+    packaged = packaged_weights(name, trained_for=None if any_training else trained_for)
+    if packaged is None:
+        return None
+    return _Start(
+        packaged.origin(architecture(name)),
+        {"input_size": (3, 224, 224)},
+        packaged.read(_skeleton(name)),
+        packaged.images,
+    )
+
+
+def _from_cache(name: str) -> _Start | None:
+    import timm
+
+    config = timm.get_pretrained_cfg(name)
+    path = _kept(config)
+    return None if path is None else _Start(_timm_origin(name, config, path), {"file": str(path)})
+
+
+def _from_hub(name: str) -> _Start:
+    import timm
+
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.has_weights:
+        raise ModelError(f"timm has no weights for {name}")
+    check_online("" if config.hf_hub_id else _address(config))
+    return _Start()
+
+
+def _kept(config: Any) -> Path | None:
+    """The weights in the cache of the Hub, or of torch for those that are elsewhere."""
+    if config is None or not config.has_weights:
+        return None
+    if config.hf_hub_id:
+        return cached(config.hf_hub_id, config.hf_hub_filename)
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(_address(config)).name
+    return path if path.is_file() else None
+
+
+def _address(config: Any) -> str:
+    return str(config.url[0] if isinstance(config.url, tuple) else config.url)
+
+
+def _hub_origin(name: str) -> WeightsOrigin:
+    import timm
+
+    config = timm.get_pretrained_cfg(name)
+    return _timm_origin(name, config, _kept(config))
+
+
+def _timm_origin(name: str, config: Any, path: Path | None) -> WeightsOrigin:
+    return WeightsOrigin(
+        architecture(name),
+        config.hf_hub_id or _address(config),
+        _trained_for(config.tag or ""),
+        config.license or "",
+        digest_of(path) if path is not None else "",
+    )
+
+
+def _told(start: _Start) -> WeightsOrigin:
+    assert start.origin is not None  # `_first` has seen to it
+    return start.origin
+
+
+def _trained_for(tag: str) -> str:
+    return IMAGENET if re.search(r"in(1|12|21|22)k", tag) else ""
+
+
+def _from_file(path: Path, label: str, name: str, needed: Mapping[str, Tensor]) -> _Start:
+    """Weights with timm's names, or with those that timm can translate."""
+    import timm
+
+    if not path.is_file():
+        raise ModelError(f"{path}: there is no such file; a repository of the Hub is written hf-hub:OWNER/NAME")
+    config = timm.get_pretrained_cfg(name)
+    facts = read_facts(path) or FileFacts("")
+    if facts.architecture and facts.architecture != architecture(name):
+        raise ModelError(f"{label}: {facts.source} says that these are weights of {facts.architecture}, not of {name}")
+    state = read_state(path)
+    if not state.keys() <= _skeleton(name).keys() and not misfits(other := _translated(state, name), needed):
+        state = other
+    check_fit(state, needed, label=label, network=name)
+    mean, std = facts.mean or config.mean, facts.std or config.std
+    whose = f"as {facts.source} says" if facts.mean else f"as timm's {name}"
+    kernel = state.get(f"{config.first_conv}.weight")
+    channels = kernel.shape[1] if kernel is not None and kernel.ndim == 4 else 3
+    origin = WeightsOrigin(
+        architecture(name),
+        f"{label}, SHA-256 {digest_of(path)[:8]}...",
+        _trained_for(facts.tag),
+        facts.licence,
+        digest_of(path),
+        f"{whose}: mean {_numbers(mean)}, deviation {_numbers(std)}",
+    )
+    size = (channels, *(config.input_size or (3, 224, 224))[1:])
+    return _Start(origin, {"input_size": size, "mean": mean, "std": std}, state, _in_8_bit(mean, std))
+
+
+def _numbers(values: Any) -> str:
+    return " ".join(f"{value:.4g}" for value in values)
+
+
+def _in_8_bit(mean: Any, std: Any) -> MeanStd:
+    return tuple(255.0 * value for value in mean), tuple(255.0 * value for value in std)
+
+
+def _translated(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The state dict as timm reads the files of a network's authors; itself where it cannot."""
+    import timm
+
+    module = sys.modules[timm.model_entrypoint(architecture(name)).__module__]
+    translate = getattr(module, "checkpoint_filter_fn", None) or getattr(module, "_filter_fn", None)
+    if translate is None:
+        return state
+    with torch.device("meta"):
+        network = timm.create_model(architecture(name))
+    for arguments in ((network,), ()):
+        try:
+            return dict(translate(dict(state), *arguments))
+        except (*BUILT, KeyError):
+            continue
+    return state
+
+
+def _skeleton(name: str, **options: Any) -> dict[str, Tensor]:
+    """The state of a network without numbers."""
+    import timm
+
+    for device in ("meta", "cpu"):
+        try:
+            with torch.device(device):
+                state: dict[str, Tensor] = timm.create_model(architecture(name), **options).state_dict()
+        except BUILT:
+            continue
+        return state
+    raise ModelError(f"timm cannot build {name}")
+
+
+def _plain(key: str) -> str:
+    """A name without what timm's wrappers of features change in it."""
+    return key.removeprefix("model.").replace("_", ".")
+
+
+def _with_channels(state: dict[str, Tensor], config: Mapping[str, Any], in_channels: int) -> dict[str, Tensor]:
+    """The state with a first kernel for the image's channels, as timm makes it."""
+    from timm.models import adapt_input_conv
+
+    first = f"{config['first_conv']}.weight"
+    if state[first].shape[1] == in_channels:
+        return state
+    return {**state, first: adapt_input_conv(in_channels, state[first])}
+
+
+def _normalization(config: Mapping[str, Any], given: MeanStd | None, in_channels: int) -> MeanStd | None:
+    """Mean and deviation of 8-bit images; None where they are of other channels."""
+    mean, std = given or _in_8_bit(config["mean"], config["std"])
+    return (mean, std) if len(mean) == in_channels else None
