@@ -224,6 +224,9 @@ Each needs a `name` of letters, digits, dots, dashes and underscores. A stage ma
 section, and any other value replaces the value; `null` empties it. See [Stages](training.md#stages).
 """
 
+PRETRAINED = """`pretrained` is `true`, `auto`, `false`, a source or a file, see [Pretrained weights](pretrained.md).
+"""
+
 ENCODER = """The entry `encoder` of a model is a name, or a section with these arguments. Every name that is not
 listed here is looked up in timm.
 """
@@ -243,7 +246,7 @@ def page() -> str:
     takers = [f"`{name}`" for name, loss in LOSSES.items() if "weights" in inspect.signature(loss).parameters]
     weighted = f"{', '.join(takers[:-1])} and {takers[-1]}"
     lines = [
-        *[HEAD, "## `model`", "", "A section that names a network; see `atrous models`.", ""],
+        *[HEAD, "## `model`", "", "A section that names a network; see `atrous models`.", "", PRETRAINED],
         *named("model", MODELS, ideas()),
         "### Encoders", "",
         ENCODER,
