@@ -1,17 +1,14 @@
 """How far a budget of time reaches: the pace of a run, measured before it begins."""
 
-import copy
 import logging
 import time
 
 import torch
 
-from atrous.errors import AtrousError
 from atrous.evaluation import caution_of_steps
-from atrous.inference.devices import choose_device, choose_precision
+from atrous.training.dry_run import DryRun
 from atrous.training.engine import TrainingPlan
-from atrous.training.memory import channels_last, quick_gradients
-from atrous.training.stream import Augmented, collate
+from atrous.training.precision import precision_of
 
 __all__ = ["measure_pace", "plan_for_budget"]
 
@@ -47,31 +44,18 @@ def plan_for_budget(plan: TrainingPlan) -> None:
 
 def measure_pace(plan: TrainingPlan) -> tuple[float, float]:
     """Seconds of a step, and of a whole validation, on a copy of the model."""
-    device = choose_device(plan.options.device)
-    precision = choose_precision(plan.options.precision, device)
-    model = copy.deepcopy(plan.model).to(device).train()
-    channels_last(model)
-    samples, stream = Augmented(plan.train, plan.transform, plan.seed), plan.stream()
+    dry, precision = DryRun(plan), precision_of(plan.options, plan.state)
     times = []
-    with torch.random.fork_rng(devices=[]), torch.autocast(device.type, precision, enabled=precision != torch.float32):
-        for _ in range(STEPS):
-            begin = time.perf_counter()
-            batch = collate([samples[draw] for draw in stream.batch(0)[: plan.batch_size]])
-            if isinstance(batch, AtrousError):
-                raise batch
-            batch = {key: value.to(device) for key, value in batch.items()}
-            with quick_gradients(device):
-                outputs = model(batch["image"])
-            losses = plan.task.losses(outputs, batch | {"grids": getattr(model, "grids", {})})
-            loss = torch.stack(list(losses.values())).sum()
-            torch.autograd.backward(loss)
-            float(loss.detach())  # wait for the device
-            times.append(time.perf_counter() - begin)
+    for _ in range(STEPS):
         begin = time.perf_counter()
-        if plan.val is not None:
-            with torch.no_grad():
-                model.eval()
-                image = torch.as_tensor(plan.val[0]["image"])[None].to(device)
-                float(model(image)["out"].float().mean())
-        validation = (time.perf_counter() - begin) * plan.val_size
+        dry.step(dry.batch(), precision)
+        times.append(time.perf_counter() - begin)
+    begin = time.perf_counter()
+    if plan.val is not None:
+        short = precision != torch.float32
+        with torch.no_grad(), torch.autocast(dry.device.type, precision if short else torch.bfloat16, enabled=short):
+            dry.model.eval()
+            image = torch.as_tensor(plan.val[0]["image"])[None].to(dry.device)
+            float(dry.model(image)["out"].float().mean())
+    validation = (time.perf_counter() - begin) * plan.val_size
     return sum(times[1:]) / (STEPS - 1) * plan.options.accumulate, validation

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from atrous.errors import AtrousError
-from atrous.inference.devices import choose_device, choose_precision
+from atrous.inference.devices import choose_device
 from atrous.layers.sync import synchronized
 from atrous.training.adversary import Adversary
 from atrous.training.averaging import WeightAverage
@@ -31,6 +31,7 @@ from atrous.training.loaders import choose_workers, train_loader, val_loader
 from atrous.training.memory import channels_last, keep_order
 from atrous.training.module import Schedules, TrainingModule
 from atrous.training.options import TrainingOptions
+from atrous.training.precision import precision_of
 from atrous.training.progress import ProgressLine
 from atrous.training.restoring import find_checkpoint, restore
 from atrous.training.shortage import limit_workers
@@ -240,7 +241,7 @@ def _trainer(
         devices=here.on_this_machine,
         num_nodes=here.processes // here.on_this_machine,
         strategy=_strategy(options.strategy, here),
-        precision=_PRECISIONS[choose_precision(options.precision, torch.device(device))],  # type: ignore[arg-type]
+        precision=_PRECISIONS[precision_of(options, plan.state)],  # type: ignore[arg-type]
         max_epochs=-1,  # the last segment sets `should_stop`
         callbacks=callbacks,
         logger=False,

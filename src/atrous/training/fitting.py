@@ -17,6 +17,7 @@ from atrous.tasks import Measure, Task
 from atrous.training.augment import training_transform
 from atrous.training.budget import plan_for_budget
 from atrous.training.distributed import wait_for_all, world
+from atrous.training.dry_run import settle_precision
 from atrous.training.engine import TrainingPlan, carry_out
 from atrous.training.identity import identify, must_be_same_run
 from atrous.training.loaders import explaining_lost_workers
@@ -98,6 +99,7 @@ def follow_plan(
     saved = find_checkpoint(out) if resume else None
     if saved is not None:
         must_be_same_run(saved["identity"], plan.identity, place=str(out))
+    settle_precision(plan, saved)
     begun = saved["state"]["step"] if saved is not None else 0
     if saved is None or not saved["state"]["spent"]:
         plan_for_budget(plan)

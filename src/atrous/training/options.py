@@ -23,7 +23,8 @@ class TrainingOptions:
     Attributes:
         max_steps: optimiser steps of the run; null where `max_epochs` counts.
         max_epochs: passes over the training images instead of steps.
-        precision: "auto" takes bfloat16 where the device computes it fast, else float32.
+        precision: "auto" takes bfloat16 where the device computes it fast, else float32; on such a processor, a few
+            steps of each are timed before a run of 100 steps or a minute, and the faster is taken.
         validate_every: steps between validations; null chooses about one epoch.
         patience: early stopping after this many validations in which the task's `monitor` got no better; null trains to
             the end.

@@ -32,6 +32,7 @@ class RunState:
         losses: losses since the last row of the log.
         notes: other numbers of the steps since then, by name.
         scores: of the last validation: val_loss, and val_NAME for each measure of the task.
+        precision: of the run, as the recipe would name it; empty where nothing was settled.
         tick: when `seconds` was last brought up to date in this session; 0 before.
     """
 
@@ -50,6 +51,7 @@ class RunState:
     losses: list[float] = field(default_factory=list)
     notes: dict[str, list[float]] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
+    precision: str = ""
     tick: float = 0.0
 
     @property
