@@ -238,6 +238,10 @@ over the run; 1 by default. {takers} take class `weights`: a list with a number 
 INPUT = """Written by atrous into the recipe of a bundle: the data type and the channels of the images. Do not set it.
 """
 
+ORIGIN = """Written by atrous into the recipe of a bundle: what its weights were started from, with licence and SHA-256.
+Do not set it.
+"""
+
 
 def page() -> str:
     """The text of docs/recipe-keys.md."""
@@ -272,8 +276,8 @@ def page() -> str:
         "## `tune`", "",
         f"A list of post-processing steps whose settings are chosen on the validation images: {tuned}.", "",
         *["## `seed`", "", "An integer ≥ 0, 0 by default. It determines every random draw of the run.", ""],
-        "## `input`", "",
-        INPUT,
+        *["## `input`", "", INPUT],
+        *["## `origin`", "", ORIGIN],
     ]  # fmt: skip
     return "\n".join(lines)
 

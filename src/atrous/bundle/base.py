@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atrous.drawing import Color
+from atrous.encoders import WeightsOrigin
 from atrous.errors import BundleError
 from atrous.models import DenseModel
 from atrous.tables import describe_value
@@ -72,6 +73,11 @@ class Bundle:
     recipe: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     classes: "Classes | None" = None
+
+    @property
+    def origins(self) -> tuple[WeightsOrigin, ...]:
+        """What the weights were started from; none for random numbers, and in older bundles."""
+        return self.model.origins
 
     @property
     def flip_pairs(self) -> tuple[tuple[int, int], ...]:

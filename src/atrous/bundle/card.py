@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atrous.bundle.classes import class_values
+from atrous.encoders import WeightsOrigin
 
 __all__ = ["model_card"]
 
@@ -71,13 +72,19 @@ Images of {channels}, `{images["kind"]}`, in their own numbers ({ranges}). The m
 
 {_class_table(classes, metrics.get("iou"))}
 """
-    return text + _tuned(metrics.get("tuned")) + _measured(metrics)
+    return text + _started(recipe.get("origin")) + _tuned(metrics.get("tuned")) + _measured(metrics)
 
 
 def _cautions(given: Any) -> str:
     """Quoted in bold, so that nobody takes the bundle for a good one."""
     sentences = [text for text in given.values() if text] if isinstance(given, Mapping) else []
     return "".join(f"> **Warning: {text}**\n\n" for text in sentences)
+
+
+def _started(origins: Any) -> str:
+    """What the training started from, a line each; nothing for random weights."""
+    lines = "".join(f"- {_cell(origin.part)}: {_cell(origin)}\n" for origin in WeightsOrigin.read_all(origins))
+    return f"\n## Started from\n\n{lines}" if lines else ""
 
 
 def _measured(metrics: Mapping[str, Any]) -> str:

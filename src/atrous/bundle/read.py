@@ -29,6 +29,7 @@ from atrous.bundle.base import (
 from atrous.bundle.classes import BundleClasses, read_classes
 from atrous.bundle.unfinished import explain_unfinished
 from atrous.disk import restore
+from atrous.encoders import WeightsOrigin
 from atrous.errors import AtrousError, BundleError
 from atrous.models import MODELS, DenseModel, create_model
 from atrous.recipe import read_yaml, without_pretrained
@@ -96,6 +97,7 @@ def load_bundle(path: str | Path, *, device: str | torch.device = "cpu") -> Bund
     maps = len(text.class_names) + extra_maps(text.recipe.get("task") or "segmentation")
     model = _build(text.recipe.get("model"), text.place / "model", num_classes=maps, channels=text.channels)
     _load_weights(model, _file(folder, WEIGHTS))
+    model.origins = WeightsOrigin.read_all(text.recipe.get("origin"))
     return Bundle(
         path=folder,
         model=model.to(device).eval(),

@@ -93,6 +93,9 @@ def save_bundle(
     arguments = {key: value for key, value in spec.arguments.items() if key not in FROM_ELSEWHERE}
     values |= {"model": {"name": spec.name, **arguments}, "task": section}
     values["input"] = {"kind": dtype, "channels": model.in_channels}
+    values["origin"] = [origin.to_dict() for origin in model.origins]
+    if not model.origins:
+        del values["origin"]  # a recipe's own is that of another bundle
     texts = _texts(path, values, classes, metrics or {})
     if damage := find_damage(model):
         raise BundleError(f"{path}: {damage}; nothing was written.")
@@ -118,7 +121,7 @@ def update_bundle(path: str | Path, *, sections: Mapping[str, Any], metrics: Map
     Raises:
         BundleError: if there is no bundle, or it cannot be written.
     """
-    if fixed := [key for key in ("model", "task", "input") if key in sections]:
+    if fixed := [key for key in ("model", "task", "input", "origin") if key in sections]:
         raise BundleError(f"{path}: the section {fixed[0]} belongs to the weights; save another bundle instead.")
     folder = find_bundle(path)
     found = read_text(folder)

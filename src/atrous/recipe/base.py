@@ -32,11 +32,13 @@ SECTIONS = (
     "tune",
     "seed",
     "input",
+    "origin",
 )
 """What a recipe may say. `adversary` names a network that learns to tell masks from outputs, see `atrous.adversarial`;
 `stages` lists what differs from one training to the next. `refine` names what predictions are refined by, see
 `atrous.inference.REFINERS`; `clean` what is cleaned away from what they decide. `tune` lists which of the two are
-chosen by the validation images after the training. `input`, written in bundles, is the kind and channels of images."""
+chosen by the validation images after the training. Written in bundles, `input` is the kind and channels of images, and
+`origin` what the weights were started from."""
 
 SEEDS = 1 << 63
 _NAMED = ("model", "task", "optimizer", "schedule")  # sections that are a name and its arguments

@@ -23,7 +23,7 @@ from atrous.tables import KeyPath, Place, describe_value
 
 __all__ = ["TrainingStage", "split_stages"]
 
-STAGED = tuple(section for section in SECTIONS if section not in ("stages", "seed", "input"))
+STAGED = tuple(section for section in SECTIONS if section not in ("stages", "seed", "input", "origin"))
 """Sections that a stage may change."""
 NAMES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 

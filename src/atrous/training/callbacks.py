@@ -237,6 +237,7 @@ class Checkpoints(pl.Callback):
             "precision": trainer.precision_plugin.state_dict(),
             "state": module.state.to_dict(),
             "identity": self.identity,
+            "origins": [origin.to_dict() for origin in getattr(module.model, "origins", ())],
         }
         for name, part in (("average", module.average), ("adversary", module.adversary)):
             if part is not None:

@@ -10,8 +10,10 @@ from torch import nn
 from atrous.data.fingerprint import Fingerprint, fingerprint
 from atrous.data.folder import Folder, FolderDataset
 from atrous.data.options import DataOptions
+from atrous.encoders import WeightsOrigin
 from atrous.errors import RecipeError
 from atrous.images.files import ImageFile, read_info
+from atrous.models import DenseModel
 from atrous.recipe import Recipe
 from atrous.tasks import Measure, Task
 from atrous.training.augment import training_transform
@@ -99,6 +101,8 @@ def follow_plan(
     saved = find_checkpoint(out) if resume else None
     if saved is not None:
         must_be_same_run(saved["identity"], plan.identity, place=str(out))
+        if isinstance(plan.model, DenseModel):  # was built without the weights that it once started from
+            plan.model.origins = WeightsOrigin.read_all(saved.get("origins"))
     settle_precision(plan, saved)
     begun = saved["state"]["step"] if saved is not None else 0
     if saved is None or not saved["state"]["spent"]:

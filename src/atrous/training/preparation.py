@@ -53,8 +53,14 @@ def prepare(recipe: ResolvedRecipe, inputs: Inputs, out: Path, start: str | Path
         torch.manual_seed(recipe.seed)
         model = _model(recipe, inputs.folder, pretrained=not begun)
     if not begun:
-        initialize(model, inputs.folder, start)
+        initialize(model, inputs.folder, start, named=not _is_stage(start, out))
     return Job(recipe, make_plan(model, task, inputs.folder, recipe), model)
+
+
+def _is_stage(start: str | Path | None, out: Path) -> bool:
+    """Whether weights come from an earlier stage of the same run."""
+    folder = Path(start).parent if start is not None else out
+    return folder.name == "stages" and folder in (out / "stages", out.parent)
 
 
 def blank_plan(recipe: ResolvedRecipe, folder: Folder) -> TrainingPlan:

@@ -18,7 +18,10 @@ from atrous.workflows.runs import describe_machine, load_predictor
 from atrous.workflows.state_files import read_check, read_json, read_log
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from atrous.bundle import Bundle
+    from atrous.encoders import WeightsOrigin
     from atrous.tasks import Measure, Task
 
 __all__ = ["report"]
@@ -103,7 +106,7 @@ def _gather(
         refined=shown.refined,
         refinement=str(predictor.refiner or ""),
         tuned=bundle.metrics.get("tuned"),
-        environment=_environment(run, log, measured),
+        environment=_environment(run, log, measured, bundle.origins),
         command=f"atrous train {quote(str(root))} --recipe {quote(str(run / 'recipe.yaml'))}{folds} -o NEW_RUN"
         if root
         else "",
@@ -123,8 +126,10 @@ def _written(recipe: Path) -> str:
     return recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else ""
 
 
-def _environment(run: Path, log: telling.LogRows, measured: Evaluation | None) -> list[tuple[str, str]]:
-    """Times, machine and versions, as recorded by the run; what was not recorded is of this machine."""
+def _environment(
+    run: Path, log: telling.LogRows, measured: Evaluation | None, origins: "Sequence[WeightsOrigin]"
+) -> list[tuple[str, str]]:
+    """What was started from, and times, machine and versions as the run recorded them, or else of this machine."""
     facts = [("Run", str(run))]
     if log:
         spent = telling.span(telling.seconds_of(log))
@@ -133,6 +138,7 @@ def _environment(run: Path, log: telling.LogRows, measured: Evaluation | None) -
         facts.append(
             ("Evaluation", f"{telling.span(measured.seconds)} for {len(measured.images)} images, {measured.how}")
         )
+    facts += [("Started from", f"{origin.part}: {origin}") for origin in origins]
     facts += [(f"Stage {part.name}", str(part)) for part in read_parts(run)]
     recorded = read_json(run / "environment.json", dict[str, str])
     facts += [(str(key), str(value)) for key, value in (recorded or describe_machine()).items()]
