@@ -12,6 +12,8 @@ from atrous.losses import (
     generalized_dice_loss,
     tversky_loss,
 )
+from atrous.losses.base import softmax_probabilities
+from atrous.losses.overlap import Overlap
 from tests.losses.common import BINARY_LOGITS, BINARY_TARGET, LOGITS, MASK, scene
 
 
@@ -142,3 +144,37 @@ def test_two_classes_of_a_softmax_are_one_map_of_their_difference(loss):
     twice = torch.stack([logits[:, 0] - logits[:, 1], logits[:, 1] - logits[:, 0]], 1)
     softmax = {binary_dice_loss: dice_loss, binary_tversky_loss: tversky_loss}[loss]
     torch.testing.assert_close(loss(twice, mask), softmax(logits, mask))
+
+
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("ignored", [0, 40, 210])
+def test_sums_of_a_softmax_are_those_of_maps_of_truth(squared, dtype, ignored):
+    """Values and gradients of the form without maps; a class number beyond the maps is true nowhere."""
+    generator = torch.Generator().manual_seed(0)
+    logits = (3 * torch.randn(2, 4, 7, 15, generator=generator)).to(dtype).contiguous(memory_format=torch.channels_last)
+    mask = torch.randint(0, 5, (2, 7, 15), generator=generator)
+    mask.flatten()[torch.randperm(210, generator=generator)[:ignored]] = 255
+    weights = torch.randn(2, 4, generator=generator)
+    results = []
+    for form in (Overlap.of_softmax, maps_of_truth):
+        leaf = logits.clone().requires_grad_()
+        both, predicted, pixels = form(leaf, mask, 255, squared=squared)
+        (weights[0] * both + weights[1] * predicted).sum().backward()
+        results.append((both, predicted, pixels, leaf.grad))
+    for found, wanted in zip(*results, strict=True):
+        assert found.dtype == wanted.dtype
+        torch.testing.assert_close(found, wanted, rtol=1e-2 if dtype == torch.bfloat16 else 1e-5, atol=1e-4)
+
+
+def maps_of_truth(logits, mask, ignore_index, *, squared):
+    probability, truth = softmax_probabilities(logits, mask, ignore_index)
+    overlap = Overlap.of(probability, truth)
+    return overlap._replace(predicted=probability.square().sum((0, 2, 3))) if squared else overlap
+
+
+def test_pixels_that_are_ignored_may_hold_anything():
+    logits = LOGITS.clone()
+    mask = MASK.clone()
+    mask[..., 0], logits[..., 0] = 255, float("nan")
+    assert torch.isfinite(dice_loss(logits, mask))

@@ -7,7 +7,7 @@ from torch import Tensor
 from atrous.errors import UsageError
 from atrous.types import IGNORE_INDEX
 
-__all__ = ["Target", "exact", "map_probabilities", "one_versus_rest", "softmax_probabilities"]
+__all__ = ["Target", "exact", "exact_in_order", "map_probabilities", "one_versus_rest", "softmax_probabilities"]
 
 Target = Integer[Tensor, "B H W"] | Integer[Tensor, "B K H W"] | Bool[Tensor, "B K H W"]
 """What the losses of a sigmoid compare with: a map of 0 and 1 per class, or one class per pixel."""
@@ -21,6 +21,11 @@ def exact(logits: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
         (torch.float32, torch.float64)
     """
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def exact_in_order(logits: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
+    """`exact`, and contiguous: torch turns channels_last logits for a softmax in any case, here in one pass."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32), memory_format=torch.contiguous_format)
 
 
 def one_versus_rest(

@@ -8,7 +8,7 @@ from annotated_types import Ge, Gt, Le
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
-from atrous.losses.base import exact
+from atrous.losses.base import exact, exact_in_order
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["cross_entropy", "ohem_cross_entropy", "topk_cross_entropy"]
@@ -63,8 +63,7 @@ def cross_entropy(
         >>> cross_entropy(logits, torch.tensor([[[0, 255]]]))                 # the second pixel is unlabelled
         tensor(0.1269)
     """
-    # torch turns channels_last logits for the softmax in any case: here in one pass with the change of type.
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32), memory_format=torch.contiguous_format)
+    logits = exact_in_order(logits)
     mask = mask.long()
     if weights is not None:
         weights = weights.to(logits)

@@ -1,36 +1,17 @@
 """Soft Dice overlaps of every class, over the whole batch: plain, with squares, weighted by size, and of sigmoids."""
 
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import torch
 from annotated_types import Ge
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Float, Integer
 from torch import Tensor
 
-from atrous.losses.base import Target, map_probabilities, softmax_probabilities
+from atrous.losses.base import Target, map_probabilities
+from atrous.losses.overlap import Overlap
 from atrous.types import IGNORE_INDEX
 
-__all__ = ["Overlap", "binary_dice_loss", "dice_loss", "dice_loss_squared", "generalized_dice_loss", "mean_of_present"]
-
-
-class Overlap(NamedTuple):
-    """How a soft map and the truth overlap, per class, summed over the batch.
-
-    Attributes:
-        both: sum of the probabilities where the class is true.
-        predicted: sum of all its probabilities.
-        pixels: how often it is true.
-    """
-
-    both: Float[Tensor, " K"]
-    predicted: Float[Tensor, " K"]
-    pixels: Integer[Tensor, " K"]
-
-    @classmethod
-    def of(cls, probability: Float[Tensor, "B K H W"], truth: Bool[Tensor, "B K H W"]) -> "Overlap":
-        """Sums over images and pixels."""
-        axes = (0, 2, 3)
-        return cls(torch.where(truth, probability, 0.0).sum(axes), probability.sum(axes), truth.sum(axes))
+__all__ = ["binary_dice_loss", "dice_loss", "dice_loss_squared", "generalized_dice_loss", "mean_of_present"]
 
 
 def dice_loss(
@@ -68,7 +49,7 @@ def dice_loss(
         >>> dice_loss(logits, torch.tensor([[[0, 0]]]))    # class 0: 2 * 1 / (1 + 2); class 1 is not in the mask
         tensor(0.3333)
     """
-    return _dice(Overlap.of(*softmax_probabilities(logits, mask, ignore_index)), smooth)
+    return _dice(Overlap.of_softmax(logits, mask, ignore_index), smooth)
 
 
 def dice_loss_squared(
@@ -104,9 +85,7 @@ def dice_loss_squared(
         >>> dice_loss(logits, torch.tensor([[[0, 1]]]))                       # 1 - 2 * .5 / (2 * .5 + 1)
         tensor(0.5000)
     """
-    probability, truth = softmax_probabilities(logits, mask, ignore_index)
-    overlap = Overlap.of(probability, truth)
-    return _dice(overlap._replace(predicted=probability.square().sum((0, 2, 3))), smooth)
+    return _dice(Overlap.of_softmax(logits, mask, ignore_index, squared=True), smooth)
 
 
 def generalized_dice_loss(
@@ -138,7 +117,7 @@ def generalized_dice_loss(
         >>> 1 - 2 * (1 / 9 * 1.5 + 1 * 0.5) / (1 / 9 * (2 + 3) + 1 * (2 + 1))
         0.625
     """
-    both, predicted, pixels = Overlap.of(*softmax_probabilities(logits, mask, ignore_index))
+    both, predicted, pixels = Overlap.of_softmax(logits, mask, ignore_index)
     inverse = torch.where(pixels > 0, 1 / pixels.clamp(min=1).to(both), 0.0)
     largest = inverse.max()
     # Scaled so that the largest is 1: the square of a large class's inverse is no number for float32.

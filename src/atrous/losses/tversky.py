@@ -7,9 +7,10 @@ from annotated_types import Ge
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from atrous.losses.base import Target, map_probabilities, softmax_probabilities
-from atrous.losses.dice import Overlap, mean_of_present
+from atrous.losses.base import Target, map_probabilities
+from atrous.losses.dice import mean_of_present
 from atrous.losses.focal import focal_factor
+from atrous.losses.overlap import Overlap
 from atrous.types import IGNORE_INDEX
 
 __all__ = ["binary_tversky_loss", "focal_tversky_loss", "tversky_loss"]
@@ -57,7 +58,7 @@ def tversky_loss(
         >>> 1 - (1.5 / (1.5 + 0.3 * 0.5 + 0.7 * 1.5) + 0.5 / (0.5 + 0.3 * 1.5 + 0.7 * 0.5)) / 2
         0.52991...
     """
-    overlap = Overlap.of(*softmax_probabilities(logits, mask, ignore_index))
+    overlap = Overlap.of_softmax(logits, mask, ignore_index)
     return mean_of_present(1 - _index(overlap, alpha, beta, smooth), overlap.pixels)
 
 
@@ -97,7 +98,7 @@ def focal_tversky_loss(
         >>> ((1 - 1.5 / 2.7) ** 0.75 + (1 - 0.5 / 1.3) ** 0.75) / 2
         0.61956...
     """
-    overlap = Overlap.of(*softmax_probabilities(logits, mask, ignore_index))
+    overlap = Overlap.of_softmax(logits, mask, ignore_index)
     missing = 1 - _index(overlap, alpha, beta, smooth)
     return mean_of_present(focal_factor(missing, 1 / gamma), overlap.pixels)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from atrous.errors import RecipeError, UsageError, did_you_mean
 from atrous.layers import shrink
 from atrous.losses import ClassFrequencies
+from atrous.losses.base import exact_in_order
 from atrous.tables import Place
 from atrous.tasks.base import Task
 from atrous.tasks.terms import LossSection, read_terms
@@ -102,7 +103,10 @@ class MapTask(Task):
             size = (logits.shape[-2], logits.shape[-1])
             grid = None if main else _grid(output, size, target, batch)
             truth = shrink(target, size, grid)
-            for term in self._terms if main else self._aux_terms:
+            terms = self._terms if main else self._aux_terms
+            if len(terms) > 1 and logits.device.type == "cpu":
+                logits = exact_in_order(logits)  # once for all: each would do it
+            for term in terms:
                 if term.weighting:
                     raise UsageError(
                         f"{self.place}: loss {term.name!r} weighs classes by {term.weighting!r} and needs the class "
