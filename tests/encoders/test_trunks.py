@@ -178,7 +178,6 @@ def test_whole_weights_of_timm_come_with_their_normalisation(monkeypatch):
         ("vgg16", {"multi_grid": (1, 2, 4)}, "encoder 'vgg16' has no multi-grid rates"),
         ("convnext_atto", {"multi_grid": (1, 2, 1)}, "encoder 'convnext_atto' has no multi-grid rates"),
         ("hrnet_w18", {"output_stride": 8}, "encoder 'hrnet_w18' cannot run at output stride 8"),
-        ("vit_tiny_patch16_224", {"output_stride": 8}, "encoder 'vit_tiny_patch16_224' cannot run at output stride 8"),
     ],
 )
 def test_what_cannot_be_built_is_refused_by_name(section, options, text):

@@ -234,5 +234,5 @@ def test_another_encoder_brings_its_own_strides(name):
 def test_what_cannot_be_built_is_named():
     with pytest.raises(ModelError, match="width 20: give a multiple of 6, for example 18"):
         create_model("fcn_alexnet", num_classes=2, width=20)
-    with pytest.raises(ModelError, match="maps at strides 16, 16, 16, one at 32 is needed: choose another encoder"):
-        create_model("fcn8s", num_classes=2, encoder="vit_tiny_patch16_224")
+    with pytest.raises(ModelError, match="maps at strides 16, 32, 32, one at 8 is needed: choose another encoder"):
+        create_model("fcn8s", num_classes=2, encoder="shvit_s1")

@@ -66,12 +66,14 @@ class Encoder(nn.Module):
     Attributes:
         in_channels: channels of the image.
         levels: channels and stride of each map, in the order of the list; measured, never declared by hand.
+        multiple: sides that are no multiples of it are padded inside, right and below; 1 where none are.
         pretrained_normalization: (mean, std) of the 8-bit images (0..255) that the weights were trained on, or None.
         origin: where its first weights come from, or None for random numbers.
     """
 
     in_channels: int
     levels: tuple[Level, ...]
+    multiple: int = 1
     pretrained_normalization: MeanStd | None = None
     origin: WeightsOrigin | None = None
 
@@ -107,7 +109,7 @@ def measure_levels(module: nn.Module, in_channels: int, size: int = 256) -> tupl
         >>> measure_levels(nn.Sequential(nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.Identity()), 1)
         (Level(channels=8, stride=2),)
     """
-    small, large = (_run_without_numbers(module, in_channels, length) for length in (size, 2 * size))
+    small, large = (_run_without_numbers(module, in_channels, (length, length)) for length in (size, 2 * size))
     pairs = zip(small, large, strict=True)
     return tuple(Level(less.shape[1], _stride(size, less.shape[2], more.shape[2])) for less, more in pairs)
 
@@ -118,18 +120,22 @@ def _stride(size: int, less: int, more: int) -> int:
 
 
 def lines_up(module: nn.Module, levels: Sequence[Level], in_channels: int, size: int) -> bool:
-    """Whether an image of `size` pixels gets as many cells as the strides of the levels say, rounded.
+    """Whether an image of `size` x 2 `size` pixels gets as many cells as the strides of the levels say, rounded.
 
-    It does not where a network is made for one size, or eats its borders.
+    It does not where a network is made for one size or for squares, or eats its borders.
     """
-    maps = _run_without_numbers(module, in_channels, size)
-    return all(round(size / feature.shape[2]) == level.stride for feature, level in zip(maps, levels, strict=True))
+    maps = _run_without_numbers(module, in_channels, (size, 2 * size))
+    return all(
+        round(size / feature.shape[2]) == round(2 * size / feature.shape[3]) == level.stride
+        for feature, level in zip(maps, levels, strict=True)
+    )
 
 
 def keeps_corners(encoder: Encoder) -> bool:
     """Whether an image of k x stride + 1 pixels has maps of k' + 1, so that the corners of all grids coincide.
 
-    Strided convolutions with padding do; stems that cut the image into patches do not.
+    Strided convolutions with padding do; stems that cut the image into patches do not, nor do encoders that pad the
+    image to whole patches or windows.
 
     Args:
         encoder: with its levels measured.
@@ -139,20 +145,22 @@ def keeps_corners(encoder: Encoder) -> bool:
         >>> [keeps_corners(create_encoder(name)) for name in ("resnet18", "convnext_atto")]
         [True, False]
     """
+    if encoder.multiple > 1:
+        return False
     size = 4 * max(level.stride for level in encoder.levels)
-    maps = _run_without_numbers(encoder, encoder.in_channels, size + 1)
+    maps = _run_without_numbers(encoder, encoder.in_channels, (size + 1, size + 1))
     return all(
         feature.shape[2] == size // level.stride + 1 for feature, level in zip(maps, encoder.levels, strict=True)
     )
 
 
-def _run_without_numbers(module: nn.Module, in_channels: int, size: int) -> list[Tensor]:
-    """The maps of a square image on the meta device."""
+def _run_without_numbers(module: nn.Module, in_channels: int, size: tuple[int, int]) -> list[Tensor]:
+    """The maps of an image of (height, width) on the meta device."""
     tensors = [*module.parameters(), *module.buffers()]
     shells: dict[int, object] = {id(tensor): _shell(tensor) for tensor in tensors}
     twin = copy.deepcopy(module, shells).eval()
     with torch.no_grad(), torch.device("meta"):
-        features = twin(torch.empty(1, in_channels, size, size))
+        features = twin(torch.empty(1, in_channels, *size))
     return [features] if isinstance(features, Tensor) else list(features)
 
 
