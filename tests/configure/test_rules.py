@@ -115,8 +115,19 @@ def test_wide_parts_are_seen_in_smaller_images():
 
 def test_thin_parts_ask_for_full_resolution():
     assert {each.model["name"] for each in candidates(CELLS)} == {"attention_unet"}
-    assert [each.model["name"] for each in candidates(replace(CELLS, channels=3))] == ["unet", *2 * ["attention_unet"]]
+    colour = replace(CELLS, channels=3)
+    assert [each.model["name"] for each in candidates(colour)] == ["unet"]
+    assert [each.model["name"] for each in candidates(colour, "cuda")] == ["unet", *2 * ["attention_unet"]]
     assert {each.model["name"] for each in candidates(STREET)} == {"unet"}
+
+
+def test_an_encoder_from_imagenet_moves_more_slowly():
+    (candidate,) = candidates(STREET)
+    assert candidate.model["pretrained"] == "auto"
+    smaller = {"name": "downscaled", "factor": 2, "network": candidate.model}
+    for model, part in ((candidate.model, "encoder"), (smaller, "network.encoder")):
+        assert chosen(STREET, model=model)["optimizer"]["groups"] == {part: {"lr": "x0.3"}}
+    assert "groups" not in chosen(STREET, model={"name": "unet", "encoder": "resnet18"})["optimizer"]
 
 
 @pytest.mark.parametrize(("size", "crop"), [((512, 512), (256, 256)), ((96, 128), (96, 128)), ((300, 310), (320, 320))])

@@ -70,17 +70,20 @@ class PickedNetwork:
     small_batch: bool = False
 
 
-def candidates(facts: Facts) -> list[Candidate]:
+def candidates(facts: Facts, device: str = "cpu") -> list[Candidate]:
     """Networks for these images, the cheapest first.
 
     Encoders made for classification begin by halving the image twice and spend their time on coarse maps: much for
-    little time. Where what is sought is only a few pixels wide, networks that keep the full resolution see it better:
-    in grey pictures, of microscopes and scanners, from the first minutes on; in colour ones, where what a thing is
-    shows in its wide surroundings, they need more time than encoders.
+    little time, and they start from ImageNet. Where what is sought is only a few pixels wide, networks that keep the
+    full resolution see it better: in grey pictures, of microscopes and scanners, from the first minutes on. In colour
+    ones, where what a thing is shows in its wide surroundings, they need the hours of an accelerator to overtake.
+
+    Args:
+        facts: of the data.
+        device: cpu, cuda or mps.
     """
-    encoders = [_on_encoder(depth) for depth in (18, 34)]
     if facts.thinnest.width >= THIN and not facts.apart:
-        return encoders
+        return [_PRETRAINED] if device == "cpu" else [_PRETRAINED, _ON_RESNET]
     fine = [
         Candidate(
             {"name": "attention_unet", "width": width},
@@ -88,18 +91,21 @@ def candidates(facts: Facts) -> list[Candidate]:
         )
         for width in (16, 32)
     ]
-    return [encoders[0], *fine] if facts.channels >= 3 and not facts.apart else fine
+    if facts.channels < 3 or facts.apart:
+        return fine
+    return [_PRETRAINED] if device == "cpu" else [_PRETRAINED, *fine]
 
 
-def quick_candidate(facts: Facts) -> Candidate | None:
+def quick_candidate(facts: Facts, device: str = "cpu") -> Candidate | None:
     """A network that may do where the candidates are all too slow for the time; None where it is one of them."""
-    quick = _on_encoder(18)
-    return quick if quick not in candidates(facts) else None
+    return _PRETRAINED if _PRETRAINED not in candidates(facts, device) else None
 
 
-def _on_encoder(depth: int) -> Candidate:
-    model = {"name": "unet", "encoder": f"resnet{depth}"}
-    return Candidate(model, f"a U-Net on a ResNet-{depth}, which finds context quickly")
+_PRETRAINED = Candidate(
+    {"name": "unet", "encoder": "tf_efficientnet_lite0", "pretrained": "auto"},
+    "a U-Net on EfficientNet-Lite0, which starts from ImageNet",
+)
+_ON_RESNET = Candidate({"name": "unet", "encoder": "resnet34", "pretrained": "auto"}, "a U-Net on a ResNet-34")
 
 
 def factor_for(facts: Facts) -> int:

@@ -20,6 +20,8 @@ FEW = 12
 FOLDS = 5
 STEPS_PER_FOLD = 1500
 """Fewer than this, and a fold's network would be worse than one network of all the time."""
+ENCODER_RATE = "x0.3"
+"""The rate of an encoder that starts from pretrained weights, against that of the rest."""
 LONG = 4000
 """Steps from which the average of the weights may reach further back."""
 
@@ -69,7 +71,7 @@ def choose(facts: Facts, machine: Machine, network: PickedNetwork, *, steps: int
         ),
         _augment(facts, crop),
         Choice("task", task.section, task.why),
-        Choice("optimizer", {"name": "adamw", "lr": _rate(model), "weight_decay": 0.01}, "from random weights"),
+        _optimizer(model),
         Choice("schedule", {"name": "one_cycle"}, "the rate rises and falls once, however long the run is"),
         Choice(
             "training.budget", budget, f"about {steps} steps, {_passes(facts, crop, batch, steps)} on {machine.name}"
@@ -145,9 +147,16 @@ def _seldom(facts: Facts, crop: tuple[int, int]) -> bool:
     return small and common > 0.9 and facts.rarest.share < SELDOM and not facts.overlapping
 
 
-def _rate(model: Mapping[str, Any]) -> float:
-    name = model.get("network", model)["name"] if model["name"] == "downscaled" else model["name"]
-    return 2.0e-3 if name == "attention_unet" else 1.5e-3
+def _optimizer(model: Mapping[str, Any]) -> Choice:
+    """AdamW; what has learnt from ImageNet moves more slowly than what has not learnt anything."""
+    inside = model["name"] == "downscaled"
+    network = model["network"] if inside else model
+    rate = 2.0e-3 if network["name"] == "attention_unet" else 1.5e-3
+    section: dict[str, Any] = {"name": "adamw", "lr": rate, "weight_decay": 0.01}
+    if network.get("pretrained", False) is False:
+        return Choice("optimizer", section, "from random weights")
+    section["groups"] = {"network.encoder" if inside else "encoder": {"lr": ENCODER_RATE}}
+    return Choice("optimizer", section, "the encoder starts from pretrained weights and moves more slowly")
 
 
 def _widths(facts: Facts) -> str:

@@ -25,6 +25,7 @@ from atrous.configure.network import (
 from atrous.data import Folder
 from atrous.errors import RecipeError
 from atrous.models import create_model
+from atrous.recipe import without_pretrained
 
 __all__ = ["Pace", "pick_network"]
 
@@ -55,7 +56,7 @@ def pick_network(
     seen = downscaled(facts, factor)
     height, width = _sides(data.get("crop")) or tuple(factor * side for side in crop_for(seen, machine))
     inner = (-(-height // factor), -(-width // factor))  # what the network sees of a crop
-    options = [Candidate(wanted, "as the command line says")] if wanted else candidates(seen)
+    options = [Candidate(wanted, "as the command line says")] if wanted else candidates(seen, machine.device)
     tryout = _Tryout(folder, machine, (height, width), inner, factor, seen, data.get("batch_size"), pace_of)
     tried: list[tuple[Candidate, float, int]] = []
     for option in options:
@@ -66,7 +67,7 @@ def pick_network(
     measured = [(candidate, pace, batch * inner[0] * inner[1]) for candidate, pace, batch in tried]
     at, words = pick(measured, seconds=seconds)
     option, (candidate, pace, batch), small = options[at], tried[at], False
-    quick = None if wanted else quick_candidate(seen)
+    quick = None if wanted else quick_candidate(seen, machine.device)
     if quick is not None and seconds / pace < STEPS_WANTED:
         slow, option, (candidate, pace, batch) = candidate, quick, tryout.run(quick)
         words = f"{seconds / pace:.0f} steps in the time; {slow.words} would suit better, but take too few"
@@ -117,7 +118,8 @@ def _behind(factor: int, candidate: Candidate) -> Candidate:
 def _activations(folder: Folder, candidate: Candidate, crop: tuple[int, int]) -> int:
     """Bytes that one crop keeps for the way back."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        model = create_model(num_classes=len(folder.classes.names), in_channels=folder.channels, **candidate.model)
+        arguments = without_pretrained(candidate.model)
+        model = create_model(num_classes=len(folder.classes.names), in_channels=folder.channels, **arguments)
         return activation_memory(model, crop, in_channels=folder.channels)
 
 

@@ -17,7 +17,7 @@ from atrous.configure.write import header, keys_of, recipe_with_reasons
 from atrous.data import DataOptions, Folder, examine_folder, open_folder
 from atrous.errors import AtrousError, RecipeError
 from atrous.models import create_model
-from atrous.recipe import Recipe, make_recipe
+from atrous.recipe import Recipe, make_recipe, without_pretrained
 from atrous.tasks import TASKS, build_task, propose
 from atrous.training.budget import measure_pace
 from atrous.training.fitting import make_plan
@@ -100,7 +100,8 @@ def _pace(folder: Folder, facts: Facts, candidate: Candidate, crop: tuple[int, i
     counts = {"pixels": pixels, "totals": [sum(pixels)] * len(pixels)}
     task = build_task(propose(facts).section, len(folder.classes.names), frequencies=counts)
     with torch.random.fork_rng(devices=[]):
-        model = create_model(num_classes=task.num_classes, in_channels=folder.channels, **candidate.model)
+        arguments = without_pretrained(candidate.model)
+        model = create_model(num_classes=task.num_classes, in_channels=folder.channels, **arguments)
     values = {"model": dict(candidate.model), "data": {"crop": list(crop), "batch_size": batch}}
     recipe = make_recipe(values, source="the recipe that is being tried")
     return measure_pace(make_plan(model, task, folder, resolve(recipe)))[0]
