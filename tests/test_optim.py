@@ -7,7 +7,10 @@ import torch
 from torch import nn
 
 from atrous.errors import RecipeError
+from atrous.layers import BatchNorm
+from atrous.models import MODELS, create_model
 from atrous.optim import OPTIMIZERS, SCHEDULES, parameter_groups, poly
+from atrous.recipe import load_recipe
 from atrous.tables import Place, check_arguments, read_section
 
 
@@ -191,8 +194,65 @@ def test_a_frozen_part_gets_no_gradient_and_keeps_its_statistics():
 
 
 def test_freezing_is_yes_or_no():
-    with pytest.raises(RecipeError, match=r"groups.encoder.frozen: got .*; say true or false"):
+    with pytest.raises(RecipeError, match=r"groups.encoder.frozen: got .*; say true, false or statistics"):
         parameter_groups(Network(), lr=0.1, weight_decay=0.0, groups={"encoder": {"frozen": 3}})
+    with pytest.raises(RecipeError, match=r"groups.bias.frozen: got .*; say true or false"):
+        parameter_groups(Network(), lr=0.1, weight_decay=0.0, groups={"bias": {"frozen": "statistics"}})
+    with pytest.raises(RecipeError, match=r"groups: all of the model is frozen"):
+        parameter_groups(nn.ModuleDict({"a": nn.Linear(1, 1)}), lr=1, weight_decay=0, groups={"a": {"frozen": True}})
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, BatchNorm])
+def test_statistics_alone_are_frozen_whatever_the_layer(norm):
+    model = nn.ModuleDict({"encoder": nn.Sequential(nn.Conv2d(3, 4, 3), norm(4)), "head": norm(4)}).train()
+    found = rates(model, {"encoder": {"frozen": "statistics", "lr": "x0.1"}})
+    assert found["encoder.0.weight"] == found["encoder.1.weight"] == pytest.approx((0.01, 0.01))
+    image = torch.rand(2, 3, 8, 8)
+    for _ in range(2):
+        model.train()
+        model["head"](model["encoder"](image)).square().sum().backward()
+    assert torch.equal(model["encoder"][1].running_mean, torch.zeros(4))
+    assert not torch.equal(model["head"].running_mean, torch.zeros(4))
+    assert model["encoder"][1].weight.grad is not None
+
+
+PARTS = {"stacked_unet": "stages.0.contracting", "context_unet": "context.contracting", "ensemble": "members.1.conv1_1"}
+PARTS |= dict.fromkeys(["unet2015", "dilated_unet", "attention_unet", "r2unet", "unetplusplus"], "contracting")
+PARTS |= {"multiscale_unet": "contracting", "crfrnn": "network.encoder", "downscaled": "network.encoder"}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_encoder_is_one_name_in_every_network(name):
+    """With all of it frozen no gradient reaches it, and the rest of the network still trains."""
+    model = create_model(**load_recipe(f"{name}_small").section("model"), num_classes=2).train()
+    whole = sum(parameter.numel() for parameter in model.parameters())
+    groups = parameter_groups(model, lr=1, weight_decay=0, groups={"encoder": {"frozen": True}})
+    kept = sum(parameter.numel() for group in groups for parameter in group["params"])
+    assert 0 < kept < whole
+    frozen = {key for key, parameter in model.named_parameters() if not parameter.requires_grad}
+    place = PARTS.get(name, "conv1" if name.startswith("fcn") and name != "fcn" else "encoder")
+    assert any(key.startswith(place) for key in frozen)
+    first = next(key for key, parameter in model.named_parameters() if parameter.ndim == 4)
+    assert first in frozen
+    outputs = model(torch.rand(2, model.in_channels, 64, 64) * 255)
+    sum(value.float().square().mean() for value in outputs.values()).backward()
+    assert all(parameter.grad is None for key, parameter in model.named_parameters() if key in frozen)
+    assert any(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["unet", "pspnet", "segnet", "hrnet"])
+def test_a_frozen_encoder_has_no_backward_pass(name):
+    """What the head reads hangs on no graph, so neither its gradients nor its maps are kept."""
+    model = create_model(**load_recipe(f"{name}_small").section("model"), num_classes=2).train()
+    parameter_groups(model, lr=1, weight_decay=0, groups={"encoder": {"frozen": True}})
+    seen = []
+    parts = model.encoder if isinstance(model.encoder, nn.ModuleList) else [model.encoder]
+    for part in parts:
+        part.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    model(torch.rand(2, 3, 64, 64))
+    maps = [each for output in seen for each in (output if isinstance(output, list) else [output])]
+    assert maps
+    assert not any(each.requires_grad for each in maps)
 
 
 def test_steps_fall_after_the_warm_up():

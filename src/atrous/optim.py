@@ -30,12 +30,16 @@ __all__ = [
 ]
 
 Groups = Mapping[str, Mapping[Literal["lr", "weight_decay", "frozen"], float | str | bool]]
+ENCODER = "encoder"
+STATISTICS = "statistics"
 Schedule = Callable[[int], float]
 Rate = Annotated[float, Ge(0)]
 Decay = Annotated[float, Ge(0), Lt(1)]
 
 _HERE = Place("optimizer")
 _KINDS = ("bias", "norm")
+_ENCODERS = (ENCODER, "contracting")
+"""What networks call the part that makes an image into features."""
 _KEYS = ("lr", "weight_decay", "frozen")
 
 
@@ -123,10 +127,13 @@ def parameter_groups(
     """Every trainable parameter exactly once, with its learning rate and weight decay.
 
     A part is an attribute of the model ("encoder", "head", or deeper: "encoder.layer4"; the longest that fits counts),
-    or "norm" (parameters of normalisation layers), or "bias". A value "x10" multiplies, a number replaces. Part, norm
-    and bias apply in this order: a bias in a head of x10 with biases at x2 learns at x20, as in the DeepLab papers.
-    `frozen: true` takes a part out of training: its parameters no longer require gradients, and its batch
-    normalisations keep their running statistics, as most papers do with a batch too small to normalise with.
+    or "norm" (parameters of normalisation layers), or "bias". "encoder" is the part that turns the image into features
+    in every network that has one, whatever its paper calls it, and in networks inside of others. A value "x10"
+    multiplies, a number replaces. Part, norm and bias apply in this order: a bias in a head of x10 with biases at x2
+    learns at x20, as in the DeepLab papers.
+    `frozen: true` takes a part out of training: its parameters no longer require gradients, so that a frozen encoder
+    has no backward pass, and its batch normalisations keep their running statistics. `frozen: statistics` keeps the
+    statistics alone, as most papers do with a batch too small to normalise with.
 
     Args:
         model: the network.
@@ -152,16 +159,17 @@ def parameter_groups(
         head+bias 0.2 0.0
     """
     rules = _read_rules(model, groups or {}, place / "groups")
+    named = {name: part for part in rules for name in _modules_called(model, part)}
     for part, values in (groups or {}).items():
         if values.get("frozen"):
-            _freeze(model, part)
+            _freeze(model, part, statistics_only=values["frozen"] == STATISTICS)
     norms = {id(parameter) for module in _norms(model) for parameter in module.parameters(recurse=False)}
     found: dict[tuple[float, float], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        parts = [part for part in rules if part not in _KINDS and f"{name}.".startswith(f"{part}.")]
-        names = [max(parts, key=len)] if parts else []
+        parts = [part for part in named if f"{name}.".startswith(f"{part}.")]
+        names = [named[max(parts, key=len)]] if parts else []
         names += ["norm"] if "norm" in rules and id(parameter) in norms else []
         names += ["bias"] if "bias" in rules and name.rpartition(".")[2] == "bias" else []
         rate, decay = lr, weight_decay
@@ -171,7 +179,25 @@ def parameter_groups(
             (rate, decay), {"params": [], "lr": rate, "weight_decay": decay, "name": "+".join(names) or "rest"}
         )
         group["params"].append(parameter)
+    if not found:
+        raise RecipeError(f"{place / 'groups'}: all of the model is frozen, and nothing trains; leave a part.")
     return list(found.values())
+
+
+def _modules_called(model: nn.Module, part: str) -> list[str]:
+    """The modules that a recipe means by the name of a part: one, or the encoders of all networks in the model."""
+    modules = dict(model.named_modules())
+    if part in modules or part in _KINDS:
+        return [part] if part not in _KINDS else []
+    first, dot, rest = part.partition(".")
+    if first != ENCODER:
+        return []
+    found: list[str] = []
+    for name, module in modules.items():
+        if not any(name.startswith(f"{outer}.") for outer in found):
+            own = [f"{name}.{inner}" if name else inner for inner in getattr(module, "encoder_parts", ())]
+            found += own or ([name] if name.rpartition(".")[2] in _ENCODERS else [])
+    return [name for name in (f"{outer}{dot}{rest}" for outer in found) if name in modules]
 
 
 def _norms(model: nn.Module) -> list[nn.Module]:
@@ -180,25 +206,31 @@ def _norms(model: nn.Module) -> list[nn.Module]:
     return [part for part in model.modules() if isinstance(part, kinds) or "Norm" in type(part).__name__]
 
 
-def _freeze(model: nn.Module, part: str) -> None:
-    """Take a part, or everything of a kind, out of training."""
-    parts = _norms(model) if part == "norm" else [] if part == "bias" else [model.get_submodule(part)]
+def _freeze(model: nn.Module, part: str, *, statistics_only: bool = False) -> None:
+    """Take a part, or everything of a kind, out of training; or its statistics alone."""
+    parts = _norms(model) if part == "norm" else [model.get_submodule(name) for name in _modules_called(model, part)]
     if part == "bias":
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(parameter.requires_grad and name.rpartition(".")[2] != "bias")
     for module in parts:
-        module.requires_grad_(False)
+        if not statistics_only:
+            module.requires_grad_(False)
         for inner in module.modules():
-            if isinstance(inner, nn.BatchNorm2d):
+            if isinstance(inner, nn.modules.batchnorm._BatchNorm):
                 inner.frozen = True  # type: ignore[assignment]
+                if not hasattr(type(inner), "frozen"):  # one that does not ask: keep it in evaluation
+                    inner.register_forward_pre_hook(_stand_still)
+
+
+def _stand_still(module: nn.Module, inputs: Any) -> None:
+    module.eval()
 
 
 def _read_rules(model: nn.Module, groups: Groups, place: Place) -> dict[str, dict[str, Callable[[float], float]]]:
     """Each part's two values as functions of the value before them."""
     rules: dict[str, dict[str, Callable[[float], float]]] = {}
-    modules = {name for name, _ in model.named_modules() if name}
     for part, values in groups.items():
-        if part not in _KINDS and part not in modules:
+        if not part or (part not in _KINDS and not _modules_called(model, part)):
             children = [name for name, _ in model.named_children()]
             raise RecipeError(
                 f"{place / part}: the model has no part {part!r}. {did_you_mean(part, [*children, *_KINDS])}"
@@ -210,8 +242,10 @@ def _read_rules(model: nn.Module, groups: Groups, place: Place) -> dict[str, dic
         for key in values:
             if key not in _KEYS:
                 raise RecipeError(f"{place / part / key}: a group has no {key!r}. {did_you_mean(key, _KEYS)}")
-        if not isinstance(values.get("frozen", False), bool):
-            raise RecipeError(f"{place / part / 'frozen'}: got {describe_value(values['frozen'])}; say true or false.")
+        frozen = values.get("frozen", False)
+        if not isinstance(frozen, bool) and not (frozen == STATISTICS and part != "bias"):
+            choices = "true or false" if part == "bias" else f"true, false or {STATISTICS}"
+            raise RecipeError(f"{place / part / 'frozen'}: got {describe_value(frozen)}; say {choices}.")
         rules[part] = {key: _read_rule(values.get(key, "x1"), place / part / key) for key in ("lr", "weight_decay")}
     return rules
 

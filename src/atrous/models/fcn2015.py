@@ -26,6 +26,7 @@ Different from the paper
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Annotated
 
 import torch
@@ -198,6 +199,8 @@ class FCN(DenseModel):
         scales: frozen factors on pool4 and pool3, or None for none.
     """
 
+    encoder_parts: tuple[str, ...] = ()
+    """Where recipes find the encoder of a network that keeps its layers by their published names."""
     pretrained_normalization: MeanStd | None = None
     origin: WeightsOrigin | None = None
 
@@ -224,6 +227,7 @@ class FCN(DenseModel):
             for name, conv in zip(self.convs[-1], convs, strict=True):
                 self.add_module(name, conv)
             channels.append(convs[-1].out_channels)
+        self.encoder_parts = tuple(chain.from_iterable(self.convs))
         self.fc6, self.fc7 = classifier.get_submodule("fc6"), classifier.get_submodule("fc7")
         self.dropout = nn.Dropout(0.5)
         self.score_fr = _score(self.fc7.out_channels, num_classes)  # type: ignore[arg-type]

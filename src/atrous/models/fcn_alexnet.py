@@ -97,6 +97,8 @@ class FCNAlexNet(DenseModel):
         fc_width: kernels of fc6 and of fc7.
     """
 
+    encoder_parts = ("conv1", "conv2", "conv3", "conv4", "conv5")
+
     def __init__(
         self, num_classes: int, in_channels: int, widths: Sequence[int], *, groups: int = 2, fc_width: int = 4096
     ) -> None:
