@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
+from inspect import signature
 from itertools import pairwise
 
 import pytest
@@ -12,7 +13,7 @@ from atrous.errors import RecipeError
 from atrous.models import MODELS
 from atrous.optim import OPTIMIZERS, SCHEDULES
 from atrous.recipe import Recipe, list_recipes, load_recipe, read_yaml, write_yaml
-from atrous.recipes import RECIPES, TABLE, take_entry
+from atrous.recipes import RECIPES, TABLES, take_entry
 from atrous.tasks import TASKS
 from atrous.workflows.demonstration import RECIPE as DEMO
 
@@ -31,7 +32,8 @@ seed: 3
 """
 
 
-TWINS = read_yaml(TABLE)[0]["recipes"]
+SMALL, FINETUNE = TABLES
+TWINS, TUNED = (read_yaml(table)[0]["recipes"] for table in TABLES)
 """Entries of the table of scaled-down networks."""
 
 
@@ -265,7 +267,7 @@ def test_a_section_that_is_missing_or_no_mapping(file):
 
 def file_of(name):
     """Where a recipe is written."""
-    return TABLE if name in TWINS else RECIPES / f"{name}.yaml"
+    return SMALL if name in TWINS else FINETUNE if name in TUNED else RECIPES / f"{name}.yaml"
 
 
 @pytest.mark.parametrize("name", list_recipes())
@@ -292,7 +294,7 @@ def check_figures(time, score):
     assert re.search(r"\d\.\d", score) or score.startswith("not measured"), score
 
 
-@pytest.mark.parametrize("name", [name for name in list_recipes() if name not in TWINS])
+@pytest.mark.parametrize("name", [name for name in list_recipes() if name not in TWINS and name not in TUNED])
 def test_a_recipe_opens_with_command_time_and_score(name):
     title, *lines = file_of(name).read_text().splitlines()[:4]
     assert title.startswith(f"# recipes/{name}.yaml: ")
@@ -304,7 +306,7 @@ def test_a_recipe_opens_with_command_time_and_score(name):
 
 
 def test_the_table_opens_with_its_command_and_every_entry_with_time_and_score():
-    text = TABLE.read_text()
+    text = SMALL.read_text()
     title, *lines = text.splitlines()[:4]
     assert title.startswith("# recipes/small.yaml: ")
     assert opening(lines)["command"] == "atrous train DATA --recipe NAME -o RUN"
@@ -312,6 +314,22 @@ def test_the_table_opens_with_its_command_and_every_entry_with_time_and_score():
     assert [name for *_, name in found] == list(TWINS)
     for time, score, _ in found:
         check_figures(time, score)
+
+
+def test_every_network_that_takes_weights_has_a_recipe_that_fine_tunes_it():
+    text = FINETUNE.read_text()
+    title, *lines = text.splitlines()[:4]
+    assert title.startswith("# recipes/finetune.yaml: ")
+    assert opening(lines)["command"] == "atrous train DATA --recipe NAME -o RUN"
+    assert re.findall(r"^  # .*\n  (\w+):$", text, flags=re.MULTILINE) == list(TUNED)
+    weighty = {name for name, build in MODELS.items() if "pretrained" in signature(build).parameters}
+    assert {f"{name}_finetune" for name in weighty} == set(TUNED)
+    for name in TUNED:
+        recipe = load_recipe(name)
+        assert recipe.section("model")["name"] == name.removesuffix("_finetune")
+        # A fine-tuning of random weights would learn slowly and say nothing: true insists.
+        assert recipe.section("model")["pretrained"] is True
+        assert recipe.section("optimizer")["groups"]["encoder"] == {"lr": "x0.2"}
 
 
 def test_every_scaled_down_network_is_in_the_table_and_in_the_list():
@@ -360,7 +378,7 @@ def test_a_section_of_another_name_replaces_that_of_the_settings():
 
 
 def test_a_value_of_the_table_stands_at_the_line_that_says_it():
-    lines = TABLE.read_text().splitlines()
+    lines = SMALL.read_text().splitlines()
     recipe = load_recipe("fcn8s_heavy_small")
     entry = next(number for number, line in enumerate(lines, 1) if line.startswith("  fcn8s_heavy_small:"))
     for path, number in [

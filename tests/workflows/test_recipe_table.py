@@ -19,7 +19,7 @@ def test_every_recipe_is_listed_with_its_words(width):
     assert "torchvision's DeepLab v3" in told
 
 
-@pytest.mark.parametrize("name", ["unet", "unet_small", "fcn8s_staged", "gcn_small"])
+@pytest.mark.parametrize("name", ["unet", "unet_small", "fcn8s_staged", "gcn_small", "unet_finetune"])
 def test_what_is_printed_is_the_recipe(name, tmp_path, capsys):
     assert cli.main(["recipes", name]) == 0
     text = capsys.readouterr().out

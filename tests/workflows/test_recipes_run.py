@@ -30,7 +30,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def in_small(name: str) -> list[str]:
     """The paper's setting runs on the network of its scaled-down twin, stage by stage, a step each."""
     recipe = load_recipe(name)
-    twin = f"{recipe.section('model')['name']}_small"
+    twin = f"{recipe.section('model')['name']}_small"  # without weights
     if twin not in list_recipes():
         return []
     model = load_recipe(twin).section("model")
@@ -44,7 +44,23 @@ def in_small(name: str) -> list[str]:
     return overrides
 
 
-@pytest.mark.parametrize("name", list_recipes())
+TUNED = [name for name in list_recipes() if name.endswith("_finetune")]
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_a_fine_tuning_takes_a_step(name: str, scenes: Path, tmp_path: Path):
+    """On the encoder that is installed with atrous; what needs the Hub, on random weights and narrow."""
+    recipe = load_recipe(name)
+    lite = recipe.section("model").get("encoder") == "tf_efficientnet_lite0"
+    overrides = [*SMALL, *([] if lite else in_small(name))]
+    run = train(scenes, recipe=name, out=tmp_path / "run", overrides=overrides, evaluate=False, progress=False)
+    bundle = load_bundle(run.bundle)
+    assert run.steps == 1
+    assert [origin.part for origin in bundle.origins] == ["tf_efficientnet_lite0"] * lite
+    assert not lite or bundle.model.mean.tolist() == [127.0] * 3
+
+
+@pytest.mark.parametrize("name", [name for name in list_recipes() if name not in TUNED])
 def test_a_recipe_takes_a_step(name: str, scenes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     caplog.set_level("INFO", logger="atrous")
     run = train(scenes, recipe=name, out=tmp_path / "run", overrides=[*SMALL, *in_small(name)], evaluate=False)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from atrous.errors import RecipeError, did_you_mean
 from atrous.recipe.reading import read_value, read_yaml, write_yaml
-from atrous.recipes import TABLE, find_file, names_of, source_of, take_entry
+from atrous.recipes import TABLES, find_file, names_of, source_of, take_entry
 from atrous.tables import KeyPath, NamedSection, Place, check_arguments, describe_value, read_section
 
 __all__ = ["SECTIONS", "Recipe", "list_recipes", "load_recipe", "make_recipe"]
@@ -176,20 +176,20 @@ def _check_finite(value: Any, place: Place) -> None:
 
 def list_recipes() -> list[str]:
     """Names of the recipes that come with atrous."""
-    return names_of(_table()[0])
+    return names_of(table for table, _ in _tables())
 
 
 @cache
-def _table() -> tuple[dict[str, Any], Place]:
-    """The table of scaled-down networks."""
-    return read_yaml(TABLE, source=source_of(TABLE))
+def _tables() -> tuple[tuple[dict[str, Any], Place], ...]:
+    """The tables of scaled-down networks and of those to fine-tune."""
+    return tuple(read_yaml(table, source=source_of(table)) for table in TABLES)
 
 
 def _read(name_or_path: str) -> tuple[dict[str, Any], Place]:
     """The values of a recipe, and where each stands."""
-    table, place = _table()
-    if name_or_path in table["recipes"]:
-        return take_entry(table, place, name_or_path)
+    for table, place in _tables():
+        if name_or_path in table["recipes"]:
+            return take_entry(table, place, name_or_path)
     path, source = find_file(name_or_path, list_recipes())
     return read_yaml(path, source=source)
 

@@ -1,10 +1,11 @@
-"""The recipes that come with atrous: a YAML file for every setting of a paper or a measured run, and one table.
+"""The recipes that come with atrous: a YAML file for every setting of a paper or a measured run, and two tables.
 
-The table, `small.yaml`, holds every network scaled down for small data. Under `settings` it says what they share, under
-`recipes` what is each one's own. An entry is laid over the settings as a stage is laid over its recipe.
+`small.yaml` holds every network scaled down for small data, `finetune.yaml` every network that takes an encoder on one
+with pretrained weights. Under `settings` a table says what they share, under `recipes` what is each one's own. An entry
+is laid over the settings as a stage is laid over its recipe.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,10 @@ from atrous.errors import RecipeError, did_you_mean
 from atrous.recipes.overlay import lay_over
 from atrous.tables import KeyPath, Place
 
-__all__ = ["RECIPES", "TABLE", "find_file", "names_of", "source_of", "take_entry"]
+__all__ = ["RECIPES", "TABLES", "find_file", "names_of", "source_of", "take_entry"]
 
 RECIPES = Path(__file__).parent
-TABLE = RECIPES / "small.yaml"
+TABLES = (RECIPES / "small.yaml", RECIPES / "finetune.yaml")
 
 
 def source_of(file: Path) -> str:
@@ -25,14 +26,14 @@ def source_of(file: Path) -> str:
     return f"recipes/{file.name}"
 
 
-def names_of(table: Mapping[str, Any]) -> list[str]:
-    """All names that `--recipe` takes: of the files, and of the entries of the table."""
-    files = {path.stem for path in RECIPES.glob("*.yaml") if path != TABLE}
-    return sorted(files | set(table["recipes"]))
+def names_of(tables: Iterable[Mapping[str, Any]]) -> list[str]:
+    """All names that `--recipe` takes: of the files, and of the entries of the tables."""
+    files = {path.stem for path in RECIPES.glob("*.yaml") if path not in TABLES}
+    return sorted(files.union(*(table["recipes"] for table in tables)))
 
 
 def find_file(name_or_path: str, names: Collection[str]) -> tuple[Path, str]:
-    """The file of a recipe that is not in the table, and what messages call it.
+    """The file of a recipe that is in no table, and what messages call it.
 
     Args:
         name_or_path: one of `names`, or the path of a file.
@@ -60,7 +61,7 @@ def take_entry(table: Mapping[str, Any], place: Place, name: str) -> tuple[dict[
     """One recipe of the table as if it had a file of its own.
 
     Args:
-        table: the values of `TABLE`, which stay as they are.
+        table: the values of one of `TABLES`, which stay as they are.
         place: the line of each of them.
         name: of an entry.
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from atrous.recipe import list_recipes, load_recipe
-from atrous.recipes import RECIPES, TABLE, find_file
+from atrous.recipes import RECIPES, TABLES, find_file
 from atrous.reports.columns import columns
 
 __all__ = ["recipes"]
@@ -42,8 +42,9 @@ def _words(name: str) -> str:
 
 
 def _comments(name: str) -> str:
-    """The comment above an entry of the table of scaled-down networks."""
-    lines = TABLE.read_text(encoding="utf-8").splitlines()
+    """The comment above an entry of a table."""
+    texts = (table.read_text(encoding="utf-8").splitlines() for table in TABLES)
+    lines = next(lines for lines in texts if f"  {name}:" in lines)
     end = lines.index(f"  {name}:")
     begin = end
     while lines[begin - 1].startswith("  #"):
