@@ -38,11 +38,13 @@ WAYS: dict[str, list[str]] = {
     "lite0_slow": [f"model={_LITE}", f"optimizer={{{_RATE}, {_SLOW}}}"],
     "lite0_norm": [
         f"model={_LITE}",
-        f"optimizer={{{_RATE}, groups: {{encoder: {{lr: x0.3}}, norm: {{frozen: true}}}}}}",
+        f"optimizer={{{_RATE}, groups: {{encoder: {{lr: x0.3, frozen: statistics}}}}}}",
     ],
+    "lite0_light": [f"model={_LITE[:-1]}, decoder_channels: [128, 64, 32, 24]}}", f"optimizer={{{_RATE}, {_SLOW}}}"],
+    "lite0_deeplab": [f"model={_LITE.replace('unet', 'deeplabv3plus_smp')}", f"optimizer={{{_RATE}, {_SLOW}}}"],
     "lite0_half": [
         f"model={{name: downscaled, factor: 2, network: {_LITE}}}",
-        f"optimizer={{{_RATE}, {_SLOW.replace('encoder', 'network.encoder')}}}",
+        f"optimizer={{{_RATE}, {_SLOW}}}",
     ],
 }
 """Name of a way -> entries of a recipe; everything else is chosen from the data."""

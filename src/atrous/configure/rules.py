@@ -149,13 +149,12 @@ def _seldom(facts: Facts, crop: tuple[int, int]) -> bool:
 
 def _optimizer(model: Mapping[str, Any]) -> Choice:
     """AdamW; what has learnt from ImageNet moves more slowly than what has not learnt anything."""
-    inside = model["name"] == "downscaled"
-    network = model["network"] if inside else model
+    network = model["network"] if model["name"] == "downscaled" else model
     rate = 2.0e-3 if network["name"] == "attention_unet" else 1.5e-3
     section: dict[str, Any] = {"name": "adamw", "lr": rate, "weight_decay": 0.01}
     if network.get("pretrained", False) is False:
         return Choice("optimizer", section, "from random weights")
-    section["groups"] = {"network.encoder" if inside else "encoder": {"lr": ENCODER_RATE}}
+    section["groups"] = {"encoder": {"lr": ENCODER_RATE}}
     return Choice("optimizer", section, "the encoder starts from pretrained weights and moves more slowly")
 
 
