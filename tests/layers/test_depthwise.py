@@ -30,6 +30,8 @@ KERNELS = [
     {"kernel_size": 2, "stride": 2},
     {"kernel_size": 2, "padding": 1, "dilation": 3},
 ]
+ALONE = [KERNELS[0], KERNELS[15]]
+"""Those whose gradients are quick in float32."""
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def test_gradients_are_those_of_torch(arguments, channels, calls):
                 for found, wanted in zip(trained(layer, each, precision=precision), exact, strict=True):
                     assert (found.shape, found.dtype) == (wanted.shape, torch.float32)
                     assert distance(found, wanted) < near
-    assert len(calls) == 8
+    assert len(calls) == (4 if arguments in ALONE else 8)
 
 
 def test_gradients_can_be_differentiated_again():
@@ -162,7 +164,7 @@ def test_a_network_steps_as_it_does_without(calls):
     with QuickGradients():
         network(image)["out"].square().mean().backward()
     other(image)["out"].square().mean().backward()
-    assert len(calls) > 10
+    assert len(calls) > 5
     for (name, one), two in zip(network.named_parameters(), other.parameters(), strict=True):
         assert distance(one.grad, two.grad) < 1e-4, name
     assert list(network.state_dict()) == names

@@ -65,7 +65,8 @@ def conv_depthwise(
     # Every kernel that is quick is so channels last alone: one copy costs less than any other layout.
     image = image.contiguous(memory_format=torch.channels_last)
     geometry = _Geometry(stride, padding, dilation)
-    plain = geometry.stride == geometry.dilation == (1, 1) and max(weight.shape[2:]) <= _PIECE
+    small = geometry.dilation == (1, 1) and max(weight.shape[2:]) <= _PIECE
+    plain = small and (geometry.stride == (1, 1) or image.dtype == torch.float32)
     if plain or image.dtype not in (torch.float32, torch.bfloat16):
         return torch.conv2d(image, weight, bias, *geometry, image.shape[1])
     result: Tensor = _Depthwise.apply(image, weight, bias, geometry)  # type: ignore[no-untyped-call]
