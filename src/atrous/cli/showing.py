@@ -39,14 +39,18 @@ def models(
 
 
 @app.command()
-def weights() -> None:
-    """List the ImageNet weights that this machine has, and those that come in packages.
+def weights(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help='An encoder of timm, or several: "convnext_tiny*".')
+    ] = None,
+) -> None:
+    """List the pretrained weights of this machine, of packages and of the Hub, with sizes and licences.
 
-    Example: atrous weights
+    Example: atrous weights resnet18
     """
     from atrous import workflows
 
-    say(workflows.weights())
+    say(workflows.weights(name))
 
 
 @app.command()

@@ -6,27 +6,33 @@ lies in the Hugging Face cache is read from there without asking the Hub, and th
 
 import logging
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from atrous.encoders.base import MeanStd, Pretrained, Weights
 from atrous.encoders.here import list_weights
 from atrous.encoders.origin import WeightsOrigin
 from atrous.encoders.packaged import IMAGENET, PACKAGED, digest_of, packaged_weights
-from atrous.encoders.sources import SOURCES, FileFacts, Wish, cached, check_online, download, read_facts, read_wish
+from atrous.encoders.registry import (
+    address_of,
+    architecture,
+    kept,
+    origin_of,
+    skeleton,
+    tagged,
+    trained_for,
+    translated,
+)
+from atrous.encoders.sources import SOURCES, FileFacts, Wish, check_online, download, read_facts, read_wish
 from atrous.encoders.state_files import check_fit, misfits, read_state
 from atrous.errors import ModelError
 
-__all__ = ["architecture", "fetch_network", "timm_weights", "tolerate"]
+__all__ = ["fetch_network", "timm_weights", "tolerate"]
 
 LOG = logging.getLogger(__name__)
-BUILT = (AssertionError, AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError)
-"""What timm raises where it cannot build a network without numbers, or translate a file's names."""
 _T = TypeVar("_T")
 Part = Callable[[str], bool]
 
@@ -67,8 +73,8 @@ def fetch_network(
     import timm
 
     def needed() -> dict[str, Tensor]:
-        plain = {_plain(key) for key in _skeleton(name, in_chans=in_channels, **options)}
-        return {key: value for key, value in _skeleton(name, in_chans=in_channels).items() if _plain(key) in plain}
+        plain = {_plain(key) for key in skeleton(name, in_chans=in_channels, **options)}
+        return {key: value for key, value in skeleton(name, in_chans=in_channels).items() if _plain(key) in plain}
 
     def build(known: str, start: _Start) -> nn.Module:
         overlay = dict(start.overlay)
@@ -106,7 +112,7 @@ def timm_weights(
     import timm
 
     def needed() -> dict[str, Tensor]:
-        return {key: value for key, value in _skeleton(name, in_chans=in_channels).items() if part(key)}
+        return {key: value for key, value in skeleton(name, in_chans=in_channels).items() if part(key)}
 
     def build(known: str, start: _Start) -> Weights:
         if start.state is not None:
@@ -136,17 +142,12 @@ def tolerate(pretrained: Pretrained, text: str) -> None:
     LOG.info("starts from random weights: %s", re.split("[:;] set pretrained", text)[0])
 
 
-def architecture(name: str) -> str:
-    """The name without its weights tag: `resnet18` of `resnet18.a1_in1k`."""
-    return name.split(".")[0]
-
-
 def _first(
     name: str, pretrained: Pretrained, needed: Callable[[], dict[str, Tensor]], build: Callable[[str, _Start], _T]
 ) -> tuple[_T, _Start] | None:
     """What is built from the first weights that are found."""
     wish = read_wish(pretrained)
-    known = _tagged(name, wish)
+    known = tagged(name, wish)
     reasons: list[str] = []
     for look in _looks(known, wish, needed):
         try:
@@ -154,7 +155,7 @@ def _first(
             if start is None:
                 continue
             built = build(known, start)
-            return built, start if start.origin else start._replace(origin=_hub_origin(known))
+            return built, start if start.origin else start._replace(origin=origin_of(known))
         except Exception as error:  # whatever the network, the Hub, the disk or timm raises
             reason = (str(error).splitlines() or [""])[0]
             reasons.append(reason if isinstance(error, ModelError) else f"{type(error).__name__}: {reason}")
@@ -184,32 +185,6 @@ def _refusal(name: str, reason: str) -> str:
     )
 
 
-def _tagged(name: str, wish: Wish) -> str:
-    """The name with the tag that was asked for.
-
-    Raises:
-        ModelError: if timm knows no weights of that name, or two tags are named.
-    """
-    import timm
-
-    own = name.partition(".")[2]
-    if wish.tag and own and own != wish.tag:
-        raise ModelError(f"encoder {name!r} names other weights than pretrained: {wish.tag}; leave one of them out")
-    tag = wish.tag or own
-    if not tag or wish.file or wish.repository:
-        return name
-    known = f"{architecture(name)}.{tag}"
-    tags = timm.list_models(f"{architecture(name)}.*", pretrained=True)
-    if known not in tags:
-        names = ", ".join(each.partition(".")[2] for each in tags) or "none"
-        raise ModelError(
-            f"timm has no weights {known!r}; pretrained is true, auto, false, package, cache, hub, hf-hub:OWNER/NAME, "
-            f"a file that exists, or one of timm's tags for {architecture(name)}: {names}"
-            + (f" (as in {tags[0]})" if tags else "")
-        )
-    return known
-
-
 def _looks(name: str, wish: Wish, needed: Callable[[], dict[str, Tensor]]) -> Iterator[Callable[[], "_Start | None"]]:
     """The places to look at, in their order."""
     if wish.file is not None:
@@ -225,10 +200,10 @@ def _looks(name: str, wish: Wish, needed: Callable[[], dict[str, Tensor]]) -> It
     for place in wish.places:
         yield places[place]
     if wish.may_fail:  # better than nothing: kernels that know edges
-        yield lambda: _from_package(name, wish, trained_for=None)
+        yield lambda: _from_package(name, wish, training=None)
 
 
-def _from_package(name: str, wish: Wish, trained_for: str | None = IMAGENET) -> _Start | None:
+def _from_package(name: str, wish: Wish, training: str | None = IMAGENET) -> _Start | None:
     fitting = PACKAGED.get(architecture(name))
     if wish.package and (fitting is None or fitting.distribution != wish.package):
         served = ", ".join(each for each, weights in PACKAGED.items() if weights.distribution == wish.package)
@@ -236,13 +211,13 @@ def _from_package(name: str, wish: Wish, trained_for: str | None = IMAGENET) -> 
     if wish.package and fitting is not None and fitting.path() is None:
         raise ModelError(f"{wish.package} is not installed: {fitting.command}")
     any_training = wish.package or wish.places == ("package",)
-    packaged = packaged_weights(name, trained_for=None if any_training else trained_for)
+    packaged = packaged_weights(name, trained_for=None if any_training else training)
     if packaged is None:
         return None
     return _Start(
         packaged.origin(architecture(name)),
         {"input_size": (3, 224, 224)},
-        packaged.read(_skeleton(name)),
+        packaged.read(skeleton(name)),
         packaged.images,
     )
 
@@ -251,8 +226,8 @@ def _from_cache(name: str) -> _Start | None:
     import timm
 
     config = timm.get_pretrained_cfg(name)
-    path = _kept(config)
-    return None if path is None else _Start(_timm_origin(name, config, path), {"file": str(path)})
+    path = kept(config)
+    return None if path is None else _Start(origin_of(name), {"file": str(path)})
 
 
 def _from_hub(name: str) -> _Start:
@@ -261,48 +236,13 @@ def _from_hub(name: str) -> _Start:
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.has_weights:
         raise ModelError(f"timm has no weights for {name}")
-    check_online("" if config.hf_hub_id else _address(config))
+    check_online("" if config.hf_hub_id else address_of(config))
     return _Start()
-
-
-def _kept(config: Any) -> Path | None:
-    """The weights in the cache of the Hub, or of torch for those that are elsewhere."""
-    if config is None or not config.has_weights:
-        return None
-    if config.hf_hub_id:
-        return cached(config.hf_hub_id, config.hf_hub_filename)
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(_address(config)).name
-    return path if path.is_file() else None
-
-
-def _address(config: Any) -> str:
-    return str(config.url[0] if isinstance(config.url, tuple) else config.url)
-
-
-def _hub_origin(name: str) -> WeightsOrigin:
-    import timm
-
-    config = timm.get_pretrained_cfg(name)
-    return _timm_origin(name, config, _kept(config))
-
-
-def _timm_origin(name: str, config: Any, path: Path | None) -> WeightsOrigin:
-    return WeightsOrigin(
-        architecture(name),
-        config.hf_hub_id or _address(config),
-        _trained_for(config.tag or ""),
-        config.license or "",
-        digest_of(path) if path is not None else "",
-    )
 
 
 def _told(start: _Start) -> WeightsOrigin:
     assert start.origin is not None  # `_first` has seen to it
     return start.origin
-
-
-def _trained_for(tag: str) -> str:
-    return IMAGENET if re.search(r"in(1|12|21|22)k", tag) else ""
 
 
 def _from_file(path: Path, label: str, name: str, needed: Mapping[str, Tensor]) -> _Start:
@@ -316,7 +256,7 @@ def _from_file(path: Path, label: str, name: str, needed: Mapping[str, Tensor]) 
     if facts.architecture and facts.architecture != architecture(name):
         raise ModelError(f"{label}: {facts.source} says that these are weights of {facts.architecture}, not of {name}")
     state = read_state(path)
-    if not state.keys() <= _skeleton(name).keys() and not misfits(other := _translated(state, name), needed):
+    if not state.keys() <= skeleton(name).keys() and not misfits(other := translated(state, name), needed):
         state = other
     check_fit(state, needed, label=label, network=name)
     mean, std = facts.mean or config.mean, facts.std or config.std
@@ -326,7 +266,7 @@ def _from_file(path: Path, label: str, name: str, needed: Mapping[str, Tensor]) 
     origin = WeightsOrigin(
         architecture(name),
         f"{label}, SHA-256 {digest_of(path)[:8]}...",
-        _trained_for(facts.tag),
+        trained_for(facts.tag),
         facts.licence,
         digest_of(path),
         f"{whose}: mean {_numbers(mean)}, deviation {_numbers(std)}",
@@ -341,38 +281,6 @@ def _numbers(values: Any) -> str:
 
 def _in_8_bit(mean: Any, std: Any) -> MeanStd:
     return tuple(255.0 * value for value in mean), tuple(255.0 * value for value in std)
-
-
-def _translated(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The state dict as timm reads the files of a network's authors; itself where it cannot."""
-    import timm
-
-    module = sys.modules[timm.model_entrypoint(architecture(name)).__module__]
-    translate = getattr(module, "checkpoint_filter_fn", None) or getattr(module, "_filter_fn", None)
-    if translate is None:
-        return state
-    with torch.device("meta"):
-        network = timm.create_model(architecture(name))
-    for arguments in ((network,), ()):
-        try:
-            return dict(translate(dict(state), *arguments))
-        except (*BUILT, KeyError):
-            continue
-    return state
-
-
-def _skeleton(name: str, **options: Any) -> dict[str, Tensor]:
-    """The state of a network without numbers."""
-    import timm
-
-    for device in ("meta", "cpu"):
-        try:
-            with torch.device(device):
-                state: dict[str, Tensor] = timm.create_model(architecture(name), **options).state_dict()
-        except BUILT:
-            continue
-        return state
-    raise ModelError(f"timm cannot build {name}")
 
 
 def _plain(key: str) -> str:

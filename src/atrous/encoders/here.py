@@ -16,6 +16,8 @@ class WeightsHere(NamedTuple):
         megabytes: on disk; 0 if nothing tells.
         licence: of the weights; empty if nothing here tells.
         here: whether this machine has them.
+        trained_for: what they were trained for; empty if nothing here tells.
+        how: what brings them here.
     """
 
     encoder: str
@@ -23,12 +25,22 @@ class WeightsHere(NamedTuple):
     megabytes: int
     licence: str
     here: bool
+    trained_for: str = ""
+    how: str = ""
 
 
 def list_weights() -> list[WeightsHere]:
     """Those of packages, installed or not, then those in the Hugging Face cache."""
     packages = [
-        WeightsHere(encoder, weights.distribution, weights.megabytes, weights.licence, weights.path() is not None)
+        WeightsHere(
+            encoder,
+            weights.distribution,
+            weights.megabytes,
+            weights.licence,
+            weights.path() is not None,
+            weights.trained_for,
+            weights.command,
+        )
         for encoder, weights in PACKAGED.items()
     ]
     return packages + _cached()

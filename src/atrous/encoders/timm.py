@@ -1,7 +1,7 @@
 """Any backbone of timm as an encoder: named, measured, and refused with a reason where it cannot do what is asked.
 
-timm: Wightman, "PyTorch Image Models", https://github.com/huggingface/pytorch-image-models (Apache-2.0). This file
-and `fetching.py` import it, inside the functions, because the import takes seconds.
+timm: Wightman, "PyTorch Image Models", https://github.com/huggingface/pytorch-image-models (Apache-2.0). This
+file and those of its weights import it, inside the functions, because the import takes seconds.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,9 +16,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from atrous.encoders.base import OUTPUT_STRIDES, Encoder, Pretrained, check_stride, lines_up, measure_levels
-from atrous.encoders.fetching import architecture, fetch_network
+from atrous.encoders.fetching import fetch_network
 from atrous.encoders.hiera import HieraMaps
 from atrous.encoders.pyramid import FINEST, PlainEncoder, crop_to_cells
+from atrous.encoders.registry import architecture
 from atrous.errors import ModelError
 from atrous.layers import BatchNorm, fit, resize
 from atrous.types import Level

@@ -48,7 +48,7 @@ def prepare(recipe: ResolvedRecipe, inputs: Inputs, out: Path, start: str | Path
         BundleError: if not one weight of `start` fits.
     """
     task = _task(recipe, inputs)
-    begun = (out / "checkpoints" / "last.ckpt").exists()
+    begun = _has_begun(out)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = _model(recipe, inputs.folder, pretrained=not begun)
@@ -74,14 +74,25 @@ def blank_plan(recipe: ResolvedRecipe, folder: Folder) -> TrainingPlan:
     return make_plan(model, recipe.task(_maps(recipe, folder)), folder, recipe)
 
 
-def check_stages(stages: Sequence[ResolvedStage], folder: Folder) -> None:
-    """Check that each stage fits the data, and the weights of the one before it, without building any weights.
+def check_stages(stages: Sequence[ResolvedStage], folder: Folder, out: Path | None = None) -> None:
+    """Check that each stage fits the data, and the weights of the one before it.
+
+    No weights are built for that, but those of later stages that fetch pretrained ones: now, and not after the first.
+
+    Args:
+        stages: of a run.
+        folder: its data.
+        out: folder of the run, if it is about to begin.
 
     Raises:
         RecipeError: naming the line of the first thing that does not fit.
     """
     before: Any = None
-    for stage in stages:
+    for number, stage in enumerate(stages):
+        place = out and (out if stage is stages[-1] else out / "stages" / stage.name)
+        if number and place and _asks(stage.recipe.model.arguments) and not _has_begun(place):
+            with torch.random.fork_rng(devices=[]):
+                _model(stage.recipe, folder, pretrained=True)
         model = blank_plan(stage.recipe, folder).model
         if before is not None:
             try:
@@ -89,6 +100,15 @@ def check_stages(stages: Sequence[ResolvedStage], folder: Folder) -> None:
             except BundleError as error:
                 raise RecipeError(f"{stage.recipe.recipe.place / 'model'}: {error}") from None
         before = model
+
+
+def _has_begun(out: Path) -> bool:
+    return (out / "checkpoints" / "last.ckpt").exists()
+
+
+def _asks(arguments: Any) -> bool:
+    """Whether pretrained weights are asked for, however deep in the arguments of a model."""
+    return without_pretrained(arguments) != arguments
 
 
 def _maps(recipe: ResolvedRecipe, folder: Folder) -> int:

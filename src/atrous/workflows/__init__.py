@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from atrous.workflows.training import train
     from atrous.workflows.tuned import Tuning
     from atrous.workflows.tuning import tune_crf
-    from atrous.workflows.weights import weights
+    from atrous.workflows.weight_table import weights
 
 __all__ = [
     "Conversion",
@@ -86,7 +86,7 @@ _PLACES = {
     "sample": "samples",
     "train": "training",
     "tune_crf": "tuning",
-    "weights": "weights",
+    "weights": "weight_table",
     "write_annotations": "conversion",
 }
 

@@ -44,7 +44,7 @@ def train_into(out: Path, data: str | Path, run: ResolvedRun, terms: Terms) -> R
     """
     inputs = open_inputs(data, run, out, terms.classes)
     if len(run.stages) > 1:
-        check_stages(run.stages, inputs.folder)
+        check_stages(run.stages, inputs.folder, out)
     *earlier, last = run.stages
     start, arguments = terms.start, {"data": data, "from": terms.start, "classes": terms.classes}
     parts: list[tuple[str, Run]] = []
