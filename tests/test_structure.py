@@ -16,6 +16,7 @@ SHARED = {"num_classes", "in_channels", "encoder", "pretrained"}
 WIDER = {
     "crf/learn.py learn_compatibility": "the numbers of two terms and of their descent, each a name of the paper",
     "encoders/resnet.py ResNet.__init__": "the ways in which papers build the network; its builders take few of them",
+    "inference/predictor.py Predictor.__init__": "what a bundle says of a model, and where and how it is computed",
     "postprocess/refine.py local_crf": "its parameters are the keys of a recipe's section",
     "training/module.py TrainingModule.__init__": "the parts of a training, put together in one place of the engine",
 }

@@ -12,7 +12,7 @@ from PIL import Image
 import atrous
 from atrous.cli import main
 from atrous.cli.base import app
-from atrous.inference import VIEWS
+from atrous.inference import VIEWS, reach
 from atrous.inference import predictor as code
 from atrous.inference.canvas import SCORES_LIMIT
 
@@ -24,8 +24,8 @@ PAGE = (DOCS / "prediction.md").read_text(encoding="utf-8")
 def test_numbers_are_those_of_the_code() -> None:
     assert f"An image of up to {code.ONE_PASS // 2**20} megapixels is predicted in one pass" in PAGE
     assert f"a larger one in tiles of {code.TILE} pixels" in PAGE
-    assert f"`exact` then reads {code.NEAR_MARGIN} pixels of context" in PAGE
-    assert f"| half of that, at most {code.LARGEST_AUTO_MARGIN} pixels |" in PAGE
+    assert f"`exact` then reads {reach.NEAR_MARGIN} pixels of context" in PAGE
+    assert f"| half of that, at most {reach.LARGEST_AUTO_MARGIN} pixels |" in PAGE
     assert f"keeps them up to {SCORES_LIMIT // 10**9} GB" in PAGE
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "ClassFile",
     "Data",
     "Device",
+    "Engine",
     "Overrides",
     "Precision",
     "RecipeOption",
@@ -49,6 +50,13 @@ Refine = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|torch|openvino|onnxruntime",
+        help="What computes the network on a CPU. auto: torch at first, OpenVINO where much is predicted.",
+    ),
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Entries of the recipe to change.")
 ]

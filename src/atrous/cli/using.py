@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from atrous.cli.base import BundleName, ClassFile, Data, Device, Precision, Refine, Tile, app, progress_bar
+from atrous.cli.base import BundleName, ClassFile, Data, Device, Engine, Precision, Refine, Tile, app, progress_bar
 from atrous.cli.saying import say
 from atrous.errors import UsageError
 
@@ -48,6 +48,7 @@ def evaluate(
     boundary: Annotated[bool, typer.Option(help="Measure the boundary F1 too.")] = True,
     device: Device = "auto",
     precision: Precision = "auto",
+    engine: Engine = None,
     classes: ClassFile = None,
 ) -> None:
     """Segment the labelled images of a split and compare.
@@ -68,6 +69,7 @@ def evaluate(
             boundary=boundary,
             device=device,
             precision=precision,
+            engine=engine,
             classes=classes,
             progress=progress,
         )
@@ -93,6 +95,7 @@ def predict(
     refine: Refine = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    engine: Engine = None,
 ) -> None:
     """Segment new images of any size: one mask of the same name for each, with the values of the training masks.
 
@@ -113,6 +116,7 @@ def predict(
             refine=refine,
             device=device,
             precision=precision,
+            engine=engine,
             progress=progress,
         )
     if counts := workflows.describe_counts(written, out):
@@ -135,6 +139,7 @@ def tune_crf(
     images: Annotated[int, typer.Option(help="Choose by this many of its images; 0 for all.")] = 25,
     device: Device = "auto",
     precision: Precision = "auto",
+    engine: Engine = None,
     classes: ClassFile = None,
 ) -> None:
     """Choose the settings of a CRF by labelled images, and have the bundle refine its masks by it from now on.
@@ -152,6 +157,7 @@ def tune_crf(
             overrides=overrides or [],
             device=device,
             precision=precision,
+            engine=engine,
             classes=classes,
             progress=progress,
         )

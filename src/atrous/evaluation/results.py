@@ -93,8 +93,8 @@ class Evaluation:
             "average_precision_50" (at one half), "objects" and "found"; or whatever else the task measures.
         images: one result for every image, in the order of the folder.
         seconds: of all predictions together.
-        notes: `device`, `precision`, `tile`: how images were cut, `refine`: what refined them, or nothing; and
-            `objects`, where objects are numbered that the task does not tell apart.
+        notes: `device`, `precision`, `engine`: what computed the network, `tile`: how images were cut, `refine`: what
+            refined them, or nothing; and `objects`, where objects are numbered that the task does not tell apart.
         rank: the figure by which images are called good and bad.
     """
 

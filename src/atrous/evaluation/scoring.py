@@ -38,6 +38,7 @@ def score_split(
         progress: called with the number of images done and of all.
         clock: seconds, for the time of the predictions.
     """
+    predictor.settle()
     evaluator = predictor.task.evaluator(predictor.class_names, boundary=boundary)
     images, cuts, joined = _score_images(
         predictor, folder, pairs, evaluator, how=how or {}, progress=progress, clock=clock
@@ -105,4 +106,5 @@ def _notes_of(predictor: "Predictor", notes: Sequence[str]) -> dict[str, str]:
     tiled = [text for text in notes if not text.endswith("in one pass")]
     how = "whole images" if not tiled else f"{len(tiled)} of {len(notes)} images by tiles, such as {tiled[-1]}"
     refine = f"refined by {predictor.refiner}" if predictor.refiner is not None else ""
-    return {"device": predictor.device, "precision": predictor.precision, "tile": how, "refine": refine}
+    where = {"device": predictor.device, "precision": predictor.precision, "engine": predictor.engine}
+    return {**where, "tile": how, "refine": refine}

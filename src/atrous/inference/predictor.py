@@ -2,14 +2,14 @@
 
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from atrous.bundle import Bundle, load_bundle
 from atrous.data.classes import Classes
@@ -18,12 +18,14 @@ from atrous.images.colors import default_colors
 from atrous.images.source import Source, open_source
 from atrous.inference.agreement import must_fit, say_how_brought
 from atrous.inference.canvas import Canvas
+from atrous.inference.engines.base import read_engine
+from atrous.inference.engines.store import NetworkOrigin
+from atrous.inference.reach import Margin, context, reach_of
 from atrous.inference.refining import Refining, ScoredTile
-from atrous.inference.sampling import Sampled
 from atrous.inference.scorer import ModelScorer, PixelScorer
 from atrous.inference.seams import Seams
 from atrous.inference.tiles import Span, spans
-from atrous.inference.views import Passes, View, average_passes, average_scores, read_views
+from atrous.inference.views import Passes, looking, read_views
 from atrous.postprocess.clean import Cleaning, read_clean
 from atrous.postprocess.refine import Refiner, read_refine
 from atrous.tables import Place
@@ -37,14 +39,6 @@ ONE_PASS = 4 * 1024 * 1024
 
 TILE = 1024
 """Side of the tiles of larger images."""
-
-NEAR_MARGIN = 128
-"""Context of a tile where the network sees the whole image."""
-
-LARGEST_AUTO_MARGIN = 256
-
-Margin = int | Literal["exact", "auto"]
-Look = Callable[[Tensor, slice, slice], tuple[Tensor, Tensor | None]]
 
 
 class SeamWarning(UserWarning):
@@ -74,9 +68,11 @@ class Predictor:
         colors: one per class, 0..255; a palette where none are given.
         dtype: what the numbers of the images are: "uint8", "uint16" or "float32".
         refine: what scores are refined by where a call says nothing else: see `__call__`.
+        engine: what computes the network on a CPU: "torch", "openvino" or "onnxruntime"; "auto" is torch for a model
+            that comes from no bundle.
 
     Raises:
-        UsageError: if the arguments do not go together, or the machine has no such device.
+        UsageError: if the arguments do not go together, or the machine has no such device or engine.
 
     Attributes:
         class_names: one per class.
@@ -101,6 +97,7 @@ class Predictor:
         colors: Sequence[tuple[int, int, int]] | None = None,
         dtype: str = "uint8",
         refine: Any = None,
+        engine: str = "auto",
     ) -> None:
         count = getattr(model, "num_classes", None)
         if not isinstance(count, int):
@@ -125,38 +122,59 @@ class Predictor:
         self.exif = "oriented"
         self.flip_pairs: tuple[tuple[int, int], ...] = ()
         self.scorer: PixelScorer = (
-            ModelScorer(model, task, device=device, precision=precision) if isinstance(model, nn.Module) else model
+            ModelScorer(model, task, device=device, precision=precision, engine=engine)
+            if isinstance(model, nn.Module)
+            else model
         )
         self._notes = threading.local()
         self._warned = False
         self._told: set[str] = set()
 
     @classmethod
-    def load(cls, bundle: str | Path, device: str = "auto", precision: str = "auto", refine: Any = None) -> Self:
+    def load(
+        cls,
+        bundle: str | Path,
+        device: str = "auto",
+        precision: str = "auto",
+        refine: Any = None,
+        engine: str | None = None,
+    ) -> Self:
         """A predictor from a bundle: its folder, the folder of a run, or "owner/name" on the Hugging Face Hub.
 
-        It refines as the bundle says, unless `refine` says otherwise (see `__call__`), and cleans as the bundle says.
+        It refines and cleans as the bundle says, unless `refine` says otherwise (see `__call__`). What computes the
+        network on a CPU is `engine`: "torch", "openvino" or "onnxruntime", or "auto", which is torch at first, and
+        OpenVINO once enough has been predicted to be worth a conversion, or where the bundle was converted before;
+        None does what the bundle says, "auto" unless it says something.
 
         Raises:
             BundleError: if there is no bundle, or it is damaged.
-            UsageError: if the machine does not have the device or the precision.
+            UsageError: if the machine does not have the device, the precision or the engine, or an engine that was
+                asked for by name cannot compute the network.
         """
-        return cls.from_bundle(load_bundle(bundle), device=device, precision=precision, refine=refine)
+        return cls.from_bundle(load_bundle(bundle), device, precision, refine, engine)
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle, device: str = "auto", precision: str = "auto", refine: Any = None) -> Self:
+    def from_bundle(
+        cls,
+        bundle: Bundle,
+        device: str = "auto",
+        precision: str = "auto",
+        refine: Any = None,
+        engine: str | None = None,
+    ) -> Self:
         """A predictor from a bundle that has been loaded; see `load`. The bundle's own model stays as it is."""
         place = Place(str(bundle.path / "recipe.yaml"))
         if refine is None:
             refine = read_refine(bundle.recipe.get("refine"), place=place / "refine", error=BundleError)
+        if engine is None:
+            engine = read_engine(bundle.recipe.get("engine"), place=place / "engine", error=BundleError)
         arguments = {key: value for key, value in bundle.task.items() if key not in ("name", "loss", "aux_weight")}
         task = TASKS[bundle.task["name"]](bundle.model.num_classes, **arguments)  # type: ignore[call-arg]
+        origin = NetworkOrigin.of(bundle.path, bundle.model)
         predictor = cls(
-            bundle.model,
+            ModelScorer(bundle.model, task, device=device, precision=precision, engine=engine, origin=origin),
             task=task,
             class_names=bundle.class_names,
-            device=device,
-            precision=precision,
             colors=bundle.colors or None,
             dtype=bundle.dtype,
             refine=refine,
@@ -176,8 +194,22 @@ class Predictor:
 
     @property
     def precision(self) -> str:
-        """What the network computes in."""
+        """What the next image is computed in."""
         return str(getattr(self.scorer, "precision", "float32"))
+
+    @property
+    def engine(self) -> str:
+        """What computes the next image: "torch", "openvino" or "onnxruntime"."""
+        return str(getattr(self.scorer, "engine", "torch"))
+
+    def settle(self) -> None:
+        """Let one engine compute all images from now on, so that figures can be compared with each other.
+
+        "auto" then takes what an earlier call has converted, and else stays with torch.
+        """
+        settle = getattr(self.scorer, "settle", None)
+        if settle is not None:
+            settle()
 
     @property
     def fill(self) -> np.ndarray | None:
@@ -287,8 +319,8 @@ class Predictor:
         if tile is None or tile >= max(size):
             rows, columns = ([Span(slice(0, length), slice(0, length))] for length in size)
             return _Tiling(rows, columns, True, f"{height} x {width} pixels in one pass")
-        reach, sight = self._reach(margin, views)
-        before, after = _context(reach, margin)
+        reach, sight = reach_of(self.scorer, margin, views=views)
+        before, after = context(reach, margin)
         exact, cure = reach is not None and before >= reach[0] and after >= reach[1], "A larger margin="
         if refiner is not None:
             before, after = before + refiner.reach, after + refiner.reach
@@ -304,21 +336,6 @@ class Predictor:
         )
         return _Tiling(rows, columns, exact, text, cure)
 
-    def _reach(self, margin: Margin, views: bool) -> tuple[tuple[int, int] | None, str]:
-        """How far the network sees to either side, None where that is no number, and the same in words."""
-        try:
-            reach = self.scorer.margin
-        except ModelError as error:
-            if isinstance(margin, int):  # asked for no more than this
-                return None, "it is not known how far the network sees"
-            raise ModelError(f"{error}; or give the margin in pixels, for example margin={NEAR_MARGIN}") from error
-        if reach is None:
-            culprit = getattr(self.scorer, "unbounded_by", None)
-            return None, f"the network sees the whole image{f' by {culprit}' if culprit else ''}"
-        if views:
-            reach = (max(reach), max(reach))  # a flipped image is seen from its other side
-        return reach, f"the network sees {reach[0]} pixels before and {reach[1]} after"
-
     def _run(
         self,
         source: Source,
@@ -331,7 +348,7 @@ class Predictor:
         size = source.shape[:2]
         canvas = Canvas(self.task, self.scorer.num_classes, size, keep_scores)
         seams = None if plan.exact else Seams()
-        fill, look = self.fill, self._looking(*views, size)
+        fill, look = self.fill, looking(self.scorer, *views, self.flip_pairs, size)
         refining = None if refiner is None else Refining(refiner, source, (plan.rows, plan.columns))
         tiles = [(rows, columns) for rows in plan.rows for columns in plan.columns]
         for done, (rows, columns) in enumerate(tiles):
@@ -352,27 +369,6 @@ class Predictor:
             canvas.put(*part)
         return canvas.prediction(), seams
 
-    def _looking(self, names: tuple[str, ...], passes: Passes, size: tuple[int, int]) -> Look:
-        """What gives the scores of a window, and their uncertainty where there are passes."""
-        pairs = self.flip_pairs
-        if not passes.number:
-            return lambda image, *_: (
-                average_scores(lambda turned, _: self.scorer(turned), image, names, pairs)[0],
-                None,
-            )
-        sampled: Sampled = self.scorer.sampled(passes.seed)  # type: ignore[attr-defined]
-
-        def look(image: Tensor, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
-            def one(number: int) -> Tensor:
-                def score(turned: Tensor, view: View) -> Tensor:
-                    return sampled(turned, number, view.origin(rows, columns, size))
-
-                return average_scores(score, image, names, pairs)[0]
-
-            return average_passes(one, passes.number)
-
-        return look
-
     def _report(self, plan: _Tiling, seams: Seams | None, *, warn: bool) -> None:
         text = plan.text
         if seams is not None:
@@ -387,14 +383,3 @@ class Predictor:
         if seams is not None and warn and not self._warned:
             self._warned = True
             warnings.warn(f"{text}. {plan.cure} makes it smaller.", SeamWarning, stacklevel=3)
-
-
-def _context(reach: tuple[int, int] | None, margin: Margin) -> tuple[int, int]:
-    if isinstance(margin, int):
-        return margin, margin
-    if reach is None:
-        return NEAR_MARGIN, NEAR_MARGIN
-    if margin == "exact":
-        return reach
-    near = min(-(-max(reach) // 2), LARGEST_AUTO_MARGIN)
-    return near, near

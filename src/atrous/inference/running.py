@@ -14,6 +14,8 @@ class Running(TypedDict, total=False):
     Attributes:
         device: "auto", "cpu", "cuda", ...
         precision: "auto", "float32", "bfloat16" or "float16".
+        engine: what computes the network on a CPU: "auto", "torch", "openvino" or "onnxruntime"; None does what the
+            bundle says.
         refine: what the scores are refined by, such as "crf:bilateral_xy=60"; None does what the bundle says, "none"
             nothing.
         tile: side of the tiles, or None for whole images at once.
@@ -23,6 +25,7 @@ class Running(TypedDict, total=False):
 
     device: str
     precision: str
+    engine: str | None
     refine: Any
     tile: int | None
     margin: int | Literal["exact", "auto"]
@@ -41,13 +44,13 @@ def read_running(keywords: Mapping[str, Any], function: str) -> tuple[dict[str, 
 
     Example:
         >>> read_running({"tile": 512, "device": "cpu"}, "evaluate")[0]
-        {'device': 'cpu', 'precision': 'auto', 'refine': None}
+        {'device': 'cpu', 'precision': 'auto', 'engine': None, 'refine': None}
     """
     for name in keywords:
         if name not in Running.__annotations__:
             near = did_you_mean(name, Running.__annotations__)
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}. {near}")
-    making = {"device": "auto", "precision": "auto", "refine": None}
+    making = {"device": "auto", "precision": "auto", "engine": None, "refine": None}
     calling = {"tile": None, "margin": "exact", "views": ()}
     made = {name: keywords.get(name, default) for name, default in making.items()}
     called = {name: keywords.get(name, default) for name, default in calling.items()}

@@ -1,6 +1,7 @@
 """From an image to scores: what the predictor drives, and how a network does it."""
 
-from functools import cached_property
+import time
+from functools import cached_property, partial
 from typing import Protocol
 
 import torch
@@ -11,8 +12,12 @@ from atrous.analysis import ReceptiveField, receptive_field
 from atrous.analysis.probe import skeleton
 from atrous.errors import ModelError, UsageError
 from atrous.inference.devices import choose_device, choose_precision
+from atrous.inference.engines import CompiledNetwork, Switch, read_engine
+from atrous.inference.engines.base import AUTO, SMALLEST, is_installed
+from atrous.inference.engines.store import NetworkOrigin
 from atrous.inference.prepare import prepare
 from atrous.inference.sampling import Grid, Sampled, find_dropouts
+from atrous.models import DenseModel
 from atrous.tasks import Task
 from atrous.types import Outputs
 
@@ -54,13 +59,22 @@ class ModelScorer:
         task: turns the model's outputs into scores.
         device: "auto" takes the accelerator where there is one.
         precision: "auto" takes the fastest that the device has in hardware; "float32" computes what the model computes.
+        engine: what computes it: "torch", "openvino", "onnxruntime", or "auto": torch at first, then what is faster.
+        origin: the bundle that the model was read from, where "auto" looks for it again.
 
     Raises:
-        UsageError: if the machine does not have the device or the precision.
+        UsageError: if the machine does not have the device, the precision or the engine.
     """
 
     def __init__(
-        self, model: nn.Module, task: Task, *, device: str | torch.device = "auto", precision: str = "auto"
+        self,
+        model: nn.Module,
+        task: Task,
+        *,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        engine: str = "auto",
+        origin: NetworkOrigin | None = None,
     ) -> None:
         for name in ("num_classes", "in_channels", "alignment"):
             if not isinstance(getattr(model, name, None), int):
@@ -75,11 +89,52 @@ class ModelScorer:
         self.fill = mean.detach().cpu().numpy().copy() if isinstance(mean, Tensor) else None
         self._skeleton = skeleton(model)
         self._network = prepare(model, self.dtype, self.device)
+        self._switch = self._other_engine(model, read_engine(engine), precision, origin)
+
+    def _other_engine(
+        self, model: nn.Module, engine: str, precision: str, origin: NetworkOrigin | None
+    ) -> Switch | None:
+        """What computes beside torch, or None where torch alone does."""
+        if engine == "torch":
+            return None
+        if engine == "auto" and (
+            self.device.type != "cpu" or precision == "float32" or origin is None or not is_installed(AUTO)
+        ):
+            return None
+        if self.device.type != "cpu":
+            raise UsageError(
+                f"engine {engine}: it computes on the CPU, and the device is {self.device}; say device cpu."
+            )
+        if engine == "onnxruntime" and precision not in ("auto", "float32"):
+            raise UsageError(f"engine {engine}: it computes in float32, and not in {precision}; say precision float32.")
+        if not isinstance(model, DenseModel):
+            raise UsageError(f"engine {engine}: a {type(model).__name__} is no DenseModel; say engine torch.")
+        name = "float32" if engine == "onnxruntime" else _name(self.dtype)
+        statistics = model.mean.detach().cpu().clone(), model.std.detach().cpu().clone()
+        network = partial(_compute, self._network, device=self.device, dtype=self.dtype)
+        switch = Switch(network, statistics, name, origin, engine)
+        if engine != "auto":
+            switch.prepare(model)
+        return switch
+
+    @property
+    def engine(self) -> str:
+        """What computes the next image."""
+        return "torch" if self._faster is None else self._faster.engine
 
     @property
     def precision(self) -> str:
-        """The name of the precision that is computed in."""
-        return str(self.dtype).removeprefix("torch.")
+        """The name of the precision that the next image is computed in."""
+        return _name(self.dtype) if self._faster is None else self._faster.precision
+
+    @property
+    def _faster(self) -> CompiledNetwork | None:
+        return None if self._switch is None else self._switch.ready
+
+    def settle(self) -> None:
+        """Let one engine compute all images from now on, for figures that are compared; see `Switch.settle`."""
+        if self._switch is not None:
+            self._switch.settle()
 
     @cached_property
     def field(self) -> ReceptiveField:
@@ -126,25 +181,61 @@ class ModelScorer:
 
     def _scores(self, network: nn.Module, image: Tensor) -> Tensor:
         with torch.inference_mode():
-            return self.task.scores(self._outputs(network, image))
+            if self._switch is not None and (faster := self._engine_for(network, image)) is not None:
+                with self._switch.or_torch(), faster.running(image) as outputs:
+                    scores = self.task.scores(outputs)
+                    return scores.clone() if _shares(scores, outputs) else scores
+            return self.task.scores(self._by_torch(network, image))
 
     def _outputs(self, network: nn.Module, image: Tensor) -> Outputs:
-        try:
-            with torch.inference_mode():
-                moved = image.to(self.device, non_blocking=True).to(memory_format=torch.channels_last)
-                short = self.dtype != torch.float32
-                with torch.autocast(self.device.type, self.dtype if short else torch.bfloat16, enabled=short):
-                    outputs = network(moved)
-                # Class maps one behind the other: a softmax over interleaved maps takes several times as long.
-                return {name: maps.contiguous() for name, maps in outputs.items()}
-        except RuntimeError as error:  # torch's OutOfMemoryError is one, and so is what its CPU allocator raises
-            if not _is_out_of_memory(error):
-                raise
-        height, width = image.shape[-2:]
-        raise UsageError(
-            f"{height} x {width} pixels at once are more than the memory of {self.device} holds: use smaller tiles, "
-            f"for example tile={max(64, min(height, width) // 4)}"
-        )
+        if self._switch is not None and (faster := self._engine_for(network, image)) is not None:
+            with self._switch.or_torch(), faster.running(image) as outputs:
+                return {name: maps.clone() for name, maps in outputs.items()}
+        return self._by_torch(network, image)
+
+    def _engine_for(self, network: nn.Module, image: Tensor) -> CompiledNetwork | None:
+        """The engine for a network: it has the one of this scorer alone, and not one that draws dropouts."""
+        return self._faster if network is self._network and min(image.shape[-2:]) >= SMALLEST else None
+
+    def _by_torch(self, network: nn.Module, image: Tensor) -> Outputs:
+        start = time.perf_counter()
+        outputs = _compute(network, image, self.device, self.dtype)
+        if self._switch is not None and network is self._network:
+            self._switch.spent(time.perf_counter() - start)
+        return outputs
+
+
+def _compute(network: nn.Module, image: Tensor, device: torch.device, dtype: torch.dtype) -> Outputs:
+    """The maps of an image as torch computes them.
+
+    Raises:
+        UsageError: if the device's memory does not hold the image.
+    """
+    try:
+        with torch.inference_mode():
+            moved = image.to(device, non_blocking=True).to(memory_format=torch.channels_last)
+            short = dtype != torch.float32
+            with torch.autocast(device.type, dtype if short else torch.bfloat16, enabled=short):
+                outputs = network(moved)
+            # Class maps one behind the other: a softmax over interleaved maps takes several times as long.
+            return {name: maps.contiguous() for name, maps in outputs.items()}
+    except RuntimeError as error:  # torch's OutOfMemoryError is one, and so is what its CPU allocator raises
+        if not _is_out_of_memory(error):
+            raise
+    height, width = image.shape[-2:]
+    raise UsageError(
+        f"{height} x {width} pixels at once are more than the memory of {device} holds: use smaller tiles, "
+        f"for example tile={max(64, min(height, width) // 4)}"
+    )
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _shares(scores: Tensor, outputs: Outputs) -> bool:
+    """Whether scores are a view of the maps that they come from."""
+    return any(scores.untyped_storage().data_ptr() == maps.untyped_storage().data_ptr() for maps in outputs.values())
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

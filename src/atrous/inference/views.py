@@ -6,7 +6,7 @@ Badrinarayanan, Cipolla, "Bayesian SegNet", 2015, https://arxiv.org/abs/1511.026
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -14,8 +14,19 @@ from torch import Tensor
 
 from atrous.errors import UsageError, did_you_mean
 
-__all__ = ["AS_IT_IS", "VIEWS", "Passes", "View", "average_passes", "average_scores", "check_views", "read_views"]
+__all__ = [
+    "AS_IT_IS",
+    "VIEWS",
+    "Passes",
+    "View",
+    "average_passes",
+    "average_scores",
+    "check_views",
+    "looking",
+    "read_views",
+]
 
+Look = Callable[[Tensor, slice, slice], tuple[Tensor, Tensor | None]]
 WindowOrigin = Callable[[slice, slice, tuple[int, int]], tuple[int, int]]
 
 
@@ -116,6 +127,38 @@ def _read_passes(text: str) -> Passes:
     if not 1 <= len(numbers) <= 2 or not all(n.isascii() and n.isdigit() for n in numbers) or int(numbers[0]) < 2:
         raise UsageError(f"view {text!r}: say mc:N with at least 2 passes, or mc:N:SEED, for example mc:20 or mc:20:1")
     return Passes(*map(int, numbers))
+
+
+def looking(
+    scorer: Any,
+    names: Sequence[str],
+    passes: Passes,
+    flip_pairs: Sequence[tuple[int, int]],
+    size: tuple[int, int],
+) -> Look:
+    """What gives the scores of a window of an image, and their uncertainty where there are passes.
+
+    Args:
+        scorer: a `PixelScorer`; with passes one that can be `sampled`.
+        names: flips and turns to average over.
+        passes: with dropouts drawing.
+        flip_pairs: see `average_scores`.
+        size: height and width of the image.
+    """
+    if not passes.number:
+        return lambda image, *_: (average_scores(lambda turned, _: scorer(turned), image, names, flip_pairs)[0], None)
+    sampled = scorer.sampled(passes.seed)
+
+    def look(image: Tensor, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
+        def one(number: int) -> Tensor:
+            def score(turned: Tensor, view: View) -> Tensor:
+                return sampled(turned, number, view.origin(rows, columns, size))
+
+            return average_scores(score, image, names, flip_pairs)[0]
+
+        return average_passes(one, passes.number)
+
+    return look
 
 
 def average_scores(

@@ -78,8 +78,10 @@ def mirror(x: Float[Tensor, "B C H W"], left: int, right: int, top: int, bottom:
 def _reflection(size: int, before: int, after: int, device: torch.device) -> Tensor:
     """Where each position of the extended axis looks in the original one."""
     period = max(2 * (size - 1), 1)
-    # Reflected about 0 first: inductor (torch 2.15) fails on the remainder of a negative number inside an index.
-    place = torch.arange(-before, size + after, device=device).abs() % period
+    # Reflected about 0 first: inductor (torch 2.15) fails on the remainder of a negative number inside an index. By a
+    # division, because the exporter to ONNX (torch 2.15) fails on the remainder by a size that is open.
+    place = torch.arange(-before, size + after, device=device).abs()
+    place = place - place // period * period
     return torch.minimum(place, period - place)
 
 

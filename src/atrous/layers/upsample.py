@@ -178,8 +178,9 @@ class BilinearUpsample(nn.Module):
         """A map of (size - 1) factor + kernel_size - 2 padding pixels."""
         if self.learned:
             return F.conv_transpose2d(x, self.weight, None, self.factor, self.padding)
-        # (C, C, k, k) -> diagonal (k, k, C) -> (C, 1, k, k)
-        kernels = self.weight.diagonal().permute(2, 0, 1)[:, None]
+        # (C, C, k, k) -> (C, 1, k, k), by indices: OpenVINO's converter knows no `diagonal`
+        channels = torch.arange(x.shape[1], device=x.device)
+        kernels = self.weight[channels, channels][:, None]
         return F.conv_transpose2d(x, kernels, None, self.factor, self.padding, groups=x.shape[1])
 
     def extra_repr(self) -> str:

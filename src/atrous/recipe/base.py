@@ -27,6 +27,7 @@ SECTIONS = (
     "training",
     "adversary",
     "stages",
+    "engine",
     "refine",
     "clean",
     "tune",
@@ -35,7 +36,8 @@ SECTIONS = (
     "origin",
 )
 """What a recipe may say. `adversary` names a network that learns to tell masks from outputs, see `atrous.adversarial`;
-`stages` lists what differs from one training to the next. `refine` names what predictions are refined by, see
+`stages` lists what differs from one training to the next. `engine` says what computes predictions on a CPU, see
+`atrous.inference.engines.ENGINES`. `refine` names what predictions are refined by, see
 `atrous.inference.REFINERS`; `clean` what is cleaned away from what they decide. `tune` lists which of the two are
 chosen by the validation images after the training. Written in bundles, `input` is the kind and channels of images, and
 `origin` what the weights were started from."""

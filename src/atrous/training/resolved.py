@@ -9,6 +9,7 @@ from typing import Any
 
 from atrous.data.options import DataOptions
 from atrous.errors import RecipeError
+from atrous.inference.engines import read_engine
 from atrous.models import MODELS
 from atrous.optim import OPTIMIZERS, SCHEDULES
 from atrous.postprocess import Cleaning, Refiner, read_clean, read_refine
@@ -162,6 +163,7 @@ def resolve(recipe: Recipe) -> ResolvedRecipe:
     place = recipe.place
     model = recipe.named("model", MODELS, kind="model", given=FROM_DATA)
     task = recipe.named("task", TASKS, kind="task", given=FROM_MASKS, default="segmentation")
+    read_engine(recipe.values.get("engine"), place=place / "engine", error=RecipeError)
     refine = read_refine(recipe.section("refine"), place=place / "refine", error=RecipeError)
     clean = read_clean(recipe.section("clean"), place=place / "clean", error=RecipeError)
     tune = tuple(read_tune(recipe))

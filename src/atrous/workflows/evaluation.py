@@ -34,7 +34,7 @@ def evaluate(
         boundary: also measure the boundary F1, which takes some 15 ms for an image of 360 x 480 with 12 classes.
         classes: a classes.yaml to use instead of the folder's own.
         progress: called with the number of images done and of all.
-        how: `device`, `precision`, `refine`, `tile`, `margin`, `views`; see `atrous.inference.Running`.
+        how: `device`, `precision`, `engine`, `refine`, `tile`, `margin`, `views`; see `atrous.inference.Running`.
 
     Raises:
         DataError: if the folder cannot be read or has no such split, or no mask in it.

@@ -15,7 +15,7 @@ from atrous.inference.running import Running, read_running
 from atrous.inference.writing import FileWriter, PredictionFiles, counts_path, file_of
 from atrous.tasks.outputs import mask
 from atrous.types import Progress
-from atrous.workflows.runs import check_refine, check_tile
+from atrous.workflows.runs import check_engine, check_refine, check_tile
 
 __all__ = ["PredictionFiles", "describe_counts", "find_inputs", "predict"]
 
@@ -60,6 +60,7 @@ def predict(
     making, calling = read_running(how, "predict")
     check_tile(calling["tile"], calling["margin"])
     check_refine(making["refine"])
+    check_engine(making["engine"])
     outputs = replace(outputs, uncertainty=any(view.split(":")[0] == "mc" for view in calling["views"]))
     place = Path(out)
     found = find_inputs(images, out=None if file_of(place) else place)

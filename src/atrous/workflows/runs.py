@@ -11,11 +11,13 @@ from atrous._version import __version__
 from atrous.bundle import Bundle, load_bundle
 from atrous.errors import UsageError
 from atrous.inference import Predictor
+from atrous.inference.engines import read_engine
 from atrous.postprocess import Refiner, read_refine
 from atrous.tables import Place
 from atrous.training.distributed import world
 
 __all__ = [
+    "check_engine",
     "check_refine",
     "check_tile",
     "describe_machine",
@@ -44,7 +46,12 @@ def check_tile(tile: int | None, margin: int | str = "exact") -> None:
 
 
 def load_predictor(
-    place: str | Path | Bundle, *, device: str = "auto", precision: str = "auto", refine: Any = None
+    place: str | Path | Bundle,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    engine: str | None = None,
+    refine: Any = None,
 ) -> tuple[Bundle, Predictor]:
     """A bundle and the predictor that runs it. The weights are read once, or not at all where they are loaded already.
 
@@ -52,11 +59,22 @@ def load_predictor(
         place: a bundle, a run, or a Hub id; or a bundle that has been loaded.
         device: what predicts.
         precision: what it computes in.
+        engine: what computes it on a CPU; None does what the bundle says.
         refine: refines in another way than the bundle says.
     """
     check_refine(refine)
+    check_engine(engine)
     bundle = place if isinstance(place, Bundle) else load_bundle(place)
-    return bundle, Predictor.from_bundle(bundle, device=device, precision=precision, refine=refine)
+    return bundle, Predictor.from_bundle(bundle, device, precision, refine, engine)
+
+
+def check_engine(engine: str | None) -> None:
+    """What `--engine` says, before anything is loaded.
+
+    Raises:
+        UsageError: if it names something unknown.
+    """
+    read_engine(engine, place=Place("--engine"))
 
 
 def check_refine(refine: Any) -> Refiner | None:

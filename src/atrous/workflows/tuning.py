@@ -53,8 +53,8 @@ def tune_crf(
         overrides: "KEY=VALUE" entries of `CrfGrid`, such as "bilateral_xy=[30, 60]" or "iterations=10".
         classes: a classes.yaml to use instead of the folder's own.
         progress: called with the number of refined images, and of all as far as known.
-        how: `device`, which is the CRF's too where it is a CUDA device, `precision`, `tile`, `margin` and `views`; see
-            `atrous.inference.Running`.
+        how: `device`, which is the CRF's too where it is a CUDA device, `precision`, `engine`, `tile`, `margin` and
+            `views`; see `atrous.inference.Running`.
 
     Raises:
         UsageError: if an override does not fit, if the bundle is not on this machine, or if `refine` is given, which is

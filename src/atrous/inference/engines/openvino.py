@@ -1,0 +1,183 @@
+"""OpenVINO: the only file that imports it, and only when it is used.
+
+https://docs.openvino.ai
+"""
+
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from atrous.inference.engines.base import EngineError, named_maps
+from atrous.inference.engines.exporting import first_line
+from atrous.types import Outputs
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+__all__ = ["FILES", "OpenVINONetwork", "save", "version"]
+
+FILES = ("network.xml", "network.bin")
+LARGEST = 1 << 15
+"""Pixels of a side, at most. Without bounds, a crop by a computed size is taken for a lower bound of the image's."""
+BATCH = 1 << 10
+HINTS = {"float32": "f32", "bfloat16": "bf16"}
+_TELEMETRY = "openvino_telemetry"
+_importing = threading.Lock()
+
+
+@cache
+def _library() -> Any:
+    """The package, imported without what it reports to its makers.
+
+    On import it would otherwise write an identity into the home folder and send events to a server.
+    """
+    with _importing:
+        if "openvino" in sys.modules:
+            import openvino
+
+            return openvino
+        sys.modules.setdefault(_TELEMETRY, None)  # type: ignore[arg-type]  # importing it fails, which OpenVINO expects
+        try:
+            import openvino
+        finally:
+            if sys.modules.get(_TELEMETRY) is None:
+                del sys.modules[_TELEMETRY]
+        return openvino
+
+
+def version() -> str:
+    """Of the package."""
+    return str(_library().__version__)
+
+
+def save(program: "ExportedProgram", folder: Path) -> None:
+    """Convert a graph, and write it into a folder as `FILES`.
+
+    Args:
+        program: of one input (B, C, H, W).
+        folder: that exists.
+
+    Raises:
+        EngineError: if OpenVINO has no form for one of its operations.
+    """
+    library = _library()
+    try:
+        graph = library.convert_model(program, extension=_size_rules())
+    except Exception as problem:
+        raise EngineError(_missing(problem)) from problem
+    channels = program.graph_signature.user_inputs and _channels(program)
+    side, batch = library.Dimension(1, LARGEST), library.Dimension(1, BATCH)
+    graph.reshape({0: library.PartialShape([batch, channels, side, side])})
+    # Images lie with their channels together, which saves a copy.
+    steps = library.preprocess.PrePostProcessor(graph)
+    steps.input().tensor().set_layout(library.Layout("NHWC"))
+    steps.input().model().set_layout(library.Layout("NCHW"))
+    library.save_model(steps.build(), folder / FILES[0], compress_to_fp16=False)
+
+
+def _channels(program: "ExportedProgram") -> int:
+    name = program.graph_signature.user_inputs[0]
+    node = next(node for node in program.graph.nodes if node.name == name)
+    return int(node.meta["val"].shape[1])
+
+
+def _size_rules() -> list[Any]:
+    """How arithmetic on sizes is written that OpenVINO's converter does not know: what a graph calls by these names."""
+    import math
+    import operator
+
+    library = _library()
+    from openvino.frontend.pytorch import ConversionExtension
+
+    operations = library.opset15
+
+    def numbers(context: Any) -> list[Any]:
+        return [context.get_input(i) for i in range(context.get_input_size())]
+
+    def divide(context: Any) -> list[Any]:
+        top, bottom = (operations.convert(value, "f64") for value in numbers(context))
+        return operations.divide(top, bottom).outputs()
+
+    def ceil(context: Any) -> list[Any]:
+        return operations.convert(operations.ceiling(numbers(context)[0]), "i64").outputs()
+
+    def maximum(context: Any) -> list[Any]:
+        one, other = (operations.convert(value, "i64") for value in numbers(context))
+        return operations.maximum(one, other).outputs()
+
+    def minimum(context: Any) -> list[Any]:
+        one, other = (operations.convert(value, "i64") for value in numbers(context))
+        return operations.minimum(one, other).outputs()
+
+    rules = {torch.sym_max: maximum, torch.sym_min: minimum, math.ceil: ceil, operator.truediv: divide}
+    return [ConversionExtension(str(function), rule) for function, rule in rules.items()]
+
+
+def _missing(problem: Exception) -> str:
+    """The operations that stand in the way, which OpenVINO names at the end of many lines."""
+    for line in str(problem).splitlines():
+        _, found, names = line.partition("No conversion rule found for operations:")
+        if found:
+            return f"OpenVINO has no {names.strip()}"
+    return f"OpenVINO cannot convert this network ({first_line(problem)})"
+
+
+class OpenVINONetwork:
+    """A converted network, compiled for this processor. Threads may share it.
+
+    Args:
+        folder: with `FILES`.
+        names: of the network's maps, in their order.
+        precision: "float32", "bfloat16", or "int8" for a quantised one.
+        threads: of the processor.
+
+    Raises:
+        EngineError: if OpenVINO cannot read or compile it.
+    """
+
+    engine = "openvino"
+
+    def __init__(self, folder: Path, names: Sequence[str], *, precision: str, threads: int) -> None:
+        library = _library()
+        self.precision = precision
+        self._names = tuple(names)
+        self._requests: list[Any] = []
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": HINTS.get(precision, "f32"),
+            "ENABLE_CPU_PINNING": False,  # processes that share a machine would sit on the same cores
+        }
+        try:
+            core = library.Core()
+            self._compiled = core.compile_model(core.read_model(folder / FILES[0]), "CPU", options)
+        except Exception as problem:
+            raise EngineError(f"OpenVINO cannot compile it ({first_line(problem)})") from problem
+
+    @contextmanager
+    def running(self, image: Float[Tensor, "B C H W"]) -> Iterator[Outputs]:
+        """The network's maps (B, K, H, W), float32, in memory that is given back when the block ends.
+
+        Raises:
+            EngineError: if OpenVINO cannot compute an image of this size.
+        """
+        try:
+            request = self._requests.pop()  # one for each thread at work, made when it is needed
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        numbers = image.permute(0, 2, 3, 1).contiguous().numpy()
+        try:
+            request.infer([numbers], share_inputs=True, share_outputs=True)
+            maps = [request.get_output_tensor(i).data for i in range(len(self._names))]
+        except Exception as problem:
+            raise EngineError(f"OpenVINO fails on {tuple(image.shape)} ({first_line(problem)})") from problem
+        yield named_maps(self._names, maps, image)
+        self._requests.append(request)
