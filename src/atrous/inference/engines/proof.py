@@ -151,5 +151,7 @@ def prove_rough(
     """
     found = together([likeness(network(image), converted(image)) for image in images])
     if found.mean > ROUGH[remembering]:
-        raise EngineError(f"its scores differ from the network's by {found.mean:.2f} of their spread on average")
+        raise EngineError(
+            f"in short numbers its scores differ from the network's by {found.mean:.2f} of their spread on average"
+        )
     return found

@@ -183,8 +183,8 @@ class Switch:
         Raises:
             EngineError: if it cannot be used.
         """
-        if made.fault:
-            raise EngineError(made.fault)
+        if fault := made.fault or (made.proofs or {}).get(self.precision, {}).get("fault"):
+            raise EngineError(fault)
         if self._stopped:
             return
         network = compile_made(made, self.engine, self.precision, torch.get_num_threads())
