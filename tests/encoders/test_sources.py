@@ -166,6 +166,18 @@ def test_the_cache_is_read_without_asking_the_hub(resnet, tmp_path, monkeypatch)
         create_model("unet", num_classes=2, encoder="resnet34", pretrained="cache")
 
 
+def test_another_tag_of_the_cache_serves_where_the_usual_one_is_not_to_be_had(resnet, tmp_path):
+    keep(tmp_path / "hub", "timm/resnet18.tv_in1k", {"model.safetensors": lambda path: save_file(resnet, path)})
+    for pretrained in ("auto", "cache"):
+        for build in ("unet", "pspnet"):
+            model = create_model(build, num_classes=2, encoder="resnet18", pretrained=pretrained)
+            assert str(model.origins[0]) == "ImageNet weights of timm/resnet18.tv_in1k, bsd-3-clause"
+            name = "body.conv1.weight" if build == "unet" else "conv1.weight"
+            assert torch.equal(model.encoder.state_dict()[name], resnet["conv1.weight"])
+    with pytest.raises(ModelError, match=r"encoder whose weights are here \(.*resnet18\.tv_in1k"):
+        create_model("unet", num_classes=2, encoder="resnet18", pretrained=True)  # means the usual ones
+
+
 def test_a_repository_in_timms_form(resnet, tmp_path):
     config = {"architecture": "resnet18", "pretrained_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3, "license": "mit"}}
     files = {
@@ -182,6 +194,57 @@ def test_a_repository_in_timms_form(resnet, tmp_path):
         create_model("unet", num_classes=2, encoder="resnet34", pretrained="hf-hub:someone/mine")
     with pytest.raises(ModelError, match="HF_HUB_OFFLINE is set"):
         create_model("unet", num_classes=2, encoder="resnet18", pretrained="hf-hub:someone/else")
+
+
+def test_a_repository_that_is_not_here_is_fetched_with_its_config(resnet, tmp_path, monkeypatch):
+    from huggingface_hub.errors import EntryNotFoundError
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(sources, "check_online", lambda: None)
+    (tmp_path / "config.json").write_text('{"architecture": "resnet18", "mean": [0, 0, 0], "std": [1, 1, 1]}')
+    torch.save(resnet, tmp_path / "pytorch_model.bin")
+    asked = []
+
+    def give(repository, file, *, revision):
+        asked.append((repository, file, revision))
+        if not (tmp_path / file).is_file():
+            raise EntryNotFoundError(file)
+        return str(tmp_path / file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", give)
+    encoder = create_encoder("resnet18", pretrained="hf-hub:someone/mine@v1")
+    assert torch.equal(encoder.conv1.weight, resnet["conv1.weight"])
+    assert encoder.pretrained_normalization == ((0.0,) * 3, (255.0,) * 3)
+    assert [file for _, file, _ in asked] == ["config.json", "model.safetensors", "pytorch_model.bin"]
+    assert {(repository, revision) for repository, _, revision in asked} == {("someone/mine", "v1")}
+    (tmp_path / "pytorch_model.bin").unlink()
+    with pytest.raises(ModelError, match=r"someone/mine: has neither model\.safetensors nor pytorch_model\.bin"):
+        create_encoder("resnet18", pretrained="hf-hub:someone/mine")
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"someone/mine: the Hub does not give it \(EntryNotFoundError: config.json\)"):
+        create_encoder("resnet18", pretrained="hf-hub:someone/mine")
+
+
+FAMILIES = ["convnext_atto", "vit_tiny_patch16_224", "regnetx_002", "mobilenetv4_conv_small", "hiera_tiny_224", LITE]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_is_filled_from_a_file_or_refused(name, tmp_path):
+    """Whatever timm's wrappers make of the names, and whether timm itself would load a part of it without a word."""
+    torch.manual_seed(0)
+    state = timm.create_model(name).state_dict()
+    file = tmp_path / "weights.pth"
+    torch.save(state, file)
+    own = create_encoder(name, pretrained=file).state_dict()
+    found = [key for key, value in own.items() if "pyramid." not in key]  # ours, behind a plain transformer
+    sums = {(tuple(value.shape), float(value.double().sum())) for value in state.values()}
+    assert found
+    assert all((tuple(own[key].shape), float(own[key].double().sum())) in sums for key in found)
+    kernels = [key for key, value in state.items() if value.ndim > 1 and "head" not in key and "classifier" not in key]
+    lacking = kernels[len(kernels) // 2]
+    torch.save({key: value for key, value in state.items() if key != lacking}, file)
+    with pytest.raises(ModelError, match=f"{lacking} is missing".replace(".", r"\.")):
+        create_encoder(name, pretrained=file)
 
 
 def test_places_are_named_one_by_one(caplog):

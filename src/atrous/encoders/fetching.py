@@ -45,12 +45,14 @@ class _Start(NamedTuple):
         overlay: what timm is told beside the name.
         state: the tensors, where they have been read already.
         images: how their images were normalised (0..255); None where timm's own values hold.
+        name: of the encoder with their tag, where it is not the one that was asked for.
     """
 
     origin: WeightsOrigin | None = None
     overlay: Mapping[str, Any] = {}
     state: dict[str, Tensor] | None = None
     images: MeanStd | None = None
+    name: str = ""
 
 
 def fetch_network(
@@ -154,7 +156,7 @@ def _first(
             start = look()
             if start is None:
                 continue
-            built = build(known, start)
+            built = build(start.name or known, start)
             return built, start if start.origin else start._replace(origin=origin_of(known))
         except Exception as error:  # whatever the network, the Hub, the disk or timm raises
             reason = (str(error).splitlines() or [""])[0]
@@ -178,7 +180,8 @@ def _refusal(name: str, reason: str) -> str:
     edges = PACKAGED.get(architecture(name))
     if edges is not None and edges.trained_for != IMAGENET and edges.path() is not None:
         others += f"pretrained: {edges.distribution} ({edges.trained_for}, which is here), "
-    here = ", ".join(each.encoder for each in list_weights() if each.here) or "none"
+    known = [each.encoder for each in list_weights() if each.here and each.trained_for in ("", IMAGENET)]
+    here = ", ".join(known) or "none"
     return (
         f"the pretrained weights of encoder {name!r} could not be loaded ({reason}); use pretrained: false, {others}an "
         f"encoder whose weights are here ({here}), or copy the weights into this machine's Hugging Face cache (HF_HOME)"
@@ -199,6 +202,8 @@ def _looks(name: str, wish: Wish, needed: Callable[[], dict[str, Tensor]]) -> It
     }
     for place in wish.places:
         yield places[place]
+    if wish.may_fail or wish.places == ("cache",):
+        yield lambda: _from_cache(name, any_tag=True)
     if wish.may_fail:  # better than nothing: kernels that know edges
         yield lambda: _from_package(name, wish, training=None)
 
@@ -222,12 +227,15 @@ def _from_package(name: str, wish: Wish, training: str | None = IMAGENET) -> _St
     )
 
 
-def _from_cache(name: str) -> _Start | None:
+def _from_cache(name: str, *, any_tag: bool = False) -> _Start | None:
     import timm
 
-    config = timm.get_pretrained_cfg(name)
-    path = kept(config)
-    return None if path is None else _Start(origin_of(name), {"file": str(path)})
+    names = timm.list_models(f"{name}.*", pretrained=True) if any_tag and "." not in name else [name]
+    for each in names:
+        path = kept(timm.get_pretrained_cfg(each))
+        if path is not None:
+            return _Start(origin_of(each), {"file": str(path)}, name=each)
+    return None
 
 
 def _from_hub(name: str) -> _Start:

