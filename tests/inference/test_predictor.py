@@ -12,7 +12,7 @@ from atrous.inference import predictor as module
 from atrous.inference.canvas import Canvas
 from atrous.inference.prepare import chains, prepare
 from atrous.models import create_model
-from atrous.tasks import Segmentation
+from atrous.tasks import Segmentation, build_task
 from atrous.types import Prediction
 from tests.networks import MODELS, experienced, made_image
 
@@ -416,3 +416,16 @@ def test_grey_and_alpha_are_brought_to_three_channels_and_told_once(tmp_path, ca
     ]
     with pytest.raises(BundleError, match="the array is uint8 with 2 channels"):
         predict(alpha[..., :2])
+
+
+@pytest.mark.parametrize("task", ["segmentation", "multilabel", "instances"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_scores_that_are_not_numbers_are_no_prediction(task, precision):
+    count = build_task({"name": task}, 3).num_classes
+    model = create_model("unet2015", num_classes=count, in_channels=1, width=4).eval()
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    predictor = Predictor(model, task=task, class_names=["a", "b", "c"], precision=precision)
+    cure = {"float32": "train it again", "bfloat16": "precision=float32"}[precision]
+    with pytest.raises(ModelError, match=f"are not numbers.*computed in {precision}.*{cure}"):
+        predictor(np.zeros((40, 40, 1), np.uint8))

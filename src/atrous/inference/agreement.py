@@ -3,17 +3,20 @@
 import logging
 
 import numpy as np
+from torch import Tensor
 
-from atrous.errors import BundleError
+from atrous.errors import BundleError, ModelError
 from atrous.images import limits
 from atrous.images.channels import ALPHA, GREY
 from atrous.images.source import Source
 
-__all__ = ["must_fit", "say_how_brought"]
+__all__ = ["must_be_numbers", "must_fit", "say_how_brought"]
 
 LOG = logging.getLogger(__name__)
 _RESULT = 3
 """Bytes of a pixel's class and confidence."""
+_LOOKED_AT = 8
+"""Every so many rows and columns of all classes are looked at; of the first class, all."""
 _BROUGHT = {
     GREY: "is grey, and the model takes three channels: its grey is repeated",
     ALPHA: "has an alpha channel, and the model takes none: it is left out",
@@ -47,6 +50,25 @@ def must_fit(source: Source, kind: str, channels: int) -> None:
         f"{source.name} is {read} with {_channels(came)}, but the model was made for {kind} with "
         f"{_channels(channels)}: {cure}"
     )
+
+
+def must_be_numbers(scores: Tensor, name: str, precision: str) -> None:
+    """Refuse scores that are not numbers, of which every task would make a mask of one class.
+
+    They come of weights that grew beyond all bounds in training, or of a precision that cannot hold what they compute.
+    A softmax spreads them over all classes of a pixel, so one class shows them.
+
+    Args:
+        scores: (K, H, W) of a tile.
+        name: of the image.
+        precision: what the network computed in.
+
+    Raises:
+        ModelError: if there is one.
+    """
+    if scores[0].isnan().any() or scores[:, ::_LOOKED_AT, ::_LOOKED_AT].isnan().any():
+        cure = "train it again at a lower rate" if precision == "float32" else "predict with precision=float32"
+        raise ModelError(f"{name}: the scores of the network are not numbers (computed in {precision}): {cure}.")
 
 
 def say_how_brought(source: Source, told: set[str]) -> None:

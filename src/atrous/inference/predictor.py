@@ -16,7 +16,7 @@ from atrous.data.classes import Classes
 from atrous.errors import BundleError, ModelError, UsageError, did_you_mean
 from atrous.images.colors import default_colors
 from atrous.images.source import Source, open_source
-from atrous.inference.agreement import must_fit, say_how_brought
+from atrous.inference.agreement import must_be_numbers, must_fit, say_how_brought
 from atrous.inference.canvas import Canvas
 from atrous.inference.engines.base import read_engine
 from atrous.inference.engines.store import NetworkOrigin
@@ -359,6 +359,7 @@ class Predictor:
             # (h, w, C) -> (1, C, h, w), which is channels_last in memory without a copy
             image = torch.from_numpy(numbers).permute(2, 0, 1)[None]
             scores, uncertainty = look(image, rows.read, columns.read)
+            must_be_numbers(scores, source.name, self.precision)
             if uncertainty is not None:
                 canvas.put_uncertainty(rows, columns, uncertainty)
             part = ScoredTile(rows, columns, scores, window.valid)
