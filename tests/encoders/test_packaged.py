@@ -42,12 +42,13 @@ def test_an_encoder_starts_from_the_package_without_a_network(name, tensors, off
     assert capfd.readouterr().err == ""
 
 
-def test_other_channel_counts_sum_or_repeat_the_first_kernel(tensors, offline):
+def test_other_channel_counts_sum_the_first_kernel_or_keep_it_for_the_first_three(tensors, offline):
     first = next(iter(tensors.values()))
     grey, five = (create_encoder(LITE, in_channels=count, pretrained=True) for count in (1, 5))
     torch.testing.assert_close(grey.body.conv_stem.weight.data, first.sum(1, keepdim=True))
-    torch.testing.assert_close(five.body.conv_stem.weight.data, 0.6 * first[:, [0, 1, 2, 0, 1]])
-    assert grey.pretrained_normalization is None
+    torch.testing.assert_close(five.body.conv_stem.weight.data[:, :3], first)
+    assert not five.body.conv_stem.weight[:, 3:].any()
+    assert grey.pretrained_normalization == five.pretrained_normalization == ((127.0,) * 3, (128.0,) * 3)
 
 
 @pytest.mark.shared

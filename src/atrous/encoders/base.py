@@ -51,12 +51,12 @@ class Weights(NamedTuple):
 
     Attributes:
         state: the state dict.
-        normalization: how the images were normalised, or None for other than 3 channels.
+        normalization: how the images were normalised that they were trained on.
         origin: where they come from.
     """
 
     state: dict[str, Tensor]
-    normalization: MeanStd | None
+    normalization: MeanStd
     origin: WeightsOrigin | None = None
 
 
@@ -67,7 +67,8 @@ class Encoder(nn.Module):
         in_channels: channels of the image.
         levels: channels and stride of each map, in the order of the list; measured, never declared by hand.
         multiple: sides that are no multiples of it are padded inside, right and below; 1 where none are.
-        pretrained_normalization: (mean, std) of the 8-bit images (0..255) that the weights were trained on, or None.
+        pretrained_normalization: (mean, std) of the 8-bit images (0..255) that the weights were trained on, or None;
+            of three channels for weights of ImageNet, whatever `in_channels` is.
         origin: where its first weights come from, or None for random numbers.
     """
 

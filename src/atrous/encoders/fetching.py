@@ -1,7 +1,7 @@
 """A network of timm with the weights that `pretrained` asks for, wherever they are, and word of where they were.
 
-Files and packages are read here and handed to timm, which knows how a first kernel becomes one for other channels. What
-lies in the Hugging Face cache is read from there without asking the Hub, and the Hub is asked only if it answers.
+Files and packages are read here and handed to timm. What lies in the Hugging Face cache is read from there without
+asking the Hub, and the Hub is asked only if it answers.
 """
 
 import logging
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from torch import Tensor, nn
 
 from atrous.encoders.base import MeanStd, Pretrained, Weights
+from atrous.encoders.first_kernel import RGB, adapt_kernels, first_kernel
 from atrous.encoders.here import list_weights
 from atrous.encoders.origin import WeightsOrigin
 from atrous.encoders.packaged import IMAGENET, PACKAGED, digest_of, packaged_weights
@@ -57,12 +58,12 @@ class _Start(NamedTuple):
 
 def fetch_network(
     name: str, in_channels: int, pretrained: Pretrained, **options: Any
-) -> tuple[nn.Module, MeanStd | None, WeightsOrigin] | None:
+) -> tuple[nn.Module, MeanStd, WeightsOrigin] | None:
     """A network of timm with its weights, how their images were normalised, and where they come from.
 
     Args:
         name: of timm, with or without a tag.
-        in_channels: channels of the image; timm adapts the first kernel.
+        in_channels: channels of the image; see `first_kernel`.
         pretrained: what it starts from, not false.
         **options: of `timm.create_model`.
 
@@ -84,14 +85,18 @@ def fetch_network(
             wanted = needed()
             overlay["state_dict"] = {key: value for key, value in start.state.items() if key in wanted}
         given = {"pretrained_cfg_overlay": overlay} if overlay else {}
-        return timm.create_model(known, pretrained=True, in_chans=in_channels, **given, **options)
+        body = timm.create_model(known, pretrained=True, in_chans=in_channels, **given, **options)
+        if in_channels not in (1, RGB) and overlay.get("input_size", (RGB,))[0] == RGB:
+            rgb = timm.create_model(known, pretrained=True, **given, **options)
+            adapt_kernels(body.state_dict(), rgb.state_dict(), in_channels)
+        return body
 
     found = _first(name, pretrained, needed, build)
     if found is None:
         return None
     body, start = found
     config: Any = body.pretrained_cfg
-    return body, _normalization(config, start.images, in_channels), _told(start)
+    return body, start.images or _in_8_bit(config["mean"], config["std"]), _told(start)
 
 
 def timm_weights(
@@ -101,7 +106,7 @@ def timm_weights(
 
     Args:
         name: a name from `timm.list_models(pretrained=True)`.
-        in_channels: channels of the image; timm adapts the first kernel.
+        in_channels: channels of the image; see `first_kernel`.
         pretrained: what it starts from, not false.
         part: says of a name whether it must be among them; a file may lack others.
 
@@ -118,13 +123,13 @@ def timm_weights(
 
     def build(known: str, start: _Start) -> Weights:
         if start.state is not None:
-            config = timm.get_pretrained_cfg(known).to_dict()
-            state = _with_channels(start.state, config, in_channels)
+            config, state = timm.get_pretrained_cfg(known).to_dict(), start.state
         else:
             given = {"pretrained_cfg_overlay": dict(start.overlay)} if start.overlay else {}
-            body = timm.create_model(known, pretrained=True, in_chans=in_channels, **given)
+            body = timm.create_model(known, pretrained=True, **given)
             config, state = body.pretrained_cfg, body.state_dict()
-        return Weights(state, _normalization(config, start.images, in_channels))
+        images = start.images or _in_8_bit(config["mean"], config["std"])
+        return Weights(_with_channels(state, config, in_channels), images)
 
     found = _first(name, pretrained, needed, build)
     if found is None:
@@ -297,16 +302,12 @@ def _plain(key: str) -> str:
 
 
 def _with_channels(state: dict[str, Tensor], config: Mapping[str, Any], in_channels: int) -> dict[str, Tensor]:
-    """The state with a first kernel for the image's channels, as timm makes it."""
+    """The state with a first kernel for the image's channels."""
     from timm.models import adapt_input_conv
 
     first = f"{config['first_conv']}.weight"
-    if state[first].shape[1] == in_channels:
+    kernel = state[first]
+    if kernel.shape[1] == in_channels:
         return state
-    return {**state, first: adapt_input_conv(in_channels, state[first])}
-
-
-def _normalization(config: Mapping[str, Any], given: MeanStd | None, in_channels: int) -> MeanStd | None:
-    """Mean and deviation of 8-bit images; None where they are of other channels."""
-    mean, std = given or _in_8_bit(config["mean"], config["std"])
-    return (mean, std) if len(mean) == in_channels else None
+    adapt = first_kernel(kernel, in_channels) if kernel.shape[1] == RGB else adapt_input_conv(in_channels, kernel)
+    return {**state, first: adapt}

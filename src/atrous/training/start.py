@@ -7,6 +7,7 @@ from atrous.bundle import load_bundle
 from atrous.bundle.base import WEIGHTS
 from atrous.data import Folder, FolderDataset
 from atrous.encoders import WeightsOrigin
+from atrous.encoders.first_kernel import matched_scale
 from atrous.encoders.packaged import digest_of
 from atrous.encoders.state_files import WEIGHT_FILES
 from atrous.models import DenseModel
@@ -71,11 +72,16 @@ def _left(model: DenseModel, loaded: Loaded) -> list[WeightsOrigin]:
 
 
 def _normalize(model: DenseModel, folder: Folder) -> None:
-    """Set the normalisation from the pretrained encoder, or from the data."""
+    """Set the normalisation: the pretrained encoder's own for images like its own, else from the data.
+
+    Images of other channels or numbers are given the mean and deviation that the weights know, because a range says
+    little: 12-bit microscopy fills a sixteenth of its 16 bits.
+    """
     parts = (getattr(part, "pretrained_normalization", None) for part in model.modules())
     known = next((normalization for normalization in parts if normalization is not None), None)
-    if known is not None and folder.dtype == "uint8":
+    if known is not None and folder.dtype == "uint8" and len(known[0]) == model.in_channels:
         model.set_normalization(*known)
-    else:
-        dataset = FolderDataset(folder, "train")
-        model.set_normalization(*measure_normalization(dataset, len(dataset)))
+        return
+    dataset = FolderDataset(folder, "train")
+    mean, std = measure_normalization(dataset, len(dataset))
+    model.set_normalization(*((mean, std) if known is None else matched_scale(mean, std, known)))
