@@ -69,7 +69,6 @@ def predict_stack(
     probabilities: list[np.ndarray] = []
     truths: list[np.ndarray] = []
     seconds = 0.0
-    predictor.settle()
     for done, pair in enumerate(pairs):
         if progress is not None:
             progress(done, len(pairs))

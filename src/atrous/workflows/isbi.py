@@ -72,6 +72,7 @@ def _load(
     """A name, the recipe, what the classes and images are, and the predictor."""
     if isinstance(bundle, str | Path):
         loaded, predictor = load_predictor(bundle, device=device, precision=precision)
+        predictor.settle()
         return str(bundle), loaded.recipe, loaded, predictor
     kind = SimpleNamespace(
         class_names=bundle.class_names,
