@@ -49,7 +49,7 @@ Refine = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16, or int8 of a quantised bundle.")]
 Engine = Annotated[
     str | None,
     typer.Option(

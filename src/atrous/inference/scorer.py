@@ -84,7 +84,7 @@ class ModelScorer:
         self.alignment: int = model.alignment  # type: ignore[assignment]
         self.task = task
         self.device = choose_device(device)
-        self.dtype = choose_precision(precision, self.device)
+        self.dtype = choose_precision("auto" if precision == "int8" else precision, self.device)
         mean = getattr(model, "mean", None)
         self.fill = mean.detach().cpu().numpy().copy() if isinstance(mean, Tensor) else None
         self._skeleton = skeleton(model)
@@ -95,6 +95,8 @@ class ModelScorer:
         self, model: nn.Module, engine: str, precision: str, origin: NetworkOrigin | None
     ) -> Switch | None:
         """What computes beside torch, or None where torch alone does."""
+        if precision == "int8":  # of a network that was quantised for it
+            engine = _for_int8(engine, origin)
         if engine == "torch":
             return None
         if engine == "auto" and (
@@ -109,7 +111,7 @@ class ModelScorer:
             raise UsageError(f"engine {engine}: it computes in float32, and not in {precision}; say precision float32.")
         if not isinstance(model, DenseModel):
             raise UsageError(f"engine {engine}: a {type(model).__name__} is no DenseModel; say engine torch.")
-        name = "float32" if engine == "onnxruntime" else _name(self.dtype)
+        name = "float32" if engine == "onnxruntime" else "int8" if precision == "int8" else _name(self.dtype)
         statistics = model.mean.detach().cpu().clone(), model.std.detach().cpu().clone()
         network = partial(_compute, self._network, device=self.device, dtype=self.dtype)
         switch = Switch(network, statistics, name, origin, engine)
@@ -227,6 +229,14 @@ def _compute(network: nn.Module, image: Tensor, device: torch.device, dtype: tor
         f"{height} x {width} pixels at once are more than the memory of {device} holds: use smaller tiles, "
         f"for example tile={max(64, min(height, width) // 4)}"
     )
+
+
+def _for_int8(engine: str, origin: NetworkOrigin | None) -> str:
+    if engine not in ("auto", AUTO):
+        raise UsageError(f"precision int8: {engine} has none; say engine {AUTO} or auto.")
+    if origin is None:
+        raise UsageError("precision int8: a model that comes from no bundle has none; save it as a bundle first.")
+    return AUTO
 
 
 def _name(dtype: torch.dtype) -> str:

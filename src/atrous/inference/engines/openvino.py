@@ -22,7 +22,7 @@ from atrous.types import Outputs
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-__all__ = ["FILES", "OpenVINONetwork", "save", "version"]
+__all__ = ["FILES", "OpenVINONetwork", "save", "save_file", "version"]
 
 FILES = ("network.xml", "network.bin")
 LARGEST = 1 << 15
@@ -73,7 +73,29 @@ def save(program: "ExportedProgram", folder: Path) -> None:
         graph = library.convert_model(program, extension=_size_rules())
     except Exception as problem:
         raise EngineError(_missing(problem)) from problem
-    channels = program.graph_signature.user_inputs and _channels(program)
+    _write(graph, _channels(program), folder)
+
+
+def save_file(file: Path, folder: Path) -> None:
+    """Write a file of ONNX into a folder as `FILES`.
+
+    Args:
+        file: of one input (B, C, H, W).
+        folder: that exists.
+
+    Raises:
+        EngineError: if OpenVINO cannot read it.
+    """
+    try:
+        graph = _library().Core().read_model(file)
+    except Exception as problem:
+        raise EngineError(f"OpenVINO cannot read {file.name} ({first_line(problem)})") from problem
+    _write(graph, graph.input().partial_shape[1].get_length(), folder)
+
+
+def _write(graph: Any, channels: int, folder: Path) -> None:
+    """Bound the sizes of a graph of one input (B, C, H, W), have it take (B, H, W, C), and write it."""
+    library = _library()
     side, batch = library.Dimension(1, LARGEST), library.Dimension(1, BATCH)
     graph.reshape({0: library.PartialShape([batch, channels, side, side])})
     # Images lie with their channels together, which saves a copy.

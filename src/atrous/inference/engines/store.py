@@ -25,7 +25,7 @@ from atrous.inference.engines.base import EngineError
 from atrous.models import DenseModel
 from atrous.processes import machine
 
-__all__ = ["MADE", "Made", "NetworkOrigin", "entry_of", "find", "places", "prune", "seal", "writable"]
+__all__ = ["MADE", "Made", "NetworkOrigin", "entry_of", "find", "int8_entry", "places", "prune", "seal", "writable"]
 
 MADE = "made.json"
 """What a folder says of itself; written last."""
@@ -103,6 +103,15 @@ def entry_of(origin: NetworkOrigin, engine: str) -> str:
     return f"{engine}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:24]}"
 
 
+def int8_entry(origin: NetworkOrigin) -> str:
+    """The name of the folder for the quantised network of a bundle: it serves other versions and machines too.
+
+    Raises:
+        EngineError: if the bundle is another by now.
+    """
+    return f"int8-{origin.digest()[:24]}"
+
+
 @cache
 def _code() -> str:
     """A hash of the files that networks and their conversion are written in."""
@@ -166,14 +175,18 @@ def _read(folder: Path) -> Made | None:
 
 
 def prune(place: Path, keep: str) -> None:
-    """Remove all but the newest folders of a place.
+    """Remove all but the newest folders of a place; what was quantised stays, because images of a user went into it.
 
     Args:
         place: holds the folders.
         keep: the name of one that stays.
     """
     with suppress(OSError):
-        others = [path for path in place.iterdir() if path.name != keep and (path / MADE).is_file()]
+        others = [
+            path
+            for path in place.iterdir()
+            if path.name != keep and not path.name.startswith("int8") and (path / MADE).is_file()
+        ]
         for old in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT - 1 :]:
             shutil.rmtree(old, ignore_errors=True)
 

@@ -22,7 +22,7 @@ from atrous.errors import UsageError
 from atrous.inference.engines.base import AUTO, CompiledNetwork, EngineError, is_installed
 from atrous.inference.engines.converting import ConversionProcess, compile_made, convert, maps_of
 from atrous.inference.engines.proof import SIZES, proof_image, prove_rough
-from atrous.inference.engines.store import Made, NetworkOrigin, entry_of, find, places, prune, writable
+from atrous.inference.engines.store import Made, NetworkOrigin, entry_of, find, int8_entry, places, prune, writable
 from atrous.models import DenseModel
 from atrous.types import Outputs
 
@@ -114,6 +114,8 @@ class Switch:
         try:
             if self._origin is not None:
                 self._read()
+                if self._ready is None and self.precision == "int8":
+                    raise EngineError(f"{self._origin.folder} has no network in int8; make one by engines.quantize")
                 if self._ready is None:
                     self._convert()
             elif model is not None:
@@ -154,7 +156,7 @@ class Switch:
     def _read(self) -> None:
         """Take what an earlier process has converted, where there is something."""
         assert self._origin is not None
-        self._entry = entry_of(self._origin, self.engine)
+        self._entry = int8_entry(self._origin) if self.precision == "int8" else entry_of(self._origin, self.engine)
         made = find(places(self._origin.folder), self._entry)
         if made is not None:
             self._take(made)
@@ -190,7 +192,8 @@ class Switch:
         network = compile_made(made, self.engine, self.precision, torch.get_num_threads())
         if not self._stopped:
             images = [proof_image(*self._statistics, SIZES[0])]
-            prove_rough(self._network, maps_of(network), images, remembering=made.remembering)
+            remembering = made.remembering or self.precision == "int8"  # as rough as that
+            prove_rough(self._network, maps_of(network), images, remembering=remembering)
             self._ready, self._steps = network, []
 
     def _own_place(self) -> Path:
