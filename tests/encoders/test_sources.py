@@ -305,9 +305,15 @@ def test_a_proxy_is_what_is_asked(monkeypatch):
     asked = []
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "https://huggingface.co")
     monkeypatch.setattr(sources.socket, "create_connection", lambda place, **options: asked.append(place) or Mock())
     sources.check_online()
     assert asked == [("proxy.example", 3128)]
+    monkeypatch.setenv("no_proxy", "huggingface.co")
+    sources.check_online()
+    assert asked[1:] == [("huggingface.co", 443)]
 
 
 def test_a_broken_file_of_the_cache_is_an_error_or_a_line(tmp_path, caplog):

@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 from atrous.encoders.base import AUTO, Pretrained
 from atrous.encoders.packaged import PACKAGED
@@ -180,7 +180,7 @@ def check_online(address: str = "") -> None:
         raise ModelError("HF_HUB_OFFLINE is set, so the Hugging Face Hub is not asked")
     address = address or constants.ENDPOINT
     server = urlsplit(address)
-    proxies = getproxies()
+    proxies = {} if proxy_bypass(server.hostname or "") else getproxies()
     proxy = proxies.get(server.scheme) or proxies.get("all")
     door = urlsplit(proxy if proxy and "://" in proxy else f"http://{proxy}") if proxy else server
     failed: list[BaseException] = [TimeoutError(f"no answer within {ANSWERS_WITHIN:g} s")]
