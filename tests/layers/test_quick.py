@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from atrous.layers import bilinear, doubled
+from atrous.layers import doubled
 from atrous.layers.quick import QuickGradients
 
 LAST = torch.channels_last
@@ -144,9 +144,25 @@ def test_the_gradient_of_bilinear_interpolation_is_torchs(arguments, channels):
     assert distance(found[1], exact[1]) < 0.01
 
 
-def test_weights_of_an_interpolation_sum_to_one():
-    for align in (False, True):
-        torch.testing.assert_close(bilinear.weights(5, 23, None, align).sum(1), torch.ones(23))
+def test_gradients_of_interpolations_come_in_the_order_of_the_image():
+    seen = []
+
+    class Seen(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, image):
+            return image.clone(memory_format=LAST)
+
+        @staticmethod
+        def backward(ctx, gradient):
+            seen.append(gradient.is_contiguous(memory_format=LAST))
+            return gradient
+
+    image = torch.randn(2, 3, 6, 9, requires_grad=True)
+    for context in (QuickGradients(), torch.enable_grad()):
+        with context:
+            out = F.interpolate(Seen.apply(image), size=(12, 18), mode="bilinear")
+        out.backward(torch.ones(out.shape))
+    assert seen == [True, False]
 
 
 def test_gradients_can_be_differentiated_again(four):

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from atrous.layers.bilinear import interpolate_bilinear
 from atrous.layers.depthwise import conv_depthwise, is_depthwise
 from atrous.layers.doubled import conv_of_doubled, mark_doubled, mark_joined
 
@@ -23,7 +22,7 @@ _DTYPES = (torch.float32, torch.bfloat16)
 class QuickGradients(TorchFunctionMode):
     """While it is entered, some operations in two dimensions compute their gradients in quicker ways.
 
-    These are depthwise convolutions, 3x3 convolutions of maps that were doubled by their nearest values, and bilinear
+    These are depthwise convolutions, 3x3 convolutions of maps that were doubled by their nearest values, and
     interpolations. It acts where a processor computes in float32 or bfloat16 and gradients are asked for; everything
     else is torch's. Numbers are those of torch to rounding, and gradients can be differentiated again.
 
@@ -75,13 +74,19 @@ def _interpolate(
     recompute_scale_factor: bool | None = None,
     antialias: bool = False,
 ) -> Tensor:
-    usual = not recompute_scale_factor and not antialias and _is_plain(input)
-    if usual and mode == "bilinear" and input.requires_grad and torch.is_grad_enabled():
-        return interpolate_bilinear(input, size, scale_factor, align_corners)
     found = F.interpolate(input, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
-    if usual and mode == "nearest" and torch.is_grad_enabled():
+    if not _is_plain(input) or not found.requires_grad:
+        return found
+    if mode == "nearest":
         mark_doubled(input, found)
+    if input.is_contiguous(memory_format=torch.channels_last):
+        # Losses send back gradients in another order, for which torch's kernel takes up to ten times as long.
+        found.register_hook(_channels_last)
     return found
+
+
+def _channels_last(gradient: Tensor) -> Tensor:
+    return gradient.contiguous(memory_format=torch.channels_last)
 
 
 def _cat(tensors: list[Tensor] | tuple[Tensor, ...], dim: int = 0, **options: Any) -> Tensor:
