@@ -44,7 +44,8 @@ cannot, the maps that are coarser are *interpolated* to that stride, which gives
 *pyramid* ends there.
 
 **A transformer sees the whole image.** `receptive_field` names the layer, and prediction by tiles keeps a margin and reports the
-seam that remains. To train a light head on a frozen encoder, freeze `encoder.body`: the pyramid beside it has to learn.
+seam that remains. Where `optimizer.groups` names the `encoder`, to freeze it or to slow it down, the network of timm is meant:
+the pyramid beside it begins with random weights, and has to learn.
 
 `windows of 224` means that images are padded to multiples of 224 pixels, which costs time on small ones: choose crops of that size.
 

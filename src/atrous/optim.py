@@ -187,9 +187,12 @@ def parameter_groups(
 def _modules_called(model: nn.Module, part: str) -> list[str]:
     """The modules that a recipe means by the name of a part: one, or the encoders of all networks in the model."""
     modules = dict(model.named_modules())
-    if part in modules or part in _KINDS:
-        return [part] if part not in _KINDS else []
+    if part in _KINDS:
+        return []
     first, dot, rest = part.partition(".")
+    if part in modules:
+        inside = getattr(modules[part], "encoder_parts", ()) if part.rpartition(".")[2] == ENCODER else ()
+        return [f"{part}.{inner}" for inner in inside] or [part]
     if first != ENCODER:
         return []
     found: list[str] = []

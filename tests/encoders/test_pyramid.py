@@ -13,6 +13,7 @@ from atrous.encoders.base import keeps_corners
 from atrous.encoders.hiera import HieraMaps, resized_positions
 from atrous.encoders.pyramid import PlainEncoder, SimplePyramid, nearest_power
 from atrous.models import MODELS, create_model
+from atrous.optim import parameter_groups
 from atrous.types import Level
 
 # Trunks of one family only: these refuse every other encoder by name.
@@ -180,3 +181,23 @@ def test_a_transformer_sees_the_whole_image_and_the_layer_is_named(name):
     assert field.vertical is None
     assert field.horizontal is None
     assert field.unbounded_by.startswith("encoder.body")
+
+
+def test_a_frozen_encoder_keeps_its_weights_and_the_pyramid_learns():
+    model = create_model("unet", num_classes=2, encoder="test_vit")
+    (group,) = parameter_groups(model, lr=0.1, weight_decay=0, groups={"encoder": {"frozen": True}})
+    learning = {id(weight) for weight in group["params"]}
+    assert not learning & {id(weight) for weight in model.encoder.body.parameters()}
+    assert {id(weight) for weight in model.encoder.pyramid.parameters()} <= learning
+    slow, rest = sorted(
+        parameter_groups(
+            create_model("unet", num_classes=2, encoder="test_vit"),
+            lr=0.1,
+            weight_decay=0,
+            groups={"encoder": {"lr": "x0.1"}},
+        ),
+        key=lambda g: g["lr"],
+    )
+    assert len(slow["params"]) < len(list(model.encoder.parameters()))
+    assert len(slow["params"]) == len(list(model.encoder.body.parameters()))
+    assert rest["lr"] == 0.1

@@ -95,7 +95,12 @@ class PlainEncoder(Encoder):
         patch: side of a patch in pixels of what the body sees.
         output_stride: of the coarsest level: 8, 16 or 32.
         pretrained_normalization: mean and std (0..255) of the images that the weights were trained on.
+
+    Attributes:
+        encoder_parts: what a recipe means by `encoder`: the pyramid begins with random weights, and has to learn.
     """
+
+    encoder_parts = ("body",)
 
     def __init__(
         self,

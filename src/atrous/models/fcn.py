@@ -51,7 +51,7 @@ def fcn(
     Args:
         num_classes: maps in `out`.
         in_channels: channels of the image.
-        encoder: a name from `timm.list_models()`; one that can be dilated.
+        encoder: a name from `timm.list_models()`.
         pretrained: start the encoder from timm's weights.
         output_stride: 8 as torchvision's; 16 and 32 are faster and coarser.
         aux: add the training output `aux`.
