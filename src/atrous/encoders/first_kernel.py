@@ -68,8 +68,9 @@ def matched_scale(mean: list[float], std: list[float], trained_on: MeanStd) -> t
         trained_on: the weights' own normalisation of 8-bit photographs.
 
     Example:
-        >>> matched_scale([1000.0], [200.0], ((127.0,) * 3, (128.0,) * 3))[1][0]        # 200 / (57.6 / 128)
-        444.1...
+        >>> mean, std = matched_scale([1000.0], [200.0], ((127.0,) * 3, (128.0,) * 3))
+        >>> round(mean[0], 1), round(std[0], 1)  # 200 / (57.63 / 128)
+        (1043.4, 444.2)
     """
     if len(trained_on[0]) != RGB:  # images of other kinds: nothing is known of them
         return mean, std
