@@ -81,7 +81,7 @@ def _interpolate(
         mark_doubled(input, found)
     if input.is_contiguous(memory_format=torch.channels_last):
         # Losses send back gradients in another order, for which torch's kernel takes up to ten times as long.
-        found.register_hook(_channels_last)
+        found.register_hook(_channels_last)  # type: ignore[no-untyped-call]
     return found
 
 
