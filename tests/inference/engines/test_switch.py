@@ -106,6 +106,21 @@ def test_threads_share_what_was_converted(converted):
     assert all((one == other).all() for one, other in zip(found, expected, strict=True))
 
 
+def test_a_shape_that_comes_often_is_compiled_for_itself_and_others_go_on(converted, monkeypatch):
+    monkeypatch.setattr("atrous.inference.engines.openvino.OFTEN", 4)
+    fast = Predictor.load(converted, device="cpu", engine="openvino", precision="float32")
+    plain = Predictor.load(converted, device="cpu", engine="torch", precision="float32")
+    pools, expected = fast.scorer._switch.ready._pools, plain(IMAGE).scores
+    for count in range(1, 7):
+        assert np.abs(fast(IMAGE).scores - expected).max() < 1e-5
+        assert set(pools) == ({None} if count < 4 else {(1, 70, 90, 1)})
+    other = made_image(61, 83)
+    for _ in range(6):
+        assert np.abs(fast(other).scores - plain(other).scores).max() < 1e-5
+    assert np.abs(fast(IMAGE).scores - expected).max() < 1e-5
+    assert set(pools) == {None, (1, 70, 90, 1)}
+
+
 def test_what_was_converted_is_kept_beside_the_bundle_and_read_again(converted, monkeypatch):
     monkeypatch.setattr(switch, "ConversionProcess", no_conversion)
     [entry] = entries(converted)

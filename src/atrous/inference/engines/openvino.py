@@ -5,8 +5,9 @@ https://docs.openvino.ai
 
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,9 @@ FILES = ("network.xml", "network.bin")
 LARGEST = 1 << 15
 """Pixels of a side, at most. Without bounds, a crop by a computed size is taken for a lower bound of the image's."""
 BATCH = 1 << 10
+OFTEN = 12
+"""Images of one shape after which the network is compiled for it alone: a twelfth faster, for the time of two or three
+images."""
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 _TELEMETRY = "openvino_telemetry"
 _importing = threading.Lock()
@@ -171,18 +175,44 @@ class OpenVINONetwork:
         library = _library()
         self.precision = precision
         self._names = tuple(names)
-        self._requests: list[Any] = []
-        options = {
+        self._file = folder / FILES[0]
+        self._pools: dict[tuple[int, ...] | None, _Pool] = {}
+        self._seen: Counter[tuple[int, ...]] = Counter()
+        self._fitted = False
+        self._lock = threading.Lock()
+        self._options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
             "INFERENCE_PRECISION_HINT": HINTS.get(precision, "f32"),
             "ENABLE_CPU_PINNING": False,  # processes that share a machine would sit on the same cores
         }
+        self._core = library.Core()
+        self._pools[None] = self._compile(None)
+
+    def _compile(self, shape: tuple[int, ...] | None) -> "_Pool":
+        """The network for images of a shape (B, H, W, C), or for those of any."""
         try:
-            core = library.Core()
-            self._compiled = core.compile_model(core.read_model(folder / FILES[0]), "CPU", options)
+            graph = self._core.read_model(self._file)
+            if shape is not None:
+                graph.reshape(list(shape))
+            return _Pool(self._core.compile_model(graph, "CPU", self._options))
         except Exception as problem:
             raise EngineError(f"OpenVINO cannot compile it ({first_line(problem)})") from problem
+
+    def _pool(self, shape: tuple[int, ...]) -> "_Pool":
+        """What computes images of a shape: the first shape that comes often gets a form of the network for it alone."""
+        with self._lock:
+            self._seen[shape] += 1
+            if self._seen[shape] == OFTEN and not self._fitted:
+                self._fitted = True
+                self._pools.clear()  # first, so that there is never more than one in memory while shapes are all equal
+                with suppress(EngineError):
+                    self._pools[shape] = self._compile(shape)
+            if shape in self._pools:
+                return self._pools[shape]
+            if None not in self._pools:
+                self._pools[None] = self._compile(None)
+            return self._pools[None]
 
     @contextmanager
     def running(self, image: Float[Tensor, "B C H W"]) -> Iterator[Outputs]:
@@ -191,15 +221,27 @@ class OpenVINONetwork:
         Raises:
             EngineError: if OpenVINO cannot compute an image of this size.
         """
-        try:
-            request = self._requests.pop()  # one for each thread at work, made when it is needed
-        except IndexError:
-            request = self._compiled.create_infer_request()
         numbers = image.permute(0, 2, 3, 1).contiguous().numpy()
+        pool = self._pool(numbers.shape)
+        request = pool.take()
         try:
             request.infer([numbers], share_inputs=True, share_outputs=True)
             maps = [request.get_output_tensor(i).data for i in range(len(self._names))]
         except Exception as problem:
             raise EngineError(f"OpenVINO fails on {tuple(image.shape)} ({first_line(problem)})") from problem
         yield named_maps(self._names, maps, image)
-        self._requests.append(request)
+        pool.requests.append(request)
+
+
+class _Pool:
+    """A compiled network and what runs it: one request for each thread at work, made when it is needed."""
+
+    def __init__(self, compiled: Any) -> None:
+        self.compiled = compiled
+        self.requests: list[Any] = []
+
+    def take(self) -> Any:
+        try:
+            return self.requests.pop()
+        except IndexError:
+            return self.compiled.create_infer_request()
