@@ -45,7 +45,7 @@ def main() -> int:
         print(*chosen, sep="\n")
         return 0
     arguments = ["-n", "auto", "--dist", "load", "--maxschedchunk", "4"]  # small chunks keep the order
-    arguments += ["-rs", "-m", "not slow", "--seconds", options.seconds]
+    arguments += ["-rs", "-m", "not slow and not exhaustive", "--seconds", options.seconds]
     if models := changed_models(changed):
         arguments += ["--models", ",".join(models)]
     # Hand over to the command line: pytest's own process starts the workers.

@@ -24,8 +24,8 @@ def to_pooling_order(x: Float[Tensor, "B H W C"], doublings: int) -> Float[Tenso
 
     Example:
         >>> import torch
-        >>> to_pooling_order(torch.arange(8).reshape(1, 2, 4, 1), 1)[0, :, 0]
-        tensor([0, 2, 1, 3, 4, 6, 5, 7])
+        >>> to_pooling_order(torch.arange(8.0).reshape(1, 2, 4, 1), 1)[0, :, 0]
+        tensor([0., 2., 1., 3., 4., 6., 5., 7.])
     """
     batch, height, width, channels = x.shape
     split = [2] * doublings
@@ -47,9 +47,9 @@ def from_pooling_order(x: Float[Tensor, "B N C"], height: int, width: int, doubl
 
     Example:
         >>> import torch
-        >>> from_pooling_order(to_pooling_order(torch.arange(8).reshape(1, 2, 4, 1), 1), 2, 4, 1)[0, 0]
-        tensor([[0, 1, 2, 3],
-                [4, 5, 6, 7]])
+        >>> from_pooling_order(to_pooling_order(torch.arange(8.0).reshape(1, 2, 4, 1), 1), 2, 4, 1)[0, 0]
+        tensor([[0., 1., 2., 3.],
+                [4., 5., 6., 7.]])
     """
     x = x.reshape(x.shape[0], *[2] * (2 * doublings), height >> doublings, width >> doublings, x.shape[-1])
     rows, columns = 2 * doublings + 1, 2 * doublings + 2

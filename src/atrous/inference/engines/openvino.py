@@ -3,6 +3,7 @@
 https://docs.openvino.ai
 """
 
+import logging
 import sys
 import threading
 from collections import Counter
@@ -73,10 +74,14 @@ def save(program: "ExportedProgram", folder: Path) -> None:
         EngineError: if OpenVINO has no form for one of its operations.
     """
     library = _library()
+    root = logging.getLogger()
+    level = root.level
     try:
         graph = library.convert_model(program, extension=_size_rules())
     except Exception as problem:
         raise EngineError(_missing(problem)) from problem
+    finally:  # openvino 2026.4.1 sets it to ERROR, and leaves it there where a conversion fails
+        root.setLevel(level)
     _write(graph, _channels(program), folder)
 
 
