@@ -197,9 +197,10 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 WAIT = """
-import sys, time
+import signal, sys, time
 from atrous import cli, workflows
 from atrous.cli.start import Terminated
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would this
 def check(*_, **__):
     print("at work", file=sys.stderr, flush=True)
     time.sleep(60)
