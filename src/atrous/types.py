@@ -8,7 +8,7 @@ from math import lcm
 from typing import NamedTuple, TypedDict
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from atrous import drawing
@@ -84,8 +84,12 @@ class Sample(TypedDict, total=False):
 
     `progress`, which a batch of training may have, is the share of the run that is done, 0..1: losses whose weight
     changes over the run read it. `flip_pairs` holds the numbers of classes that are each other's mirror image, such as
-    left and right hand: whatever mirrors a sample exchanges them in its mask. `grids` says of the training outputs
-    where their cells stand: a model's `grids`.
+    left and right hand: whatever mirrors a sample exchanges them in its mask; of landmarks it exchanges the points.
+    `grids` says of the training outputs where their cells stand: a model's `grids`.
+
+    `keypoints` are x and y of each landmark in pixels, pixel centres at integers, NaN where absent; `visible` says 0
+    absent, 1 hidden, 2 visible. Where every entry of the data has them, `center` is x and y of the person or animal
+    that is meant, and `box` x, y, width and height of its box.
     """
 
     image: Float[Tensor, "*B C H W"]
@@ -93,7 +97,9 @@ class Sample(TypedDict, total=False):
     weight: Float[Tensor, "*B H W"]
     instances: Int[Tensor, "*B H W"]
     keypoints: Float[Tensor, "*B P 2"]
-    visible: Bool[Tensor, "*B P"]
+    visible: UInt8[Tensor, "*B P"]
+    center: Float[Tensor, "*B 2"]
+    box: Float[Tensor, "*B 4"]
     index: Int[Tensor, "*B"]
     progress: Float[Tensor, ""]
     flip_pairs: Int[Tensor, "F 2"]
