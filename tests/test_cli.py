@@ -49,6 +49,13 @@ def test_help_and_import_load_nothing_heavy(line: str) -> None:
     assert done.stderr.strip() == "[]"
 
 
+def test_prediction_loads_no_library_of_training() -> None:
+    heavy = ("torchmetrics", "matplotlib", "scipy", "lightning", "pandas", "numba")
+    code = f"import atrous.inference, sys; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     out = capsys.readouterr().out

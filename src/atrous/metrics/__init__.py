@@ -29,7 +29,7 @@ from atrous.metrics.matching import (
     panoptic_quality,
 )
 from atrous.metrics.membrane import cells, membrane_scores, pixel_scores, thinned_cells
-from atrous.metrics.overlapping import LabelCounts, label_counts, planes_of, summarize_labels
+from atrous.metrics.overlapping import label_counts, planes_of, summarize_labels
 from atrous.metrics.rand import (
     foreground_overlaps,
     information_scores,
@@ -50,7 +50,7 @@ from atrous.metrics.seg import det_score, detection_counts, object_jaccards, seg
 from atrous.metrics.warping import warping_error
 
 if TYPE_CHECKING:
-    from atrous.metrics.state import ConfusionMatrix
+    from atrous.metrics.state import ConfusionMatrix, LabelCounts
 
 __all__ = [
     "METRICS",
@@ -112,8 +112,8 @@ METRICS: dict[str, Callable[..., float]] = {
 
 def __getattr__(name: str) -> Any:
     # torchmetrics brings torchvision and matplotlib along: only those who keep a state pay for it.
-    if name == "ConfusionMatrix":
-        from atrous.metrics.state import ConfusionMatrix
+    if name in ("ConfusionMatrix", "LabelCounts"):
+        from atrous.metrics import state
 
-        return ConfusionMatrix
+        return getattr(state, name)
     raise AttributeError(f"module 'atrous.metrics' has no attribute {name!r}")

@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Int, Num
 from torch import Tensor
-from torchmetrics import Metric
 
 from atrous.types import IGNORE_INDEX
 
-__all__ = ["LabelCounts", "label_counts", "planes_of", "summarize_labels"]
+__all__ = ["label_counts", "planes_of", "summarize_labels"]
 
 
 def planes_of(
@@ -78,25 +77,3 @@ def summarize_labels(counts: Int[Tensor, "K 2 2"], class_names: Sequence[str]) -
         "precision": dict(zip(class_names, (found / (found + extra)).tolist(), strict=True)),
         "accuracy": dict(zip(class_names, accuracy.tolist(), strict=True)),
     }
-
-
-class LabelCounts(Metric):
-    """`label_counts` accumulated over batches, processes and machines."""
-
-    full_state_update = False
-    counts: Tensor
-
-    def __init__(self, num_classes: int, *, ignore_index: int = IGNORE_INDEX) -> None:
-        super().__init__()
-        self.num_classes = num_classes
-        self.ignore_index = ignore_index
-        self.add_state("counts", torch.zeros(num_classes, 2, 2, dtype=torch.int64), dist_reduce_fx="sum")
-
-    def update(self, decided: Bool[Tensor, "B K H W"], mask: Num[Tensor, "*size"]) -> None:
-        """Add a batch; the mask is (B, K, H, W), or (B, H, W) with one class per pixel."""
-        target = planes_of(mask, self.num_classes, ignore_index=self.ignore_index)
-        self.counts += label_counts(decided, target, ignore_index=self.ignore_index)
-
-    def compute(self) -> Int[Tensor, "K 2 2"]:
-        """The counts so far, int64."""
-        return self.counts.clone()

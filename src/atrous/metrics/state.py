@@ -1,15 +1,16 @@
-"""States that sum over batches, processes and machines: the confusion matrix, and the precision of objects."""
+"""States that sum over batches, processes and machines: pixels by class, and the precision of objects."""
 
 import torch
-from jaxtyping import Bool, Float, Int, Integer
+from jaxtyping import Bool, Float, Int, Integer, Num
 from torch import Tensor
 from torchmetrics import Metric
 
 from atrous.metrics.confusion import confusion_matrix
 from atrous.metrics.matching import average_precision, mean_average_precision
+from atrous.metrics.overlapping import label_counts, planes_of
 from atrous.types import IGNORE_INDEX
 
-__all__ = ["ConfusionMatrix", "ObjectPrecision"]
+__all__ = ["ConfusionMatrix", "LabelCounts", "ObjectPrecision"]
 
 
 class ConfusionMatrix(Metric):
@@ -40,6 +41,28 @@ class ConfusionMatrix(Metric):
     def compute(self) -> Int[Tensor, "K K"]:
         """The matrix so far, int64."""
         return self.matrix.clone()
+
+
+class LabelCounts(Metric):
+    """`label_counts` accumulated over batches, processes and machines."""
+
+    full_state_update = False
+    counts: Tensor
+
+    def __init__(self, num_classes: int, *, ignore_index: int = IGNORE_INDEX) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self.add_state("counts", torch.zeros(num_classes, 2, 2, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, decided: Bool[Tensor, "B K H W"], mask: Num[Tensor, "*size"]) -> None:
+        """Add a batch; the mask is (B, K, H, W), or (B, H, W) with one class per pixel."""
+        target = planes_of(mask, self.num_classes, ignore_index=self.ignore_index)
+        self.counts += label_counts(decided, target, ignore_index=self.ignore_index)
+
+    def compute(self) -> Int[Tensor, "K 2 2"]:
+        """The counts so far, int64."""
+        return self.counts.clone()
 
 
 class ObjectPrecision(Metric):

@@ -13,6 +13,7 @@ from atrous.class_names import folder_names
 from atrous.drawing import Color
 from atrous.errors import RecipeError, UsageError
 from atrous.losses import LOSSES
+from atrous.metrics import planes_of
 from atrous.tasks.base import Evaluator, LabelledFolder, Output, Proposal, ProposalFacts, Validator
 from atrous.tasks.maps import MapTask
 from atrous.tasks.outputs import confidence, mask, plane, uncertainty
@@ -73,8 +74,6 @@ class MultiLabel(MapTask):
 
     def target(self, batch: Sample) -> UInt8[Tensor, "B K H W"]:
         """A map for every class: 1, 0, or 255."""
-        from atrous.metrics.overlapping import planes_of  # torchmetrics is slow to import, and prediction needs none
-
         return planes_of(batch["mask"], self.num_classes, ignore_index=self.ignore_index).to(torch.uint8)
 
     def scores(self, outputs: Outputs) -> Float[Tensor, "B K H W"]:

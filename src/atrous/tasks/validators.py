@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from atrous.metrics import summarize
 from atrous.metrics.objects import judged_by, number_parts
-from atrous.metrics.overlapping import LabelCounts
-from atrous.metrics.state import ConfusionMatrix, ObjectPrecision
+from atrous.metrics.state import ConfusionMatrix, LabelCounts, ObjectPrecision
 from atrous.types import IGNORE_INDEX, Prediction, Sample
 
 __all__ = ["LabelValidator", "ObjectValidator", "PixelValidator"]
