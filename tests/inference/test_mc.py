@@ -156,7 +156,7 @@ def test_sampling_leaves_the_network_as_it_was(predict):
     before = predict(image).scores
     predict(image, views=["mc:2"])
     assert (predict(image).scores == before).all()
-    assert all(not module.training for module in predict.scorer._network.modules())
+    assert all(not module.training for module in predict.scorer._kept.get().modules())
 
 
 # Tiles, views, threads

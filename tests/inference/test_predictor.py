@@ -364,7 +364,7 @@ def test_out_of_memory_says_what_to_do(small_model, monkeypatch):
     def burst(_image):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(scorer._network, "forward", burst)
+    monkeypatch.setattr(scorer._kept.get(), "forward", burst)
     with pytest.raises(UsageError, match=r"400 x 600 pixels at once.*memory of cpu.*tile=100"):
         scorer(torch.zeros(1, 1, 400, 600))
 

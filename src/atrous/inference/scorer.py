@@ -15,7 +15,7 @@ from atrous.inference.devices import choose_device, choose_precision
 from atrous.inference.engines import CompiledNetwork, Switch, read_engine
 from atrous.inference.engines.base import AUTO, SMALLEST, is_installed
 from atrous.inference.engines.store import NetworkOrigin
-from atrous.inference.prepare import prepare
+from atrous.inference.keeping import KeptNetwork
 from atrous.inference.sampling import Grid, Sampled, find_dropouts
 from atrous.models import DenseModel
 from atrous.tasks import Task
@@ -88,7 +88,7 @@ class ModelScorer:
         mean = getattr(model, "mean", None)
         self.fill = mean.detach().cpu().numpy().copy() if isinstance(mean, Tensor) else None
         self._skeleton = skeleton(model)
-        self._network = prepare(model, self.dtype, self.device)
+        self._kept = KeptNetwork(model, self.dtype, self.device, origin)
         self._switch = self._other_engine(model, read_engine(engine), precision, origin)
 
     def _other_engine(
@@ -113,8 +113,8 @@ class ModelScorer:
             raise UsageError(f"engine {engine}: a {type(model).__name__} is no DenseModel; say engine torch.")
         name = "float32" if engine == "onnxruntime" else "int8" if precision == "int8" else _name(self.dtype)
         statistics = model.mean.detach().cpu().clone(), model.std.detach().cpu().clone()
-        network = partial(_compute, self._network, device=self.device, dtype=self.dtype)
-        switch = Switch(network, statistics, name, origin, engine)
+        network = partial(_compute_kept, self._kept, device=self.device, dtype=self.dtype)
+        switch = Switch(network, statistics, name, origin, engine, taken=self._kept.release)
         if engine != "auto":
             switch.prepare(model)
         return switch
@@ -163,7 +163,7 @@ class ModelScorer:
 
     def sampled(self, seed: int) -> Sampled:
         """The network with its dropouts drawing, for use in one thread."""
-        return Sampled(self._network, self.dropouts, self._scores, seed)
+        return Sampled(self._kept.get(), self.dropouts, self._scores, seed)
 
     def __call__(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K H W"]:
         """Scores of every pixel.
@@ -171,7 +171,7 @@ class ModelScorer:
         Raises:
             UsageError: if the device's memory does not hold the image.
         """
-        return self._scores(self._network, image)
+        return self._scores(None, image)
 
     def outputs(self, image: Float[Tensor, "B C H W"]) -> Outputs:
         """The network's own maps, before the task makes scores of them; for methods that work on logits.
@@ -179,32 +179,38 @@ class ModelScorer:
         Raises:
             UsageError: if the device's memory does not hold the image.
         """
-        return self._outputs(self._network, image)
+        return self._outputs(image)
 
-    def _scores(self, network: nn.Module, image: Tensor) -> Tensor:
+    def _scores(self, network: nn.Module | None, image: Tensor) -> Tensor:
+        """By a network that draws dropouts, or by that of this scorer, which alone an engine may compute."""
         with torch.inference_mode():
-            if self._switch is not None and (faster := self._engine_for(network, image)) is not None:
+            if network is not None:
+                return self.task.scores(_compute(network, image, self.device, self.dtype))
+            if self._switch is not None and (faster := self._engine_for(image)) is not None:
                 with self._switch.or_torch(), faster.running(image) as outputs:
                     scores = self.task.scores(outputs)
                     return scores.clone() if _shares(scores, outputs) else scores
-            return self.task.scores(self._by_torch(network, image))
+            return self.task.scores(self._by_torch(image))
 
-    def _outputs(self, network: nn.Module, image: Tensor) -> Outputs:
-        if self._switch is not None and (faster := self._engine_for(network, image)) is not None:
+    def _outputs(self, image: Tensor) -> Outputs:
+        if self._switch is not None and (faster := self._engine_for(image)) is not None:
             with self._switch.or_torch(), faster.running(image) as outputs:
                 return {name: maps.clone() for name, maps in outputs.items()}
-        return self._by_torch(network, image)
+        return self._by_torch(image)
 
-    def _engine_for(self, network: nn.Module, image: Tensor) -> CompiledNetwork | None:
-        """The engine for a network: it has the one of this scorer alone, and not one that draws dropouts."""
-        return self._faster if network is self._network and min(image.shape[-2:]) >= SMALLEST else None
+    def _engine_for(self, image: Tensor) -> CompiledNetwork | None:
+        return self._faster if min(image.shape[-2:]) >= SMALLEST else None
 
-    def _by_torch(self, network: nn.Module, image: Tensor) -> Outputs:
+    def _by_torch(self, image: Tensor) -> Outputs:
         start = time.perf_counter()
-        outputs = _compute(network, image, self.device, self.dtype)
-        if self._switch is not None and network is self._network:
+        outputs = _compute_kept(self._kept, image, self.device, self.dtype)
+        if self._switch is not None:
             self._switch.spent(time.perf_counter() - start)
         return outputs
+
+
+def _compute_kept(kept: KeptNetwork, image: Tensor, device: torch.device, dtype: torch.dtype) -> Outputs:
+    return _compute(kept.get(), image, device, dtype)
 
 
 def _compute(network: nn.Module, image: Tensor, device: torch.device, dtype: torch.dtype) -> Outputs:

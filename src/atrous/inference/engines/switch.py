@@ -45,6 +45,7 @@ class Switch:
         precision: what the engine computes in.
         origin: the bundle of the network, or None.
         engine: what was asked for: "auto", or an engine by name.
+        taken: is called when the engine computes from now on.
     """
 
     def __init__(
@@ -54,10 +55,12 @@ class Switch:
         precision: str,
         origin: NetworkOrigin | None,
         engine: str = "auto",
+        *,
+        taken: Callable[[], None],
     ) -> None:
         self.engine = AUTO if engine == "auto" else engine
         self.precision = precision
-        self._network, self._statistics, self._origin = network, statistics, origin
+        self._network, self._statistics, self._origin, self._taken = network, statistics, origin, taken
         self._ready: CompiledNetwork | None = None
         self._seconds = 0.0
         # What is still to be tried, the next one last: by name, for a circle of references would keep the weights.
@@ -195,6 +198,7 @@ class Switch:
             remembering = made.remembering or self.precision == "int8"  # as rough as that
             prove_rough(self._network, maps_of(network), images, remembering=remembering)
             self._ready, self._steps = network, []
+            self._taken()
 
     def _own_place(self) -> Path:
         """A folder that goes with this process, where nothing can be kept."""
