@@ -5,7 +5,8 @@
 Each contender is a process of its own; a round asks one after the other, so that a slow moment hits all. The first is
 smp's or timm's network with the same weights; where there is none, the same network as torch computes it: float32,
 `eval()`, `torch.inference_mode()`. `--before` names the `src` folder of an earlier checkout. Rows that are there
-already are kept; a row is written once it is measured. `python -m benchmarks.predict --loss RUN DATA` tells what each
+already are kept; a row is written once it is measured. Below the table stands what the processor could do at best: the
+network's multiplications at the speed of a large product of matrices in bfloat16. `python -m benchmarks.predict --loss RUN DATA` tells what each
 precision costs in mean IoU on the validation images of real data.
 """
 
@@ -34,11 +35,15 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Row -> key in `MODELS` and arguments."""
 SIZES = {"512 x 512": (512, None), "2048 x 2048 by tiles of 512": (2048, 512)}
-WARMUP = {"512 x 512": 13, "2048 x 2048 by tiles of 512": 2}
+WARMUP = {"512 x 512": 7, "2048 x 2048 by tiles of 512": 1}
 """Rounds that do not count: OpenVINO compiles anew for a shape that has come twelve times."""
+IN_A_ROW = {"512 x 512": 2, "2048 x 2048 by tiles of 512": 1}
+"""Images in a round, of which the last counts: what ran in between has emptied the processor's caches."""
 COMMAND = "512 x 512, command to written mask"
 CONTENDERS = ("eager float32", "before", "torch", "openvino", "int8")
-ROUNDS = 9
+ROUNDS = {"512 x 512": 7, "2048 x 2048 by tiles of 512": 3}
+RUNS = 3
+"""Of a command."""
 CLASSES = 12
 
 
@@ -129,8 +134,9 @@ def work(contender: str, row: str, size: str) -> None:
     print("ready", flush=True)
     classes = None
     for _ in sys.stdin:
-        start = time.perf_counter()
-        classes = predict(image)
+        for _ in range(IN_A_ROW[size]):
+            start = time.perf_counter()
+            classes = predict(image)
         print(time.perf_counter() - start, flush=True)
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     np.save(decided(contender, row, size), classes)
@@ -140,6 +146,33 @@ def work(contender: str, row: str, size: str) -> None:
 def decided(contender: str, row: str, size: str) -> Path:
     """Where the classes that a contender decided are kept."""
     return CACHE / f"{contender} {row} {size}.npy".replace(" ", "_")
+
+
+def operations(row: str, size: str) -> float:
+    """GFLOP of an image, two for a multiplication and its addition; tiles without what they overlap."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from atrous.bundle import load_bundle
+
+    side, tile = SIZES[size]
+    model = load_bundle(CACHE / row.replace(" ", "_")).model.eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, 3, tile or side, tile or side))
+    return counter.get_total_flops() / 1e9 * (side / (tile or side)) ** 2
+
+
+def peak_rate() -> float:
+    """GFLOP a second of a large product of matrices in bfloat16, the best of eight."""
+    import torch
+
+    side, taken = 2048, []
+    one, other = (torch.randn(side, side).bfloat16() for _ in range(2))
+    for _ in range(8):
+        start = time.perf_counter()
+        one @ other
+        taken.append(time.perf_counter() - start)
+    return float(2 * side**3 / min(taken) / 1e9)
 
 
 class Worker:
@@ -178,7 +211,7 @@ def measure(row: str, size: str, before: str | None) -> dict[str, Any]:
     names = [name for name in CONTENDERS if name != "before" or before]
     workers = {name: Worker(name, row, size, before) for name in names}
     times: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(WARMUP[size] + ROUNDS):
+    for turn in range(WARMUP[size] + ROUNDS[size]):
         for name, worker in workers.items():
             seconds = worker.seconds()
             if turn >= WARMUP[size]:
@@ -186,7 +219,7 @@ def measure(row: str, size: str, before: str | None) -> dict[str, Any]:
     peaks = {name: worker.peak() for name, worker in workers.items()}
     first = np.load(decided(names[0], row, size))
     alike = {name: float((np.load(decided(name, row, size)) == first).mean()) for name in names}
-    return {"times": times, "peak": peaks, "alike": alike}
+    return {"times": times, "peak": peaks, "alike": alike, "gflop": operations(row, size), "rate": peak_rate()}
 
 
 def measure_command(row: str, before: str | None) -> dict[str, Any]:
@@ -199,7 +232,7 @@ def measure_command(row: str, before: str | None) -> dict[str, Any]:
         runs = {"torch": ["--engine", "torch"], "auto": [], "openvino": ["--engine", "openvino"]}
         runs = {**({"before": []} if before else {}), **runs, "int8": ["--precision", "int8"]}
         times: dict[str, list[float]] = {name: [] for name in runs}
-        for _ in range(5):
+        for _ in range(RUNS):
             for name, options in runs.items():
                 paths = [before] if name == "before" and before else []
                 environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")])}
@@ -231,7 +264,18 @@ def describe(rows: dict[str, dict[str, Any]]) -> str:
                 f"| {key} | {name} | {1e3 * statistics.median(taken):.1f} ms | {ratios[0]:.2f}x | {ratios[1]:.2f}x | "
                 f"{'' if peak is None else f'{peak:.0f}'} | {'' if alike is None else f'{100 * alike:.2f} %'} |"
             )
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *(bound(key, row) for key, row in rows.items() if "gflop" in row)])
+
+
+def bound(key: str, row: dict[str, Any]) -> str:
+    """What bfloat16 could do at best on this processor."""
+    best = row["gflop"] / row["rate"]
+    times = {name: statistics.median(taken) / best for name, taken in row["times"].items()}
+    return (
+        f"- {key}: {row['gflop']:.1f} GFLOP, at {row['rate']:.0f} GFLOP/s {1e3 * best:.1f} ms; "
+        f"{times['eager float32']:.2f}x the first at most"
+        + (f", {times['before']:.2f}x before" if "before" in times else "")
+    )
 
 
 def loss(run: str, data: str) -> None:
