@@ -6,8 +6,9 @@ Each contender is a process of its own; a round asks one after the other, so tha
 smp's or timm's network with the same weights; where there is none, the same network as torch computes it: float32,
 `eval()`, `torch.inference_mode()`. `--before` names the `src` folder of an earlier checkout. Rows that are there
 already are kept; a row is written once it is measured. Below the table stands what the processor could do at best: the
-network's multiplications at the speed of a large product of matrices in bfloat16. `python -m benchmarks.predict --loss RUN DATA` tells what each
-precision costs in mean IoU on the validation images of real data.
+network's multiplications at the speed of a large product of matrices in bfloat16.
+`python -m benchmarks.predict --loss RUN DATA` tells what each precision costs in mean IoU on the validation images of
+real data.
 """
 
 import argparse
