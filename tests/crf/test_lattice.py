@@ -11,9 +11,9 @@ import atrous.crf.lattice.sheets as sheets
 from atrous.crf import Kernel, Lattice, filter_batch
 from atrous.crf._features import ImageFeatures
 from atrous.crf.exact import exact_kernel
-from atrous.crf.lattice.threads import run, split_evenly
 from atrous.crf.lattice.torch_lattice import TorchLattice
 from atrous.errors import UsageError
+from atrous.threads import run, split_evenly
 
 
 def random_points(d, spread=3.0, count=1500, seed=0):

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from atrous.crf.lattice.permutohedral import STRIP, lanes_for
-from atrous.crf.lattice.threads import run, split_evenly, workers
 from atrous.errors import UsageError
+from atrous.threads import run, split_evenly, workers
 
 __all__ = ["FLOOR", "MeanField", "PairwiseTerm", "check_probabilities"]
 

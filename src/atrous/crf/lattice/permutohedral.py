@@ -27,8 +27,8 @@ from jaxtyping import Float, Float32, Int32, UInt64
 from atrous.crf.lattice.keys import KeyLayout, elevation_scale
 from atrous.crf.lattice.sheets import Sheets
 from atrous.crf.lattice.sweep import Steps
-from atrous.crf.lattice.threads import Interval, run, split_evenly, workers
 from atrous.errors import UsageError
+from atrous.threads import Interval, run, split_evenly, workers
 
 __all__ = ["FeatureSource", "Lattice", "filter_batch", "lanes_for"]
 

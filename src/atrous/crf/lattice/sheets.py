@@ -8,7 +8,7 @@ from jaxtyping import Int32, Int64, UInt64
 
 from atrous.crf.lattice.keys import KeyLayout
 from atrous.crf.lattice.sweep import BUFFERS, Steps, Sweep, shares
-from atrous.crf.lattice.threads import Interval, run, workers
+from atrous.threads import Interval, run, workers
 
 __all__ = ["Sheets"]
 

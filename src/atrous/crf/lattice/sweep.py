@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from atrous.crf.lattice.threads import Interval
+from atrous.threads import Interval
 
 __all__ = ["ALONG", "BUFFERS", "ENTER", "GATHER", "LEAVE", "Steps", "Sweep", "shares"]
 

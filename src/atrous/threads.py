@@ -46,7 +46,7 @@ def run(work: Callable[..., Any], jobs: Iterable[tuple[Any, ...]]) -> list[Any]:
     key = os.getpid(), len(others)  # a pool's threads do not exist in a forked child
     pool = _POOLS.get(key)
     if pool is None:
-        pool = _POOLS.setdefault(key, ThreadPoolExecutor(len(others), thread_name_prefix="atrous-crf"))
+        pool = _POOLS.setdefault(key, ThreadPoolExecutor(len(others), thread_name_prefix="atrous"))
     futures = [pool.submit(work, *job) for job in others]
     result = work(*own)
     return [*(future.result() for future in futures), result]
