@@ -5,17 +5,32 @@ H x W pixels covers -0.5 to W - 0.5 and -0.5 to H - 0.5. Visibility is COCO's: 0
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from atrous.annotations.parsing import Gathered
 from atrous.class_names import is_plain
 from atrous.errors import DataError
+from atrous.findings import Finding, FindingError, error
 
-__all__ = ["ABSENT", "HIDDEN", "VISIBLE", "LandmarkEntry", "LandmarkTable", "mirrored_names"]
+__all__ = [
+    "ABSENT",
+    "HIDDEN",
+    "VISIBLE",
+    "LandmarkEntry",
+    "LandmarkFormat",
+    "LandmarkTable",
+    "Place",
+    "make_entry",
+    "mirrored_names",
+    "not_told_apart",
+    "select_landmarks",
+    "unite_names",
+]
 
 ABSENT, HIDDEN, VISIBLE = 0, 1, 2
 """Nobody has labelled the point, which is NaN; it was labelled where something covers it; it can be seen."""
@@ -31,7 +46,9 @@ class LandmarkEntry:
         visibility: (P,) uint8: 0 absent, 1 hidden, 2 visible.
         individual: which person or animal it is, where an image may show several.
         center: (2,) float64 x and y of the person or animal, or None.
-        box: (4,) float64 x, y, width, height of its box, or None.
+        box: (4,) float64 x, y, width, height of its box, or None: COCO's, whose x and y are those of the corner, so
+            that 0, 0, W, H is the whole image.
+        size: (height, width) of the image that the points were set on, where the file says it.
     """
 
     file: Path
@@ -40,6 +57,7 @@ class LandmarkEntry:
     individual: str = ""
     center: np.ndarray | None = None
     box: np.ndarray | None = None
+    size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         points = _numbers(self.points, np.float64)
@@ -67,7 +85,7 @@ class LandmarkEntry:
 
     def _key(self) -> tuple[Any, ...]:
         arrays = (self.points, self.visibility, self.center, self.box)
-        return (self.file, self.individual, *(None if each is None else each.tobytes() for each in arrays))
+        return (self.file, self.individual, self.size, *(None if each is None else each.tobytes() for each in arrays))
 
     def __eq__(self, other: object) -> bool:
         return self._key() == other._key() if isinstance(other, LandmarkEntry) else NotImplemented
@@ -110,6 +128,101 @@ class LandmarkTable:
             if len(entry.points) != len(self.names):
                 have, need = len(entry.points), len(self.names)
                 raise DataError(f"{entry.file}: has {have} landmarks, and the table names {need}. Leave none out.")
+
+
+class Place(NamedTuple):
+    """Where one landmark is: x, y in pixels, and 1 hidden or 2 visible."""
+
+    x: float
+    y: float
+    visibility: int = VISIBLE
+
+
+class LandmarkFormat(NamedTuple):
+    """A format of landmarks.
+
+    Attributes:
+        title: its name in prose.
+        fits: a quick look whether a file or folder is of it.
+        read: takes the file or folder, the folder of images if one was named, and what keeps the errors of single
+            entries, and what is left out. Gives a table for each subset of the data under the name that the file has
+            for it, "" where it names none; all have the same names in the same order.
+    """
+
+    title: str
+    fits: Callable[[Path], bool]
+    read: Callable[[Path, Path | None, Gathered], Mapping[str, LandmarkTable]]
+
+
+def make_entry(file: Path, names: Sequence[str], places: Mapping[str, Place], **more: Any) -> LandmarkEntry:
+    """An entry from the places of some landmarks by their names; the others are absent.
+
+    Args:
+        file: the image.
+        names: of all landmarks, in their order.
+        places: of those that are labelled.
+        more: the other arguments of `LandmarkEntry`.
+    """
+    found = [places.get(name) for name in names]
+    points = [(np.nan, np.nan) if place is None else place[:2] for place in found]
+    return LandmarkEntry(file, points, [0 if place is None else place.visibility for place in found], **more)  # type: ignore[arg-type]
+
+
+def not_told_apart(entries: Iterable[LandmarkEntry]) -> Iterator[Finding]:
+    """An error for each image that shows several persons or animals, and not of each where it is."""
+    images: dict[Path, list[LandmarkEntry]] = {}
+    for entry in entries:
+        images.setdefault(entry.file, []).append(entry)
+    for file, shown in images.items():
+        unknown = sum(entry.middle is None for entry in shown)
+        if len(shown) > 1 and unknown:
+            message = f"shows {len(shown)} persons or animals, and nothing says where {unknown} of them are"
+            fix = "Give each a centre or a box, or cut the image so that it shows one."
+            yield error("several_individuals", file, message, fix)
+
+
+def select_landmarks(table: LandmarkTable, names: Sequence[str]) -> LandmarkTable:
+    """The same images with some of the landmarks, in the order of `names`.
+
+    Raises:
+        DataError: if the table has no landmark of a name.
+    """
+    if missing := [name for name in names if name not in table.names]:
+        raise DataError(f"there is no landmark {missing[0]!r}. Choose from: {', '.join(table.names)}.")
+    order = [table.names.index(name) for name in names]
+    entries = (replace(e, points=e.points[order], visibility=e.visibility[order]) for e in table.entries)
+    new = {old: number for number, old in enumerate(order)}
+    pairs = tuple((new[one], new[other]) for one, other in table.pairs if one in new and other in new)
+    return LandmarkTable(tuple(names), pairs, tuple(entries))
+
+
+def unite_names(tables: Mapping[str, LandmarkTable], places: Mapping[str, object]) -> dict[str, LandmarkTable]:
+    """Tables of the same landmarks, all in the order of the first.
+
+    Args:
+        tables: by subset.
+        places: the file of each, for messages.
+
+    Raises:
+        FindingError: if two name different landmarks.
+    """
+    united: dict[str, LandmarkTable] = {}
+    first = next(iter(tables), "")
+    for key, table in tables.items():
+        names = tables[first].names
+        if set(table.names) != set(names):
+            lacking = [name for name in names if name not in table.names]
+            more = [name for name in table.names if name not in names]
+            parts = [
+                f"{word} {', '.join(map(repr, some[:5]))}"
+                for word, some in (("lacks", lacking), ("adds", more))
+                if some
+            ]
+            message = f"names other landmarks than {places[first]}: it {' and '.join(parts)}"
+            fix = "Give a landmark the same name everywhere, and an empty column where nobody labelled it."
+            raise FindingError(error("landmark_names", places[key], message, fix))
+        united[key] = select_landmarks(table, names)
+    return united
 
 
 def mirrored_names(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
