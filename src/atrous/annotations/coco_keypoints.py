@@ -94,8 +94,8 @@ def read_coco_keypoints(path: Path, folders: Sequence[Path | None], gathered: Ga
     categories = _categories(need(table, "categories", list, path), path)
     images = _images(need(table, "images", list, path), path, gathered)
     rows = need(table, "annotations", list, path)
-    used = {row.get("category_id") for row in rows if isinstance(row, dict)} & categories.keys()
-    kinds = {categories[number] for number in used} or set(list(categories.values())[:1])
+    used = {row.get("category_id") for row in rows if isinstance(row, dict)}
+    kinds = {found for number, found in categories.items() if number in used} or set(list(categories.values())[:1])
     if len(kinds) != 1:
         fix = "Leave the annotations of one category in the file: one network finds one set of key points."
         refuse(path, f"has categories of {len(kinds)} different sets of key points", fix)
@@ -157,7 +157,7 @@ def _images(rows: list[Any], path: Path, gathered: Gathered) -> dict[Any, _Image
 
 def _annotation(
     row: Any, images: Mapping[Any, _Image], count: int, where: str, gathered: Gathered
-) -> tuple[_Image, np.ndarray | None, list[float] | None]:
+) -> tuple[_Image, np.ndarray | None, np.ndarray | None]:
     """The image, (P, 3) x, y, v, and the box of one annotation; None for the points where it has none."""
     image_id = need(row, "image_id", any_id(row, "image_id"), where)
     if image_id not in images:
@@ -176,7 +176,7 @@ def _annotation(
     box = need(row, "bbox", list, where, default=None)
     if box is not None and (len(box) != 4 or not all(isinstance(v, int | float) and abs(v) < 1e9 for v in box)):
         refuse(f"{where}, bbox", f"is {box}, and x, y, width, height are needed", "Correct it.")
-    return image, points, box if box and min(box[2:]) > 0 else None
+    return image, points, np.array(box, np.float64) if box and min(box[2:]) > 0 else None
 
 
 def _points(given: list[Any], count: int, where: str) -> np.ndarray:

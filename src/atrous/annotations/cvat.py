@@ -31,12 +31,12 @@ from atrous.annotations.polygons import Patch
 from atrous.annotations.rle import rows_to_mask
 from atrous.images.colors import Color, from_hex
 
-__all__ = ["CVAT"]
+__all__ = ["CVAT", "find_xml", "need_number", "need_text", "read_images"]
 
 _SHAPES = ("polygon", "box", "ellipse", "mask")
 
 
-def _find(path: Path) -> Path | None:
+def find_xml(path: Path) -> Path | None:
     """The XML file, or the one in a folder."""
     if path.is_file():
         return path if path.suffix.lower() == ".xml" else None
@@ -44,7 +44,7 @@ def _find(path: Path) -> Path | None:
 
 
 def _fits(path: Path) -> bool:
-    file = _find(path)
+    file = find_xml(path)
     if file is None:
         return False
     with file.open("rb") as stream:
@@ -52,9 +52,28 @@ def _fits(path: Path) -> bool:
 
 
 def _read(path: Path, images: Path | None, gathered: Gathered) -> Annotations:
-    file = _find(path)
+    file = find_xml(path)
     if file is None:
         refuse(path, "holds no annotations.xml", 'Export from CVAT as "CVAT for images 1.1", and unpack the archive.')
+    root = read_images(file)
+    labels: dict[str, Color | None] = {}
+    for label in root.iterfind("meta//labels/label"):
+        name, color = label.findtext("name"), label.findtext("color")
+        if name and label.findtext("type") not in ("skeleton", "points", "tag"):
+            labels[name.strip()] = _color(color)
+    for shape in root.iterfind("image/*"):
+        if shape.tag in _SHAPES and shape.get("label"):
+            labels.setdefault(str(shape.get("label")), None)
+    colors = {name: color for name, color in labels.items() if color is not None}
+    return Annotations(tuple(labels), _images(root, file, images, gathered), colors)
+
+
+def read_images(file: Path) -> ET.Element:
+    """The root of an XML file with images in it.
+
+    Raises:
+        FindingError: if it is none, or of a video.
+    """
     try:
         root = ET.parse(file).getroot()
     except ET.ParseError as problem:
@@ -67,16 +86,7 @@ def _read(path: Path, images: Path | None, gathered: Gathered) -> Annotations:
         refuse(file, "holds the tracks of a video", 'Export the task as "CVAT for images 1.1".')
     if root.tag != "annotations" or root.find("image") is None:
         refuse(file, "holds no image", 'Export from CVAT as "CVAT for images 1.1".')
-    labels: dict[str, Color | None] = {}
-    for label in root.iterfind("meta//labels/label"):
-        name, color = label.findtext("name"), label.findtext("color")
-        if name and label.findtext("type") not in ("skeleton", "points", "tag"):
-            labels[name.strip()] = _color(color)
-    for shape in root.iterfind("image/*"):
-        if shape.tag in _SHAPES and shape.get("label"):
-            labels.setdefault(str(shape.get("label")), None)
-    colors = {name: color for name, color in labels.items() if color is not None}
-    return Annotations(tuple(labels), _images(root, file, images, gathered), colors)
+    return root
 
 
 def _images(root: ET.Element, file: Path, images: Path | None, gathered: Gathered) -> Iterator[Annotated]:
@@ -98,8 +108,8 @@ def _image(
 ) -> Annotated:
     """One image and its shapes."""
     image, where = elements[index], f"{file} image[{index}]"
-    name, subset = _text(image, "name", where), image.get("subset") or ""
-    wanted = (int(_number(image, "height", where)), int(_number(image, "width", where)))
+    name, subset = need_text(image, "name", where), image.get("subset") or ""
+    wanted = (int(need_number(image, "height", where)), int(need_number(image, "width", where)))
     alone, twice = names
     places = [file.parent / "images", file.parent] if images is None else [images, file.parent / "images", file.parent]
     folders = [place / subset for place in places]
@@ -117,48 +127,58 @@ def _image(
             gathered.note(f"{shape.tag} shapes have no area")
             continue
         with gathered.going_on():
-            found.append((int(_number(shape, "z_order", place, default=0)), _shape(shape, place)))
+            found.append((int(need_number(shape, "z_order", place, default=0)), _shape(shape, place)))
     drawings = [drawing for _, drawing in sorted(found, key=lambda item: item[0])]
     return Annotated(name, where, path, size, drawings, subset)
 
 
 def _shape(shape: ET.Element, where: str) -> Drawn:
     """One shape with an area."""
-    label = _text(shape, "label", where)
+    label = need_text(shape, "label", where)
     group = shape.get("group_id")
     group = None if group in (None, "", "0") else group
     if shape.tag == "polygon":
-        pairs = [pair.split(",") for pair in _text(shape, "points", where).split(";") if pair.strip()]
+        pairs = [pair.split(",") for pair in need_text(shape, "points", where).split(";") if pair.strip()]
         return Drawn(label, ((need_points(pairs, f"{where}, points"),),), group=group)
     if shape.tag == "ellipse":
-        cx, cy, rx, ry = (_number(shape, key, where) for key in ("cx", "cy", "rx", "ry"))
-        ring = ellipse((cx, cy), (rx, ry), _number(shape, "rotation", where, default=0))
+        cx, cy, rx, ry = (need_number(shape, key, where) for key in ("cx", "cy", "rx", "ry"))
+        ring = ellipse((cx, cy), (rx, ry), need_number(shape, "rotation", where, default=0))
         return Drawn(label, ((ring,),), group=group)
     if shape.tag == "box":
-        x0, y0, x1, y1 = (_number(shape, key, where) for key in ("xtl", "ytl", "xbr", "ybr"))
+        x0, y0, x1, y1 = (need_number(shape, key, where) for key in ("xtl", "ytl", "xbr", "ybr"))
         ring = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
-        ring = turned(ring, ((x0 + x1) / 2, (y0 + y1) / 2), _number(shape, "rotation", where, default=0))
+        ring = turned(ring, ((x0 + x1) / 2, (y0 + y1) / 2), need_number(shape, "rotation", where, default=0))
         return Drawn(label, ((ring,),), group=group)
-    left, top, width, height = (int(_number(shape, key, where)) for key in ("left", "top", "width", "height"))
+    left, top, width, height = (int(need_number(shape, key, where)) for key in ("left", "top", "width", "height"))
     try:
-        counts = [int(part) for part in _text(shape, "rle", where).split(",")]
+        counts = [int(part) for part in need_text(shape, "rle", where).split(",")]
         pixels = rows_to_mask(counts, (height, width))
     except ValueError as problem:
         refuse(f"{where}, rle", f"cannot be decoded: {problem}", "Export it again.")
     return Drawn(label, patch=Patch(top, left, pixels), group=group)
 
 
-def _text(element: ET.Element, key: str, where: str) -> str:
+def need_text(element: ET.Element, key: str, where: str) -> str:
+    """An attribute.
+
+    Raises:
+        FindingError: if there is none.
+    """
     value = element.get(key)
     if not value:
         refuse(where, f"has no attribute {key!r}", "Export it again.")
     return value
 
 
-def _number(element: ET.Element, key: str, where: str, *, default: float | None = None) -> float:
+def need_number(element: ET.Element, key: str, where: str, *, default: float | None = None) -> float:
+    """An attribute as a number, or the default.
+
+    Raises:
+        FindingError: if it is no finite number.
+    """
     if element.get(key) is None and default is not None:
         return default
-    text = _text(element, key, where)
+    text = need_text(element, key, where)
     try:
         number = float(text)
     except ValueError:

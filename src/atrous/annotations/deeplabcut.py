@@ -20,12 +20,13 @@ from atrous.annotations.base import locate, names_alone
 from atrous.annotations.deeplabcut_h5 import read_frame
 from atrous.annotations.landmark_csv import cell_number, read_rows
 from atrous.annotations.landmarks import (
+    Landmark,
     LandmarkEntry,
     LandmarkFormat,
     LandmarkTable,
-    Place,
     make_entry,
     mirrored_names,
+    not_told_apart,
 )
 from atrous.annotations.parsing import Gathered, refuse
 
@@ -100,6 +101,7 @@ def read_deeplabcut(files: Sequence[Path], root: Path, images: Path | None, gath
                 gathered.note("frames have no labelled body part", not parts)
                 file_of = _find(row[0], places, alone, row[1]) if parts else root
                 entries += [make_entry(file_of, tuple(names), one, individual=who) for who, one in parts.items()]
+    gathered.findings |= dict.fromkeys(not_told_apart(entries))
     return LandmarkTable(tuple(names), mirrored_names(tuple(names)), tuple(entries))
 
 
@@ -147,7 +149,7 @@ def _from_h5(file: Path) -> _Frames:
     _check_columns(columns, file)
     rows = [
         ("/".join(part for part in index if part), f"{file} row {number}", [None if np.isnan(v) else v for v in values])
-        for number, (index, values) in enumerate(zip(frame.index, frame.values.tolist(), strict=True))
+        for number, (index, values) in enumerate(zip(frame.rows, frame.values.tolist(), strict=True))
     ]
     return _Frames(columns, rows)
 
@@ -169,7 +171,7 @@ def _check_columns(columns: Sequence[tuple[str, str, str]], file: Path) -> None:
             refuse(file, f"has one coordinate of {part!r}{of} alone", "Export it again from DeepLabCut.")
 
 
-def _animals(frames: _Frames, row: tuple[str, str, list[float | None]]) -> dict[str, dict[str, Place]]:
+def _animals(frames: _Frames, row: tuple[str, str, list[float | None]]) -> dict[str, dict[str, Landmark]]:
     """The animals of one image that have a labelled body part; none where nothing is labelled."""
     _, where, values = row
     animals: dict[str, dict[str, dict[str, float]]] = {}
@@ -183,7 +185,7 @@ def _animals(frames: _Frames, row: tuple[str, str, list[float | None]]) -> dict[
     if scene and not animals:
         animals = {"": {}}
     return {
-        individual: {part: Place(axes["x"], axes["y"]) for part, axes in {**scene, **parts}.items()}
+        individual: {part: Landmark(axes["x"], axes["y"]) for part, axes in {**scene, **parts}.items()}
         for individual, parts in animals.items()
     }
 

@@ -21,7 +21,7 @@ class Frame(NamedTuple):
     """A table: labels of its columns and of its rows, each of one level or several; (R, C) float64, NaN where empty."""
 
     columns: list[tuple[str, ...]]
-    index: list[tuple[str, ...]]
+    rows: list[tuple[str, ...]]
     values: np.ndarray
 
 

@@ -15,7 +15,7 @@ from atrous.annotations.label_studio_shapes import draw, labels_of, regions_of_m
 from atrous.annotations.parsing import Gathered, need, read_json, refuse
 from atrous.findings import FindingError
 
-__all__ = ["LABEL_STUDIO"]
+__all__ = ["LABEL_STUDIO", "chosen_regions", "find_json"]
 
 
 class _LabelledTask(NamedTuple):
@@ -26,7 +26,8 @@ class _LabelledTask(NamedTuple):
     regions: list[tuple[Any, str]]
 
 
-def _find(path: Path) -> Path | None:
+def find_json(path: Path) -> Path | None:
+    """The JSON file, or the only one in a folder."""
     if path.is_file():
         return path if path.suffix.lower() == ".json" else None
     found = sorted(path.glob("*.json"))
@@ -34,7 +35,7 @@ def _find(path: Path) -> Path | None:
 
 
 def _fits(path: Path) -> bool:
-    file = _find(path)
+    file = find_json(path)
     if file is None:
         return False
     try:
@@ -46,7 +47,7 @@ def _fits(path: Path) -> bool:
 
 
 def _read(path: Path, images: Path | None, gathered: Gathered) -> Annotations:
-    file = _find(path)
+    file = find_json(path)
     if file is None:
         refuse(path, "holds no JSON file, or several", "Name the file that Label Studio exported.")
     table = read_json(file)
@@ -55,7 +56,7 @@ def _read(path: Path, images: Path | None, gathered: Gathered) -> Annotations:
     for index, task in enumerate(table if isinstance(table, list) else [table]):
         where = f"{file} [{index}]"
         with gathered.going_on():
-            regions = _regions(task, where, gathered)
+            regions = chosen_regions(task, where, gathered)
             if regions is None:
                 continue
             chosen.append(_LabelledTask(task, where, regions))
@@ -65,8 +66,12 @@ def _read(path: Path, images: Path | None, gathered: Gathered) -> Annotations:
     return Annotations(tuple(sorted(labels)), _images(file, images, chosen, gathered))
 
 
-def _regions(task: Any, where: str, gathered: Gathered) -> list[tuple[Any, str]] | None:
-    """The regions of one task and their places; None where nobody has annotated it."""
+def chosen_regions(task: Any, where: str, gathered: Gathered) -> list[tuple[Any, str]] | None:
+    """The regions of one task and their places; None where nobody has annotated it.
+
+    Raises:
+        FindingError: if it is no task.
+    """
     if not isinstance(task, dict):
         refuse(where, "is no task", "Export from Label Studio as JSON.")
     if "annotations" not in task:

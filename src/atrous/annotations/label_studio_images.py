@@ -1,7 +1,7 @@
 """Which images a task of Label Studio has, what their files may be called, and which regions belong to each."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -27,13 +27,29 @@ class TaskImage(NamedTuple):
     regions: list[tuple[Any, str]]
 
 
+def _has_area(region: Any) -> bool:
+    return shape_of(region) is not None
+
+
 def task_images(
-    task: dict[str, Any], regions: list[tuple[Any, str]], where: str, gathered: Gathered
+    task: dict[str, Any],
+    regions: list[tuple[Any, str]],
+    where: str,
+    gathered: Gathered,
+    *,
+    counts: Callable[[Any], bool] = _has_area,
 ) -> list[TaskImage]:
     """The images of a task, each with its regions.
 
     An `<Image>` of several files numbers them by `item_index`. Of several `<Image>`s, each has a key of the task's
     data; the export does not say which, so that they are told by equal names, or by `source`.
+
+    Args:
+        task: as exported.
+        regions: those of the annotation that was chosen, with their places.
+        where: the place of the task.
+        gathered: gets what is left out.
+        counts: which regions matter: those with an area.
 
     Raises:
         FindingError: if the task names no image, or it is not clear on which image a region was drawn.
@@ -42,7 +58,7 @@ def task_images(
     keys = {key: found for key, value in data.items() if (found := list(_files(value)))}
     if not keys:
         refuse(f"{where}, data", "names no image", f"It needs a path that ends in {', '.join(SUFFIXES)}.")
-    drawn = [pair for pair in regions if shape_of(pair[0]) is not None]
+    drawn = [pair for pair in regions if counts(pair[0])]
     controls = {str(region.get("to_name", "")) for region, _ in drawn}
     if len(keys) == 1 or len(controls) < 2:
         gathered.note("further images of tasks have no region", len(keys) - 1)

@@ -33,7 +33,7 @@ from atrous.errors import DataError
 from atrous.findings import FindingError
 from atrous.images.files import read_image
 
-__all__ = ["LABELME", "LABEL_LIST"]
+__all__ = ["LABELME", "LABEL_LIST", "same_pixels"]
 
 LABEL_LIST = "labels.txt"
 """The file of a folder that names the labels, one a line."""
@@ -139,10 +139,10 @@ def _find_image(
             if inside is None:
                 raise
             return inside
-    return beside if inside is None or _same_pixels(beside, inside) else inside
+    return beside if inside is None or same_pixels(beside, inside) else inside
 
 
-def _same_pixels(beside: Path, inside: bytes) -> bool:
+def same_pixels(beside: Path, inside: bytes) -> bool:
     """Whether a file holds what an image inside a JSON does; what cannot be read does not."""
     if beside.read_bytes() == inside:
         return True

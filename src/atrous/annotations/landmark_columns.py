@@ -44,11 +44,6 @@ class Columns(NamedTuple):
     box: tuple[int, ...]
     unknown: tuple[str, ...]
 
-    @property
-    def count(self) -> int:
-        """Landmarks in a row."""
-        return len(self.points)
-
 
 def find_columns(header: Sequence[str], where: object) -> Columns:
     """Tell what each column is.

@@ -22,25 +22,38 @@ from atrous.annotations.landmark_columns import Columns, find_columns
 from atrous.annotations.landmarks import (
     HIDDEN,
     VISIBLE,
+    Landmark,
     LandmarkEntry,
+    LandmarkFormat,
     LandmarkTable,
-    Place,
     make_entry,
     mirrored_names,
+    not_told_apart,
+    unite_names,
 )
 from atrous.annotations.parsing import Gathered, refuse
 from atrous.errors import DataError
 from atrous.findings import FindingError
 
-__all__ = ["Rows", "cell_number", "looks_like_landmarks", "read_landmark_csv", "read_rows", "write_landmark_csv"]
+__all__ = [
+    "LANDMARK_CSV",
+    "CsvTable",
+    "cell_number",
+    "read_landmark_csv",
+    "read_rows",
+    "write_landmark_csv",
+]
 
 _MISSING = ("", "nan", "na", "n/a", "none", "null")
 _VISIBLE = {"0": 0, "1": HIDDEN, "2": VISIBLE, "0.0": 0, "1.0": HIDDEN, "2.0": VISIBLE,
             "true": VISIBLE, "false": HIDDEN, "yes": VISIBLE, "no": HIDDEN}  # fmt: skip
 _LOOKS = 1 << 16
+_SUFFIXES = (".csv", ".tsv")
+_SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+_IMAGES = ("images", "image", "imgs", "JPEGImages")
 
 
-class Rows(NamedTuple):
+class CsvTable(NamedTuple):
     """The rows of a table as text, each with its line from 1 on; what separates them."""
 
     rows: list[tuple[int, list[str]]]
@@ -58,11 +71,37 @@ class _Told(NamedTuple):
     """What the rows of one person or animal say: where they stand, places by name, centre and box."""
 
     line: int
-    places: dict[str, Place]
+    places: dict[str, Landmark]
     more: dict[str, Any]
 
 
-def looks_like_landmarks(path: Path) -> bool:
+def _tables(path: Path) -> list[tuple[str, Path]]:
+    """The tables of a folder with their subsets: landmarks.csv, train.csv and val.csv, or the only one that fits."""
+    if path.is_file():
+        return [("", path)] if path.suffix.lower() in _SUFFIXES and _looks(path) else []
+    here = [one for one in sorted(path.iterdir()) if one.suffix.lower() in _SUFFIXES and one.is_file()]
+    here = [one for one in here if not one.name.startswith(".")]
+    if whole := [one for one in here if one.stem == "landmarks" and _looks(one)]:
+        return [("", whole[0])]
+    stems = {name: split for split, names in _SPLITS.items() for name in names}
+    parts = [(one.stem.removeprefix("landmarks_"), one) for one in here]
+    if found := [(stem, one) for stem, one in parts if stem in stems and _looks(one)]:
+        return found
+    return [("", here[0])] if len(here) == 1 and _looks(here[0]) else []
+
+
+def _read(path: Path, images: Path | None, gathered: Gathered) -> Mapping[str, LandmarkTable]:
+    root = path if path.is_dir() else path.parent
+    files = _tables(path) or [("", path)]
+    if path.is_dir() and files == [("", path)]:
+        fix = "Write landmarks.csv: file,nose_x,nose_y,tail_x,tail_y and a row for each image."
+        refuse(path, "holds no table of landmarks", fix)
+    folders = [images, *(root / name for name in _IMAGES), root]
+    tables = {subset: read_landmark_csv(file, folders, gathered) for subset, file in files}
+    return unite_names(tables, dict(files))
+
+
+def _looks(path: Path) -> bool:
     """Whether a CSV file has the columns of a table of landmarks, by its first line."""
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -71,7 +110,7 @@ def looks_like_landmarks(path: Path) -> bool:
         return False
     rows = next(csv.reader([first], delimiter=_delimiter(first)), [])
     try:
-        return bool(find_columns(rows, path).count)
+        return bool(find_columns(rows, path).points)
     except FindingError:
         return False
 
@@ -105,6 +144,7 @@ def read_landmark_csv(path: Path, folders: Sequence[Path | None], gathered: Gath
     for key, one in told.items():
         with gathered.going_on():
             found.append(entry(key, one))
+    gathered.findings |= dict.fromkeys(not_told_apart(found))
     if not names:
         refuse(path, "holds no landmark", "Write a row for each image, or for each landmark.")
     try:
@@ -114,7 +154,7 @@ def read_landmark_csv(path: Path, folders: Sequence[Path | None], gathered: Gath
         refuse(path, message, fix)
 
 
-def read_rows(path: Path) -> Rows:
+def read_rows(path: Path) -> CsvTable:
     """The rows of a CSV file; empty lines are passed over.
 
     Raises:
@@ -135,7 +175,7 @@ def read_rows(path: Path) -> Rows:
     rows = [(line, row) for line, row in rows if any(row)]
     if len(rows) < 2:
         refuse(path, "has no row of landmarks", "Write a first line of names, then a row for each image.")
-    return Rows(rows, delimiter)
+    return CsvTable(rows, delimiter)
 
 
 def cell_number(text: str, where: str, delimiter: str = ",") -> float | None:
@@ -183,11 +223,11 @@ def _add_row(
         if known:
             one.more[word] = known
     named = columns.names if columns.name is None else (row[columns.name],)
-    for name, cells in zip(named, columns.points, strict=True):
+    for name, point in zip(named, columns.points, strict=True):
         if not name:
             refuse(where, "names no landmark", "Write its name into the row.")
         names.setdefault(name)
-        place = _place([None if cell is None else row[cell] for cell in cells], f"{where}, {name}", delimiter)
+        place = _place([None if cell is None else row[cell] for cell in point], f"{where}, {name}", delimiter)
         if place is None:
             continue
         if name in one.places:
@@ -199,7 +239,7 @@ def _who(key: _Key) -> str:
     return f"{key.individual!r} in {key.file}" if key.individual else key.file
 
 
-def _place(cells: Sequence[str | None], where: str, delimiter: str) -> Place | None:
+def _place(cells: Sequence[str | None], where: str, delimiter: str) -> Landmark | None:
     """A landmark's place, None where it is absent."""
     x, y = (cell_number(str(cell), where, delimiter) for cell in cells[:2])
     told = cells[2]
@@ -215,7 +255,7 @@ def _place(cells: Sequence[str | None], where: str, delimiter: str) -> Place | N
     if visible == 0:
         fix = "Visibility is 0 absent, 1 hidden, 2 visible: write 1 where it is hidden, and no x and y where absent."
         refuse(where, "has a place and a visibility of 0", fix)
-    return Place(x, y, VISIBLE if visible is None else visible)
+    return Landmark(x, y, VISIBLE if visible is None else visible)
 
 
 def _entry(
@@ -281,3 +321,6 @@ def _cells(values: Any, count: int) -> Iterator[str]:
 def _text(number: float) -> str:
     """The shortest text that is read as the same number."""
     return str(int(number)) if number.is_integer() else repr(number)
+
+
+LANDMARK_CSV = LandmarkFormat("landmark table (CSV)", lambda path: bool(_tables(path)), _read)

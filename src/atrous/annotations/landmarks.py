@@ -21,10 +21,11 @@ __all__ = [
     "ABSENT",
     "HIDDEN",
     "VISIBLE",
+    "Individual",
+    "Landmark",
     "LandmarkEntry",
     "LandmarkFormat",
     "LandmarkTable",
-    "Place",
     "make_entry",
     "mirrored_names",
     "not_told_apart",
@@ -130,12 +131,19 @@ class LandmarkTable:
                 raise DataError(f"{entry.file}: has {have} landmarks, and the table names {need}. Leave none out.")
 
 
-class Place(NamedTuple):
+class Landmark(NamedTuple):
     """Where one landmark is: x, y in pixels, and 1 hidden or 2 visible."""
 
     x: float
     y: float
     visibility: int = VISIBLE
+
+
+class Individual(NamedTuple):
+    """What was drawn of one person or animal: its landmarks by name, and its boxes, of which there should be one."""
+
+    places: dict[str, Landmark]
+    boxes: list[list[float]]
 
 
 class LandmarkFormat(NamedTuple):
@@ -154,7 +162,7 @@ class LandmarkFormat(NamedTuple):
     read: Callable[[Path, Path | None, Gathered], Mapping[str, LandmarkTable]]
 
 
-def make_entry(file: Path, names: Sequence[str], places: Mapping[str, Place], **more: Any) -> LandmarkEntry:
+def make_entry(file: Path, names: Sequence[str], places: Mapping[str, Landmark], **more: Any) -> LandmarkEntry:
     """An entry from the places of some landmarks by their names; the others are absent.
 
     Args:
@@ -262,6 +270,6 @@ def _mirrored(name: str) -> Iterator[str]:
 
 def _numbers(values: Any, kind: type) -> np.ndarray:
     """A copy that nobody can write to, because entries are compared and hashed."""
-    array = np.array(values, kind)
+    array: np.ndarray = np.array(values, kind)
     array.flags.writeable = False
     return array

@@ -20,7 +20,7 @@ class Folder:
     Attributes:
         root: the folder.
         splits: pairs of `train`, `val`, and `test` if there is one.
-        classes: what the masks' values mean.
+        classes: what the masks' values mean, or the names of landmarks.
         channels: of every image.
         dtype: of every image's numbers, one of `types.DTYPES`.
         layout: as what it was read: a key of `DATASETS`, or "folder".
@@ -41,12 +41,18 @@ class Folder:
         return tuple(chain.from_iterable(self.splits.values()))
 
     def labelled(self, split: str) -> tuple[Pair, ...]:
-        """The pairs of a split with something to compare with.
+        """The pairs of a split with something to compare with: a mask, landmarks or objects.
 
         Objects stand for the foreground where a folder has no masks at all; elsewhere only masks tell the classes.
         """
         masks = any(pair.mask for pair in self.pairs)
-        return tuple(pair for pair in self.splits[split] if pair.mask or (pair.instances and not masks))
+        pairs = self.splits[split]
+        return tuple(pair for pair in pairs if pair.mask or pair.landmarks or (pair.instances and not masks))
+
+    @property
+    def landmarks(self) -> bool:
+        """Images have landmarks: `classes` names these, and there are no masks."""
+        return any(pair.landmarks for pair in self.pairs)
 
     @property
     def multilabel(self) -> bool:
@@ -64,6 +70,11 @@ class Contents(NamedTuple):
     dtype: str | None
     findings: tuple[Finding, ...]
     layout: str = "folder"
+
+    @property
+    def landmarks(self) -> bool:
+        """Images have landmarks: `classes` names these, and there are no masks."""
+        return any(pair.landmarks for pair in self.pairs)
 
     @property
     def pairs(self) -> tuple[Pair, ...]:

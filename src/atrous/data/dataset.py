@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from atrous.data.cache import SampleCache, cache_file
 from atrous.data.contents import Folder
-from atrous.data.reading import read_pair, read_pair_window
+from atrous.data.reading import landmark_arrays, read_pair, read_pair_window
 from atrous.errors import DataError
 from atrous.images.files import read_info
 from atrous.images.raster import Fill, Raster
@@ -25,7 +25,8 @@ class FolderDataset(Dataset[Sample]):
 
     An item holds `image` (C, H, W), the image's own numbers; `mask` (H, W), 255 where ignored, unless a test image has
     none, or (K, H, W) of floats where classes may overlap: 1, 0, or 255; `instances` (H, W), where there is such a map;
-    `flip_pairs`, where the classes have some; and `index`, its position in `names`.
+    `keypoints` (P, 2) and `visible` (P,), where there are landmarks, with `center` (2,) and `box` (4,) where all of the
+    split have them; `flip_pairs`, where the classes or landmarks have some; and `index`, its position in `names`.
 
     Args:
         folder: an open folder.
@@ -62,6 +63,12 @@ class FolderDataset(Dataset[Sample]):
         self.pairs = folder.splits[split]
         self.region = region
         self.fill = fill
+        entries = [pair.landmarks for pair in self.pairs if pair.landmarks is not None]
+        # A batch holds what all of its samples have.
+        self._known = {
+            *(["center"] if all(entry.middle is not None for entry in entries) else []),
+            *(["box"] if all(entry.box is not None for entry in entries) else []),
+        }
         self._cache: SampleCache | None = None
         if cache != "none" and self.pairs:
             from atrous.fetch import cache_folder
@@ -84,7 +91,7 @@ class FolderDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         raster, mask, instances = self._read(index)
-        return self._paired(_sample(index, raster.filled(self.fill), mask, instances))
+        return self._complete(_sample(index, raster.filled(self.fill), mask, instances))
 
     def window(self, index: int, rows: slice, columns: slice) -> Sample:
         """Some rows and columns of an item. Of tiled TIFF, Zarr and NumPy files only what they touch is read.
@@ -99,7 +106,8 @@ class FolderDataset(Dataset[Sample]):
             raster = raster.cut(rows, columns)
         else:
             raster, mask, instances = read_pair_window(self.pairs[index], self.folder, rows, columns)
-        return self._paired(_sample(index, raster.filled(self.fill), mask, instances))
+        sample = _sample(index, raster.filled(self.fill), mask, instances)
+        return self._complete(sample, (columns.start or 0, rows.start or 0))
 
     def draw(self, index: int, rng: np.random.Generator) -> Sample:
         """An item to augment: as a whole, or of a large image a region anywhere in it, each place as likely.
@@ -123,10 +131,14 @@ class FolderDataset(Dataset[Sample]):
     def _whole(self, index: int) -> Sample:
         """An item as it is stored, but for its pixels without data."""
         raster, mask, instances = self._read(index)
-        return self._paired(_stored(index, raster.filled(self.fill), mask, instances))
+        return self._complete(_stored(index, raster.filled(self.fill), mask, instances))
 
-    def _paired(self, sample: Sample) -> Sample:
-        """A sample that knows which classes a mirror exchanges."""
+    def _complete(self, sample: Sample, corner: tuple[int, int] = (0, 0)) -> Sample:
+        """A sample with its landmarks, which knows what a mirror exchanges; (x, y) is its first pixel in the image."""
+        entry = self.pairs[int(sample["index"])].landmarks
+        for key, array in landmark_arrays(entry, corner).items():
+            if key in ("keypoints", "visible") or key in self._known:
+                sample[key] = torch.from_numpy(array)  # type: ignore[literal-required]
         if self.folder.classes.flip_pairs:
             sample["flip_pairs"] = torch.tensor(self.folder.classes.flip_pairs)
         return sample

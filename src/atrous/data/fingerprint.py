@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from atrous.annotations.landmarks import LandmarkEntry
 from atrous.images.derived import Derived
 
 __all__ = ["Fingerprint", "fingerprint"]
@@ -28,18 +29,19 @@ class Fingerprint(NamedTuple):
 
 
 class _State(NamedTuple):
-    """A file as the system tells of it."""
+    """A file as the system tells of it; or the digest of what is held in memory."""
 
     path: str
     size: int
     changed: int
+    held: str = ""
 
 
 def fingerprint(files: Iterable[Any]) -> Fingerprint:
     """The fingerprint of images or masks.
 
     Args:
-        files: paths, folders such as Zarr arrays, and derived images or masks, in order; None is no file.
+        files: paths, folders such as Zarr arrays, derived images or masks, and landmarks, in order; None is no file.
     """
     states = tuple(state for file in files for state in _states(file))
     newest = max(states, key=lambda state: state.changed, default=_State("", 0, 0))
@@ -52,8 +54,8 @@ def _digest(states: tuple[_State, ...]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     by_content = sum(state.size for state in states) <= READ
     for state in states:
-        digest.update(f"{state.size}\n".encode())
-        if by_content:
+        digest.update(f"{state.size}\n{state.held}".encode())
+        if by_content and not state.held:
             with open(state.path, "rb") as opened:  # noqa: PTH123 (it is a path as text, and there are many)
                 digest.update(opened.read())
     return digest.hexdigest()
@@ -64,6 +66,11 @@ def _states(file: Any) -> Iterator[_State]:
     if isinstance(file, Derived):
         for value in vars(file).values():
             yield from _states(value)
+    elif isinstance(file, LandmarkEntry):  # few numbers, which stand in the table of another file
+        digest = hashlib.blake2b(repr((file.individual, file.size)).encode(), digest_size=16)
+        for array in (file.points, file.visibility, file.center, file.box):
+            digest.update(b"" if array is None else array.tobytes())
+        yield _State("", 0, 0, digest.hexdigest())
     elif isinstance(file, tuple):
         for value in file:
             yield from _states(value)

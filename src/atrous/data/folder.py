@@ -21,10 +21,11 @@ from atrous.data.dataset import FolderDataset
 from atrous.data.datasets import DATASETS, Division, choose_layout
 from atrous.data.discovery import discover_classes
 from atrous.data.hints import hint_for, with_hint
+from atrous.data.landmark_table import choose_landmarks
 from atrous.data.listing import entries, is_special, special
 from atrous.data.options import FolderOptions, complete_options
 from atrous.data.pairs import Pair, shared_images, shared_masks
-from atrous.data.reading import read_labels, read_pair, wrong_kind
+from atrous.data.reading import read_labels, read_pair, set_elsewhere, wrong_kind
 from atrous.data.splits import empty_splits, find_pairs, take_fold
 from atrous.data.turned import TurnedImages, as_stored
 from atrous.errors import DataError
@@ -118,7 +119,10 @@ def examine_folder(
     pairs = tuple(chain.from_iterable(splits.values()))
     table: Classes | None = None
     try:
-        table = classes if isinstance(classes, Classes) else _classes(root, classes, pairs, own)
+        if own is not None and any(pair.landmarks for pair in pairs):
+            table, splits = choose_landmarks(root, classes, splits, own)
+        else:
+            table = classes if isinstance(classes, Classes) else _classes(root, classes, pairs, own)
     except FindingError as problem:
         findings = (*findings, problem.finding)
     if table is not None:
@@ -235,6 +239,7 @@ def header_findings(
             findings.append(wrong_channels(pair.image, info.channels, contents.channels or 0))
         if contents.dtype is not None and info.dtype != contents.dtype:
             findings.append(wrong_kind(pair.image, info.dtype, contents.dtype))
+        findings += set_elsewhere(pair, (info.height, info.width))
     return findings
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from atrous.annotations.landmarks import LandmarkEntry
 from atrous.findings import Finding, FindingError, error, warning
 from atrous.images.derived import DerivedMask, DerivedPlanes
 from atrous.images.files import ImageFile, MaskFile, read_mask
@@ -24,13 +25,14 @@ class Pair(NamedTuple):
     """An image and what is known of it.
 
     The name is the image's path within its folder without suffix; the mask may be missing in a test split, and where
-    there are instances alone.
+    there are instances or landmarks alone. An image whose persons or animals are told apart has a pair for each.
     """
 
     name: str
     image: ImageFile
     mask: MaskFile | None
     instances: MaskFile | None = None
+    landmarks: LandmarkEntry | None = None
 
 
 @dataclass(frozen=True)
@@ -103,14 +105,19 @@ def shared_images(splits: Mapping[str, Sequence[Pair]]) -> Iterator[Finding]:
     """Images that stand in two splits, or twice in one."""
     seen: dict[ImageFile, str] = {}
     for split, pairs in splits.items():
-        for path, count in Counter(pair.image for pair in pairs).items():
-            if path in seen:
+        for (path, _), count in Counter((pair.image, _individual(pair)) for pair in pairs).items():
+            if seen.get(path, split) != split:
                 message = f"stands in {seen[path]} and in {split}"
                 fix = f"Take it out of {split}: what was trained on measures nothing."
                 yield error("duplicate_across_splits", path, message, fix)
             elif count > 1:
                 yield warning("duplicate_image", path, f"stands {count} times in {split}", "Keep one of the lines.")
             seen.setdefault(path, split)
+
+
+def _individual(pair: Pair) -> str:
+    """Which person or animal of its image a pair is about."""
+    return "" if pair.landmarks is None else pair.landmarks.individual
 
 
 def shared_masks(splits: Mapping[str, Sequence[Pair]], *, meant: bool = False) -> Iterator[Finding]:

@@ -1,7 +1,10 @@
 """One pair of a data folder, read: the image, its classes and its objects, whole or a window of them."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
+from atrous.annotations.landmarks import LandmarkEntry
 from atrous.data.classes import Classes
 from atrous.data.contents import Folder
 from atrous.data.pairs import NoObjects, Pair
@@ -21,7 +24,15 @@ from atrous.images.raster import Raster
 from atrous.images.source import tell_odd
 from atrous.types import IGNORE_INDEX
 
-__all__ = ["read_labels", "read_pair", "read_pair_window", "read_truth", "wrong_kind"]
+__all__ = [
+    "landmark_arrays",
+    "read_labels",
+    "read_pair",
+    "read_pair_window",
+    "read_truth",
+    "set_elsewhere",
+    "wrong_kind",
+]
 
 
 def read_pair(pair: Pair, folder: Folder) -> tuple[Raster, np.ndarray | None, np.ndarray | None]:
@@ -37,6 +48,8 @@ def read_pair(pair: Pair, folder: Folder) -> tuple[Raster, np.ndarray | None, np
     raster = read_image(pair.image, channels=folder.channels)
     tell_odd(pair.image, raster)
     _check_kind(pair, raster, folder)
+    for finding in set_elsewhere(pair, _size(raster)):
+        raise FindingError(finding)
     mask, instances = read_labels(pair, folder.classes, _size(raster))
     return raster, _without_invalid(mask, raster), instances
 
@@ -48,8 +61,36 @@ def read_truth(pair: Pair, folder: Folder) -> tuple[Raster, dict[str, np.ndarray
         DataError: as `read_pair`.
     """
     raster, mask, instances = read_pair(pair, folder)
-    known = {"mask": mask, "instances": instances}
+    known = {"mask": mask, "instances": instances, **landmark_arrays(pair.landmarks)}
     return raster, {key: array for key, array in known.items() if array is not None}
+
+
+def landmark_arrays(entry: LandmarkEntry | None, corner: tuple[int, int] = (0, 0)) -> dict[str, np.ndarray]:
+    """Landmarks under the keys of a sample: `keypoints`, `visible`, and `center` and `box` where they are known.
+
+    Args:
+        entry: of the image; None gives nothing.
+        corner: (x, y) of the first pixel of the window that is meant.
+    """
+    if entry is None:
+        return {}
+    at = np.array(corner, np.float64)
+    arrays = {"keypoints": (entry.points - at).astype(np.float32), "visible": entry.visibility.copy()}
+    if entry.middle is not None:
+        arrays["center"] = (entry.middle - at).astype(np.float32)
+    if entry.box is not None:
+        arrays["box"] = (entry.box - np.append(at, (0, 0))).astype(np.float32)
+    return arrays
+
+
+def set_elsewhere(pair: Pair, size: tuple[int, int]) -> Iterator[Finding]:
+    """The finding about landmarks that were set on an image of another (height, width) than the file has."""
+    if pair.landmarks is None or pair.landmarks.size in (None, size):
+        return
+    (wanted, has) = (f"{height} x {width}" for height, width in (pair.landmarks.size or size, size))
+    message = f"has {has} pixels (height x width), and its landmarks were set on {wanted}"
+    fix = "Use the images that the landmarks were set on, not resized or turned ones."
+    yield error("size_mismatch", pair.image, message, fix)
 
 
 def read_pair_window(

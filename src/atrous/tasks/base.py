@@ -38,6 +38,7 @@ __all__ = [
     "ProposalFacts",
     "Task",
     "Validator",
+    "must_have_masks",
 ]
 
 
@@ -148,7 +149,21 @@ class LabelledFolder(Protocol):
     @property
     def multilabel(self) -> bool: ...  # noqa: D102
     @property
+    def landmarks(self) -> bool: ...  # noqa: D102
+    @property
     def splits(self) -> Mapping[str, Sequence[Any]]: ...  # noqa: D102
+
+
+def must_have_masks(data: LabelledFolder) -> None:
+    """Refuse a folder of landmarks.
+
+    Raises:
+        DataError: naming the folder.
+    """
+    if data.landmarks:
+        raise DataError(
+            f"{data.root}: its images have landmarks and no masks: train with task=landmarks, or add masks."
+        )
 
 
 @runtime_checkable
@@ -261,6 +276,7 @@ class Task(Protocol):
         Raises:
             DataError: naming the folder, what is lacking, and what to do.
         """
+        must_have_masks(data)
         if data.multilabel:
             raise DataError(
                 f"{data.root}: its masks have a plane for each class, and classes may overlap: train with "

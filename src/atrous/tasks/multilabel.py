@@ -14,7 +14,15 @@ from atrous.drawing import Color
 from atrous.errors import RecipeError, UsageError
 from atrous.losses import LOSSES
 from atrous.metrics import planes_of
-from atrous.tasks.base import Evaluator, LabelledFolder, Output, Proposal, ProposalFacts, Validator
+from atrous.tasks.base import (
+    Evaluator,
+    LabelledFolder,
+    Output,
+    Proposal,
+    ProposalFacts,
+    Validator,
+    must_have_masks,
+)
 from atrous.tasks.maps import MapTask
 from atrous.tasks.outputs import confidence, mask, plane, uncertainty
 from atrous.tasks.terms import LossSection
@@ -120,6 +128,7 @@ class MultiLabel(MapTask):
     @classmethod
     def accepts(cls, data: LabelledFolder) -> None:
         """All masks will do."""
+        must_have_masks(data)
 
     @classmethod
     def propose(cls, facts: ProposalFacts) -> Proposal | None:

@@ -173,7 +173,7 @@ def _identity(recipe: ResolvedRecipe, folder: Folder, files: dict[str, list[str]
         list(classes.names),
         contents={
             "images": fingerprint(pair.image for pair in pairs),
-            "masks": fingerprint((pair.mask, pair.instances) for pair in pairs),
+            "masks": fingerprint((pair.mask, pair.instances, pair.landmarks) for pair in pairs),
             "class values": Fingerprint(repr(table), "classes.yaml"),
         },
         flip_pairs=classes.flip_pairs,

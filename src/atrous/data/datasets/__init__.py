@@ -11,6 +11,7 @@ from atrous.data.datasets.cityscapes import CITYSCAPES
 from atrous.data.datasets.coco import COCO
 from atrous.data.datasets.coco_panoptic import COCO_PANOPTIC
 from atrous.data.datasets.coco_stuff import COCO_STUFF
+from atrous.data.datasets.landmarks import COCO_KEYPOINTS_LAYOUT, DEEPLABCUT_LAYOUT, LANDMARKS_LAYOUT
 from atrous.data.datasets.layouts import ARRAYS, CLASS_FOLDERS, MMSEG, STACKS
 from atrous.data.datasets.nnunet import NNUNET
 from atrous.data.datasets.others import DRIVE, PETS, STANFORD
@@ -29,7 +30,10 @@ DATASETS: dict[str, Dataset] = {
     "cityscapes": CITYSCAPES,
     "ade20k": ADE20K,
     "coco_stuff": COCO_STUFF,
+    "landmarks": LANDMARKS_LAYOUT,
+    "deeplabcut": DEEPLABCUT_LAYOUT,
     "coco": COCO,
+    "coco_keypoints": COCO_KEYPOINTS_LAYOUT,
     "coco_panoptic": COCO_PANOPTIC,
     "stanford": STANFORD,
     "pets": PETS,
