@@ -35,14 +35,14 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "segnet": ("segnet", {}),
 }
 """Row -> key in `MODELS` and arguments."""
-SIZES = {"512 x 512": (512, None), "2048 x 2048 by tiles of 512": (2048, 512)}
-WARMUP = {"512 x 512": 7, "2048 x 2048 by tiles of 512": 1}
+SIZES = {"512 x 512": (512, None), "2048 x 2048 by tiles of 1024": (2048, 1024)}
+WARMUP = {"512 x 512": 7, "2048 x 2048 by tiles of 1024": 1}
 """Rounds that do not count: OpenVINO compiles anew for a shape that has come twelve times."""
-IN_A_ROW = {"512 x 512": 2, "2048 x 2048 by tiles of 512": 1}
+IN_A_ROW = {"512 x 512": 2, "2048 x 2048 by tiles of 1024": 1}
 """Images in a round, of which the last counts: what ran in between has emptied the processor's caches."""
 COMMAND = "512 x 512, command to written mask"
 CONTENDERS = ("eager float32", "before", "torch", "openvino", "int8")
-ROUNDS = {"512 x 512": 7, "2048 x 2048 by tiles of 512": 3}
+ROUNDS = {"512 x 512": 7, "2048 x 2048 by tiles of 1024": 3}
 RUNS = 3
 """Of a command."""
 CLASSES = 12
