@@ -336,13 +336,6 @@ def test_compose_applies_in_order_from_one_generator():
     assert all(unchanged[key] is sample[key] for key in sample)
 
 
-def test_key_points_are_refused_by_what_would_leave_them_behind():
-    sample = {"image": torch.zeros(1, 8, 8), "keypoints": torch.zeros(2, 2)}
-    with pytest.raises(RecipeError, match="key points"):
-        HorizontalFlip(1.0)(sample, np.random.default_rng(0))
-    assert "keypoints" in GaussianNoise()(sample, np.random.default_rng(0))
-
-
 @pytest.mark.parametrize(
     ("build", "message"),
     [

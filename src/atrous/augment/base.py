@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, NamedTuple, Protocol, cast, runtime_chec
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le, Lt
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from atrous.errors import RecipeError
@@ -35,6 +35,7 @@ __all__ = [
     "in_full",
     "move",
     "need_mask",
+    "need_pixels_alone",
     "with_image",
 ]
 
@@ -121,6 +122,7 @@ def move(
     *,
     image: Callable[[Tensor], Tensor],
     labels: Callable[[Tensor, int], Tensor],
+    points: Callable[[Tensor], Tensor],
     weight: Callable[[Tensor], Tensor] | None = None,
 ) -> Sample:
     """Do one geometric act to everything in a sample that has height and width.
@@ -130,16 +132,11 @@ def move(
         image: act on a (C, H, W) map.
         labels: act on a (H, W) map of whole numbers; its second argument is what stands where nothing is known
             (255 in a mask, 0 in an instance map). A (K, H, W) mask of classes that may overlap is moved map by map.
+        points: act on (N, 2) float64 x and y in pixels, some of which may be NaN or lie outside: where what stands
+            there comes to stand. Points may leave the image; what mirroring shows a second time is not doubled.
         weight: act on a (H, W) map of weights; `image` where None. A weight map made from distances to borders should
             be computed anew after a deformation: carried along, it keeps the distances of before.
-
-    Raises:
-        RecipeError: if the sample has key points, which these acts do not move.
     """
-    if "keypoints" in sample:
-        raise RecipeError(
-            "This transform moves images and masks, but the sample has key points: remove it from augment."
-        )
 
     def mask_act(mask: Tensor) -> Tensor:
         if mask.ndim == 2:
@@ -155,7 +152,22 @@ def move(
     ):
         if key in moved:
             moved[key] = act(cast(Tensor, moved[key]))
+    for key in ("keypoints", "center"):
+        if key in moved:
+            places = cast(Tensor, moved[key])
+            moved[key] = points(places.double().reshape(-1, 2)).reshape(places.shape).to(places.dtype)
+    if "box" in moved:
+        moved["box"] = _moved_box(cast(Tensor, moved["box"]), points)
     return cast(Sample, moved)
+
+
+def _moved_box(box: Float[Tensor, "4"], points: Callable[[Tensor], Tensor]) -> Float[Tensor, "4"]:
+    """The box around the moved corners of a box. A box lies on the edges of pixels, half a pixel from their centres."""
+    x, y, width, height = box.double().tolist()
+    corners = [(x + right * width - 0.5, y + down * height - 0.5) for right in (0, 1) for down in (0, 1)]
+    moved = points(torch.tensor(corners, dtype=torch.float64))
+    lowest, highest = moved.amin(0), moved.amax(0)
+    return torch.cat([lowest + 0.5, highest - lowest]).to(box.dtype)
 
 
 def in_full(sample: Sample) -> Sample:
@@ -177,11 +189,11 @@ def exchange_pairs(sample: Sample, where: Bool[Tensor, "H W"] | None = None) -> 
     """Give the classes of each of the sample's `flip_pairs` the other's pixels: what makes a mirrored mask true.
 
     Every mirror does so, the vertical one too, which is a horizontal one turned by half a circle. Turning alone
-    exchanges nothing.
+    exchanges nothing. Of a sample with landmarks, the pairs are landmarks, and get each other's place.
 
     Args:
-        sample: whose mask has been mirrored.
-        where: the pixels that were; all where None.
+        sample: whose mask or landmarks have been mirrored.
+        where: the pixels that were; all where None. Landmarks are exchanged where all pixels were mirrored.
 
     Example:
         >>> sample = {"mask": torch.tensor([[0, 1, 2, 255]]), "flip_pairs": torch.tensor([[1, 2]])}
@@ -189,6 +201,8 @@ def exchange_pairs(sample: Sample, where: Bool[Tensor, "H W"] | None = None) -> 
         [[0, 2, 1, 255]]
     """
     pairs, mask = sample.get("flip_pairs"), sample.get("mask")
+    if pairs is not None and "keypoints" in sample:
+        return _exchanged_points(sample, pairs) if where is None else sample
     if pairs is None or mask is None or not len(pairs):
         return sample
     exchanged = mask.clone()
@@ -199,6 +213,26 @@ def exchange_pairs(sample: Sample, where: Bool[Tensor, "H W"] | None = None) -> 
         else:  # a map for each class
             exchanged[one], exchanged[other] = mask[other], mask[one]
     return cast(Sample, {**sample, "mask": exchanged if where is None else torch.where(where, exchanged, mask)})
+
+
+def _exchanged_points(sample: Sample, pairs: Int[Tensor, "F 2"]) -> Sample:
+    order = torch.arange(len(sample["keypoints"]))
+    for one, other in pairs.tolist():
+        order[one], order[other] = other, one
+    exchanged = {key: sample[key][order] for key in ("keypoints", "visible") if key in sample}  # type: ignore[literal-required]
+    return cast(Sample, {**sample, **exchanged})
+
+
+def need_pixels_alone(name: str, sample: Sample, *, why: str) -> None:
+    """Refuse a sample with landmarks, which cannot follow what is done to the pixels.
+
+    Args:
+        name: of the transform that asks.
+        sample: to look at.
+        why: they cannot.
+    """
+    if "keypoints" in sample:
+        raise RecipeError(f"{name}: the sample has landmarks, and {why}: remove it from augment.")
 
 
 def with_image(sample: Sample, image: Tensor) -> Sample:

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
+import torch
 
 from atrous.augment.base import Mixing, SampleSource, Transform, Windowed, in_full
 from atrous.augment.crops import RandomCrop
@@ -34,6 +36,8 @@ class Compose:
         Raises:
             RecipeError: if a transform needs a second sample and there is no source of them.
         """
+        if "keypoints" in sample and "weight" not in sample:
+            sample = _weighed(sample)
         if not self.transforms or not isinstance(self.transforms[0], WindowedCrop | RandomCrop):
             sample = in_full(sample)
         for position, transform in enumerate(self.transforms):
@@ -57,6 +61,12 @@ class Compose:
             return sample
 
         return read
+
+
+def _weighed(sample: Sample) -> Sample:
+    """With weight 1 everywhere: transforms set it to 0 where they mirror the image, which doubles no landmark."""
+    weight = torch.ones(()).expand(sample["image"].shape[-2:])
+    return cast(Sample, {**sample, "weight": weight})
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ def crop(sample: Sample, top: int, left: int, height: int, width: int) -> Sample
         sample,
         image=lambda image: take(take(image, rows, 1), columns, 2),
         labels=cut,
+        points=lambda points: points - torch.tensor([left, top]),
         weight=lambda weight: cut(weight, 0.0),
     )
 
@@ -117,7 +118,8 @@ class RandomCrop:
     """Cut a window of `size` (a side, or height and width) at a random place.
 
     An image smaller than the window lies somewhere inside it; around it the image is mirrored and the mask ignored. A
-    window without one labelled pixel teaches nothing, so up to ten places are drawn until one has some.
+    window without one labelled pixel, or without one landmark, teaches little, so up to ten places are drawn until one
+    has some.
     """
 
     size: Size
@@ -137,7 +139,7 @@ class RandomCrop:
         for _ in range(10):
             top, left = (int(rng.integers(min(room, 0), max(room, 0) + 1)) for room in rooms)
             cut = view.cut(top, left, height, width)
-            if "mask" not in cut or bool((cut["mask"] != IGNORE_INDEX).any()):
+            if _teaches(cut):
                 break
         return cut
 
@@ -209,6 +211,15 @@ class ForegroundCrop:
             return RandomCrop(self.size)(sample, rng)
         wanted = (mask != self.background) & (mask != IGNORE_INDEX)
         return _cut_holding(sample, wanted, sides(self.size), draws)
+
+
+def _teaches(sample: Sample) -> bool:
+    """Whether a window has something to learn from: a labelled pixel, or a landmark."""
+    if "keypoints" in sample:
+        height, width = sample["image"].shape[-2:]
+        x, y = sample["keypoints"].unbind(-1)  # NaN where absent, which no comparison holds for
+        return bool(((x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)).any())
+    return "mask" not in sample or bool((sample["mask"] != IGNORE_INDEX).any())
 
 
 def _cut_holding(sample: Sample, wanted: np.ndarray | None, size: tuple[int, int], draws: np.ndarray) -> Sample:

@@ -41,6 +41,7 @@ from atrous.augment.resample import WindowSlices
 __all__ = [
     "Positions",
     "elastic_positions",
+    "found_at",
     "gaussian_weights",
     "random_grid",
     "simard_noise",
@@ -52,6 +53,8 @@ __all__ = [
 
 TRUNCATE = 4.0
 """Standard deviations at which Simard's Gaussian ends."""
+STEPS, CLOSE, FLAT = 20, 1e-5, 1e-3
+"""How often a place is corrected, the correction in pixels that ends it, and the slope that has no inverse."""
 
 
 class Positions(NamedTuple):
@@ -209,6 +212,59 @@ def warp_labels(labels: Int[Tensor, "H W"], positions: Positions) -> Int[Tensor,
     out = np.empty(positions.y.shape, np.int32)
     _remap(labels.to(torch.int32).numpy(), positions, cv2.INTER_NEAREST, out)
     return torch.from_numpy(out).to(labels.dtype)
+
+
+def found_at(positions: Positions, points: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "N 2"]:
+    """Where a warped image shows points of the original: the inverse of `positions`, between pixels too.
+
+    Steps of Newton from the pixel that is read nearest to the point. Beyond the warped image the field goes on as at
+    its border, so that a point which is not shown comes to lie outside.
+
+    Args:
+        positions: of the warped image, or of a window of it.
+        points: x and y in the original, NaN where there is none.
+
+    Returns:
+        x and y in the warped image, or in the window.
+
+    Example:
+        >>> y, x = np.mgrid[0:5, 0:5].astype(np.float32)
+        >>> found_at(Positions(x, 2 * y + 0.5), np.array([[1.0, 2.0], [8.5, 0.0], [9.5, 0.0]])).tolist()
+        [[2.0, 0.25], [0.0, 4.0], [0.0, 4.5]]
+    """
+    found = np.full(points.shape, np.nan)
+    for number, (x, y) in enumerate(points):
+        if not (np.isfinite(x) and np.isfinite(y)):
+            continue
+        distance = (positions.y - np.float32(y)) ** 2 + (positions.x - np.float32(x)) ** 2
+        place = np.array(np.unravel_index(int(distance.argmin()), distance.shape), np.float64)
+        for _ in range(STEPS):
+            value, slope = _linear(positions, place)
+            if abs(np.linalg.det(slope)) < FLAT:  # the field folds here, or the image is one pixel wide
+                slope = np.eye(2)
+            step = np.linalg.solve(slope, np.array([y, x]) - value)
+            place = place + step
+            if np.abs(step).max() < CLOSE:
+                break
+        found[number] = place[::-1]
+    return found
+
+
+def _linear(positions: Positions, place: Float[np.ndarray, "2"]) -> tuple[np.ndarray, np.ndarray]:
+    """The field at a place between pixels, linear on each square of four and beyond the border, and its slope."""
+    height, width = positions.y.shape
+    row, column = (min(max(int(np.floor(at)), 0), max(n - 2, 0)) for at, n in zip(place, (height, width), strict=True))
+    down, right = place[0] - row, place[1] - column
+    next_row, next_column = min(row + 1, height - 1), min(column + 1, width - 1)
+    value, slope = np.empty(2), np.empty((2, 2))
+    for axis, plane in enumerate(positions):
+        a, b = float(plane[row, column]), float(plane[row, next_column])
+        c, d = float(plane[next_row, column]), float(plane[next_row, next_column])
+        down_in, right_in = min(max(down, 0.0), 1.0), min(max(right, 0.0), 1.0)
+        slope[axis] = (c - a) * (1 - right_in) + (d - b) * right_in, (b - a) * (1 - down_in) + (d - c) * down_in
+        inside = a + (c - a) * down_in + (b - a) * right_in + (a - b - c + d) * down_in * right_in
+        value[axis] = inside + slope[axis] @ (down - down_in, right - right_in)
+    return value, slope
 
 
 def _remap(plane: np.ndarray, positions: Positions, interpolation: int, out: np.ndarray) -> None:

@@ -4,6 +4,7 @@ Deterministic functions first (`resize`, `flip_horizontally`, ...), then the cla
 and weights are read bilinearly, labels at the nearest pixel.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import log
 from typing import Annotated
@@ -58,7 +59,19 @@ def resize(sample: Sample, height: int, width: int) -> Sample:
         enlarged = height >= x.shape[1] and width >= x.shape[2]
         return _enlarge(x, height, width) if enlarged else resample_image(x, height, width)
 
-    return move(sample, image=image, labels=lambda plane, _: resample_labels(plane, height, width))
+    return move(
+        sample,
+        image=image,
+        labels=lambda plane, _: resample_labels(plane, height, width),
+        points=_resized(sample, height, width),
+    )
+
+
+def _resized(sample: Sample, height: int, width: int) -> Callable[[Tensor], Tensor]:
+    """Where points come to stand: pixel areas correspond, whose corners lie half a pixel before the first centre."""
+    rows, columns = sample["image"].shape[-2:]
+    factors = torch.tensor([width / columns, height / rows], dtype=torch.float64)
+    return lambda points: (points + 0.5) * factors - 0.5
 
 
 def _enlarge(image: Float[Tensor, "C H W"], height: int, width: int) -> Float[Tensor, "C h w"]:
@@ -71,6 +84,7 @@ def _enlarge(image: Float[Tensor, "C H W"], height: int, width: int) -> Float[Te
 
 def windowed_resize(sample: Sample, height: int, width: int) -> WindowedSample:
     """The sample at another size, computed where it is asked for."""
+    resized = _resized(sample, height, width)
 
     def cut(top: int, left: int, rows: int, columns: int) -> Sample:
         if (rows, columns) == (height, width) or not inside(top, left, rows, columns, of=(height, width)):
@@ -80,6 +94,7 @@ def windowed_resize(sample: Sample, height: int, width: int) -> WindowedSample:
             sample,
             image=lambda image: resample_image(image, height, width, window),
             labels=lambda plane, _: resample_labels(plane, height, width, window),
+            points=lambda points: resized(points) - torch.tensor([left, top]),
         )
 
     return WindowedSample(height, width, cut)
@@ -96,16 +111,35 @@ def flip_vertically(sample: Sample) -> Sample:
 
 
 def _flip(sample: Sample, axis: int) -> Sample:
-    flipped = move(sample, image=lambda image: image.flip(axis), labels=lambda plane, _: plane.flip(axis))
+    last, coordinate = sample["image"].shape[axis] - 1, -1 - axis  # x is the last axis and the first coordinate
+
+    def points(places: Tensor) -> Tensor:
+        mirrored = places.clone()
+        mirrored[:, coordinate] = last - mirrored[:, coordinate]
+        return mirrored
+
+    flipped = move(
+        sample, image=lambda image: image.flip(axis), labels=lambda plane, _: plane.flip(axis), points=points
+    )
     return exchange_pairs(flipped)
 
 
 def quarter_turns(sample: Sample, turns: int) -> Sample:
     """Turn by `turns` times 90 degrees counter-clockwise; exact. Odd turns exchange height and width."""
+    height, width = sample["image"].shape[-2:]
+
+    def points(places: Tensor) -> Tensor:
+        lengths = [width, height]
+        for _ in range(turns % 4):
+            places = torch.stack([places[:, 1], lengths[0] - 1 - places[:, 0]], 1)
+            lengths = lengths[::-1]
+        return places
+
     return move(
         sample,
         image=lambda image: image.rot90(turns, (-2, -1)),
         labels=lambda plane, _: plane.rot90(turns, (-2, -1)),
+        points=points,
     )
 
 

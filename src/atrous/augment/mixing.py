@@ -32,12 +32,15 @@ from atrous.augment.base import (
     check_positive,
     check_probability,
     need_mask,
+    need_pixels_alone,
 )
 from atrous.augment.crops import RandomCrop
 from atrous.augment.geometry import flip_horizontally
 from atrous.augment.objects import number_objects
 from atrous.errors import RecipeError
 from atrous.types import Sample
+
+_HIDDEN = "what is pasted would hide some of them and show those of another image"
 
 __all__ = ["CopyPaste", "CutMix", "paste"]
 
@@ -114,6 +117,7 @@ class CopyPaste(Mixing):
 
     def mix(self, sample: Sample, second: Callable[[], Sample], rng: np.random.Generator) -> Sample:
         """Draw objects of the second sample and perhaps paste them."""
+        need_pixels_alone(self.name, sample, why=_HIDDEN)
         change, own = chance(rng, self.p), np.random.default_rng(rng.integers(2**63))
         if not change:
             return sample
@@ -149,6 +153,7 @@ class CutMix(Mixing):
 
     def mix(self, sample: Sample, second: Callable[[], Sample], rng: np.random.Generator) -> Sample:
         """Draw a rectangle and perhaps paste it."""
+        need_pixels_alone(self.name, sample, why=_HIDDEN)
         change, own = chance(rng, self.p), np.random.default_rng(rng.integers(2**63))
         if not change:
             return sample

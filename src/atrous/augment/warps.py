@@ -7,7 +7,7 @@ weights are read bilinearly, labels at the nearest pixel. A strip that the mirro
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, radians, sin
-from typing import Annotated
+from typing import Annotated, cast
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from atrous.augment.crops import crop, inside, take
 from atrous.augment.elastic import (
     Positions,
     elastic_positions,
+    found_at,
     random_grid,
     simard_noise,
     simard_positions,
@@ -51,8 +52,19 @@ def warp(sample: Sample, positions: Positions) -> Sample:
         sample,
         image=lambda image: warp_image(image, positions),
         labels=lambda plane, _: warp_labels(plane, positions),
+        points=lambda points: torch.from_numpy(found_at(positions, points.numpy())),
     )
-    return _exchanged(warped, positions, sample)
+    return _exchanged(_once(warped, positions, sample), positions, sample)
+
+
+def _once(warped: Sample, positions: Positions, sample: Sample) -> Sample:
+    """With weight 0 where the mirror shows what has no second landmark."""
+    if "keypoints" not in sample or "weight" not in sample:
+        return warped
+    height, width = sample["image"].shape[-2:]
+    y, x = np.rint(positions.y), np.rint(positions.x)
+    own = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    return cast(Sample, {**warped, "weight": warped["weight"] * torch.from_numpy(own)})
 
 
 def _exchanged(warped: Sample, positions: Positions, sample: Sample) -> Sample:
@@ -116,10 +128,11 @@ def shift(sample: Sample, dy: int, dx: int) -> Sample:
         return take(take(planes, slice(dy, dy + height), -2), slice(dx, dx + width), -1)
 
     rows, columns = np.arange(dy, dy + height)[:, None], np.arange(dx, dx + width)[None]
-    moved = move(sample, image=act, labels=lambda plane, _: act(plane))
-    return _exchanged(
-        moved, Positions(*np.broadcast_arrays(rows.astype(np.float32), columns.astype(np.float32))), sample
+    positions = Positions(*np.broadcast_arrays(rows.astype(np.float32), columns.astype(np.float32)))
+    moved = move(
+        sample, image=act, labels=lambda plane, _: act(plane), points=lambda points: points - torch.tensor([dx, dy])
     )
+    return _exchanged(_once(moved, positions, sample), positions, sample)
 
 
 # Random draws
