@@ -174,7 +174,10 @@ def _describe(summary: dict[str, Any]) -> Iterator[str]:
     if summary.get("mean"):
         numbers = ", ".join(f"{m:.4g} ± {s:.4g}" for m, s in zip(summary["mean"], summary["std"], strict=True))
         yield f"mean ± standard deviation of each channel, over {summary['read']['train']} training images: {numbers}"
-    if summary.get("classes"):
+    if summary.get("landmarks"):
+        yield ""
+        yield from _landmarks(summary["landmarks"])
+    elif summary.get("classes"):
         yield ""
         yield from _table(summary)
         if summary.get("discovered"):
@@ -191,6 +194,15 @@ def _table(summary: dict[str, Any]) -> Iterator[str]:
     ignored, labelled = summary["ignored"].get("train", 0), sum(summary["pixels"].get("train", [0]))
     share = f"{100 * ignored / max(ignored + labelled, 1):.3f} %"
     yield f"{'ignored':<{width}}  {share:>24}  {'':>9}  {', '.join(map(str, summary.get('ignore', [])))}"
+
+
+def _landmarks(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """One line per landmark."""
+    width = max(8, *(len(row["name"]) for row in rows))
+    yield f"{'landmark':<{width}}  {'visible':>8}  {'hidden':>8}  {'absent':>8}  mirror image"
+    for row in rows:
+        counts = "  ".join(f"{row[key]:>8}" for key in ("visible", "hidden", "absent"))
+        yield f"{row['name']:<{width}}  {counts}  {row['mirror']}".rstrip()
 
 
 def _list(report: CheckReport, shown: int | None) -> Iterator[str]:

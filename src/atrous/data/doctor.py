@@ -13,6 +13,8 @@ The summary of a report holds:
   images in which the class occurs), `images`, `share` (of the labelled pixels); `discovered`: they come from the masks,
   no table was given; `ignore`: ignored mask values; `pixels`:
   per split, pixels of each class; `ignored`: per split, ignored pixels. Ignored pixels count nowhere else;
+- `landmarks`: of the training images, a list of `name`, `visible`, `hidden`, `absent` (how often), and `mirror`, the
+  name of its mirror image; then `classes` are the same names, and have no pixels;
 - `mean`, `std`: per channel, over the valid pixels of the training images.
 """
 
@@ -33,6 +35,7 @@ from atrous.data.discovery import Palettes, mixed_255
 from atrous.data.examine import Moments, PairFacts, examine, used_values
 from atrous.data.folder import Contents, Folder, examine_folder, header_findings, spread
 from atrous.data.instance_maps import NotNumbered
+from atrous.data.landmark_check import landmark_findings, landmark_rows
 from atrous.data.splits import Pair
 from atrous.data.turned import TurnedImages
 from atrous.findings import CheckReport, Finding, error, readable, warning
@@ -158,6 +161,7 @@ class _FolderTotals:
         self.brought = BroughtImages()
         self.turned = TurnedImages()
         self.looked = 0
+        self.by_image: dict[ImageFile, tuple[int, int]] = {}
 
     def add(self, facts: PairFacts) -> None:
         """Add one pair."""
@@ -170,6 +174,7 @@ class _FolderTotals:
             self.sizes[facts.size] += 1
             self.channels[facts.channels] += 1
             self.kinds[facts.dtype] += 1
+            self.by_image[facts.pair.image] = facts.size
         if facts.digest:
             self._compare(facts)
         if facts.objects is not None:
@@ -240,6 +245,7 @@ class _FolderTotals:
             "kind": contents.dtype,
             "num_channels": contents.channels,
             "classes": self._classes(),
+            "landmarks": landmark_rows(contents),
             "discovered": bool(contents.classes and contents.classes.discovered),
             "ignore": _ignored(contents.classes),
             "pixels": {split: [int(n) for n in pixels[:-1]] for split, pixels in self.pixels.items()},
@@ -256,7 +262,12 @@ class _FolderTotals:
             *self._value_findings(),
             *self.brought.findings(self.looked),
             *self.turned.findings(),
-            *_folder_findings(contents, summary, self.images, self._left_out(), told=told),
+            *landmark_findings(contents, self.by_image),
+            *(
+                []
+                if contents.landmarks
+                else _folder_findings(contents, summary, self.images, self._left_out(), told=told)
+            ),
         ]
         return CheckReport(tuple(findings), summary)
 

@@ -11,8 +11,10 @@ from atrous.data.brought import by_channels
 from atrous.data.classes import Classes
 from atrous.data.folder import Contents, read_labels, wrong_kind
 from atrous.data.instance_maps import INVENTED, MapFacts, invented_values, look_at_map
+from atrous.data.landmark_check import look_at_landmarks
 from atrous.data.pairs import NoObjects, Pair
 from atrous.data.places import other_place
+from atrous.data.reading import set_elsewhere
 from atrous.findings import Finding, FindingError, error, warning
 from atrous.images.colors import Color
 from atrous.images.files import read_image, read_palette, wrong_channels
@@ -94,6 +96,11 @@ def _examine(pair: Pair, contents: Contents, facts: PairFacts) -> None:
         facts.findings.append(wrong_kind(pair.image, facts.dtype, contents.dtype))
     _look(raster, facts)
     facts.findings.extend(other_place(pair))
+    facts.findings.extend(set_elsewhere(pair, facts.size))
+    if pair.landmarks is not None and contents.classes is not None:
+        classes = contents.classes
+        facts.findings.extend(look_at_landmarks(pair, classes.names, classes.flip_pairs, facts.size))
+        return
     if contents.classes is not None:
         _count(raster, contents.classes, facts)
 

@@ -93,13 +93,16 @@ def take_fold(splits: dict[str, tuple[Pair, ...]], fold: tuple[int, int], root: 
     pairs = sorted((*splits["train"], *splits["val"]), key=lambda pair: (_natural(pair.name), str(pair.image)))
     if count < 2 or not 1 <= number <= count:
         raise DataError(f"fold {number} of {count}: there are at least 2 folds, and they are counted from 1.")
-    if len(pairs) < count:
+    images = list(dict.fromkeys(pair.image for pair in pairs))  # one may show several persons
+    if len(images) < count:
         raise DataError(
-            f"{root}: has {len(pairs)} labelled images outside test, too few for {count} folds; take at most one fold "
+            f"{root}: has {len(images)} labelled images outside test, too few for {count} folds; take at most one fold "
             "per image."
         )
-    begin, end = fold_bounds(len(pairs), count)[number - 1]
-    return {**splits, "train": (*pairs[:begin], *pairs[end:]), "val": tuple(pairs[begin:end])}
+    begin, end = fold_bounds(len(images), count)[number - 1]
+    held = set(images[begin:end])
+    sides = {"train": [p for p in pairs if p.image not in held], "val": [p for p in pairs if p.image in held]}
+    return {**splits, **{split: tuple(side) for split, side in sides.items()}}
 
 
 def fold_bounds(size: int, count: int) -> list[tuple[int, int]]:

@@ -97,10 +97,12 @@ class TurnedImages:
             orientation: of the image, 1 to 8.
             size: (height, width) of the image after its turn.
         """
-        labels = pair.mask or pair.instances
-        if orientation == 1 or labels is None or (orientation >= 5 and size is not None and size[0] != size[1]):
+        labels, set_on = pair.mask or pair.instances, pair.landmarks
+        sized = labels is not None or (set_on is not None and set_on.size is not None)
+        told = orientation >= 5 and sized and size is not None and size[0] != size[1]
+        if orientation == 1 or told or (labels is None and set_on is None):
             return
-        if _orientation(labels) == 1:
+        if labels is None or _orientation(labels) == 1:
             self._count += 1
             self._first = self._first or (pair, orientation)
 
@@ -110,8 +112,10 @@ class TurnedImages:
             return []
         pair, orientation = self._first
         count = f", as in {self._count} pairs in all" if self._count > 1 else ""
-        message = (
-            f"is turned by the camera's orientation (EXIF {orientation}), and its mask {pair.mask or pair.instances} "
-            f"is not{count}: a mask drawn on the pixels as stored lies wrong"
-        )
+        labels = pair.mask or pair.instances
+        message = f"is turned by the camera's orientation (EXIF {orientation}), and "
+        if labels is None:
+            message += f"its landmarks may not be{count}: those set on the pixels as stored lie wrong"
+            return [warning(TURNED, pair.image, message, _FIX.replace("mask", "landmark").replace("drawn", "set"))]
+        message += f"its mask {labels} is not{count}: a mask drawn on the pixels as stored lies wrong"
         return [warning(TURNED, pair.image, message, _FIX)]
