@@ -35,7 +35,7 @@ class Projector:
         >>> from atrous.xray import Volume, c_arm, grid
         >>> cube = Volume(np.full((10, 10, 10), 0.02), grid((10, 10, 10), 1.0))  # 10 mm, 0.02 per mm
         >>> image = Projector(cube)(c_arm(size=3, pitch=0.1))
-        >>> float(np.exp(-image[1, 1]).round(4))  # exp(-0.2)
+        >>> round(float(np.exp(-image[1, 1])), 4)  # exp(-0.2)
         0.8187
     """
 
