@@ -8,19 +8,22 @@ from atrous.made import make_cells, make_scenes
 
 __all__ = ["KINDS", "sample"]
 
-Kind = Literal["cells", "scenes"]
+Kind = Literal["cells", "scenes", "xray"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 
 def sample(
     kind: Kind | str, out: str | Path, *, count: int = 60, size: int | tuple[int, int] = 256, seed: int = 0
 ) -> Path:
-    """Make a data folder: `cells` (grey, touching cells) or `scenes` (RGB, six classes, thin structures).
+    """Make a data folder.
+
+    `cells` are grey and touch each other; `scenes` are RGB, with six classes and thin structures; `xray` are
+    radiographs of made pelvises from many sides, with 23 landmarks and the geometry of each view.
 
     The same seed gives the same images.
 
     Args:
-        kind: "cells" or "scenes".
+        kind: "cells", "scenes" or "xray".
         out: a folder that is absent or empty.
         count: number of images.
         size: side, or (height, width), of the images in pixels.
@@ -34,5 +37,9 @@ def sample(
         raise UsageError(f"there is no made data {kind!r}. {did_you_mean(kind, KINDS)}")
     if seed < 0:
         raise UsageError(f"seed {seed}: give a whole number from 0.")
+    if kind == "xray":
+        from atrous.xray.sampling import make_xray  # brings SciPy, which nothing else here needs
+
+        return make_xray(out, count=count, size=size, seed=seed)
     make = make_cells if kind == "cells" else make_scenes
     return make(out, count=count, size=size, seed=seed)

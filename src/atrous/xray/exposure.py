@@ -1,6 +1,6 @@
 """From line integrals to the picture of a detector: spectrum, photons, blur and grey levels.
 
-Attenuation coefficients are those of NIST (XCOM / ICRU-44) for soft tissue, cortical bone and aluminium; the spectrum is
+Attenuation coefficients are those of NIST for soft tissue and cortical bone (ICRU-44) and aluminium. The spectrum is
 Kramers' law, filtered by aluminium, as an energy-integrating detector weighs it.
 
 Reference:
@@ -29,6 +29,8 @@ REFERENCE = 70.0
 """keV at which a volume's attenuation holds."""
 ONLY_SOFT, ONLY_BONE = 0.0225, 0.036
 """Attenuations per millimetre up to which a voxel is soft tissue alone, and from which on it is bone alone."""
+AIR = 0.5
+"""Integrals below it are those of rays that pass beside the body, or through two centimetres of it."""
 
 
 class Tube:
@@ -114,12 +116,15 @@ def expose(
 def to_grey(intensity: Float[np.ndarray, "H W"], *, photons: float = 2e5) -> UInt8[np.ndarray, "H W"]:
     """Grey levels as radiologists see them: what lets no rays through is white; air is black.
 
-    The logarithm is stretched between its 1st and 99.5th percentile.
+    Two thirds of what varies over a tenth of the picture is taken away, so that thick and thin parts of a body both
+    have contrast; the rest is stretched between the 1st and the 99.5th percentile of what is not air alone.
 
     Args:
         intensity: 0 to 1, or somewhat more by noise.
         photons: fewer than one of them is not told from one.
     """
-    dense = -np.log(np.maximum(intensity, 1 / photons))
-    low, high = np.percentile(dense, (1.0, 99.5))
+    dense = -np.log(np.maximum(intensity, 1 / photons)).astype(np.float32)
+    body = dense > AIR
+    dense = dense - np.float32(2 / 3) * cv2.GaussianBlur(dense, (0, 0), max(dense.shape) / 10)
+    low, high = np.percentile(dense[body] if body.any() else dense, (1.0, 99.5))
     return (np.clip((dense - low) / max(high - low, 1e-6), 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -61,10 +61,10 @@ def make_phantom(seed: int | tuple[int, ...], *, spacing: float = 2.5) -> Phanto
         raise UsageError(f"a made body has voxels of 1 to 10 mm, and {spacing} were asked for.")
     rng = np.random.default_rng(seed)
     parts, landmarks = _vary(rng, bones(), template())
-    shape = tuple(int(round(length / spacing)) for length in EXTENT[::-1])
+    shape = tuple(round(float(length) / spacing) for length in EXTENT[::-1])
     affine = grid(shape, spacing)  # type: ignore[arg-type]
     affine[:3, 3] += MIDDLE
-    scene = _Scene(shape, affine, rng)
+    scene = _Voxels(shape, affine, rng)
     hounsfield = scene.soft_tissue(landmarks)
     scene.insert(hounsfield, parts, landmarks)
     values = np.maximum(WATER * (1 + hounsfield / 1000), 0)
@@ -125,7 +125,7 @@ def _bending(rng: np.random.Generator) -> Move:
     return bend
 
 
-class _Scene:
+class _Voxels:
     """The voxels of a body, and what is put into them."""
 
     def __init__(self, shape: tuple[int, ...], affine: np.ndarray, rng: np.random.Generator) -> None:
