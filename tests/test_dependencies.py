@@ -20,7 +20,7 @@ NAMES = {
 }
 """Distributions whose module has another name; elsewhere "-" is "_"."""
 
-EXTRAS = ("imagej", "deeplabcut", "fast", "pretrained")
+EXTRAS = ("imagej", "xray", "deeplabcut", "fast", "pretrained")
 """Extras that the package imports only where they are needed, and asks for by name where they are not there."""
 
 THROUGH = {"tensorboard": "torch.utils.tensorboard", "onnx": "torch.onnx", "onnxscript": "torch.onnx"}
