@@ -1,4 +1,4 @@
-"""What both kinds of made pictures need: smooth random fields, lens and sensor, and a finished data folder."""
+"""What all kinds of made pictures need: smooth random fields, lens and sensor, and a finished data folder."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from atrous.errors import DataError, UsageError
 from atrous.images.colors import Color
 from atrous.images.files import write_image
 
-__all__ = ["fractal", "smooth_noise", "split_of", "to_bytes", "write_folder"]
+__all__ = ["check_place", "fractal", "smooth_noise", "split_of", "to_bytes", "write_folder", "write_lines"]
 
 Pictures = Mapping[str, np.ndarray]
 SMALLEST = 32
@@ -75,7 +75,7 @@ def write_folder(
         UsageError: if count or size is too small.
     """
     out = Path(out)
-    height, width = _check(out, count, size)
+    height, width = check_place(out, count, size)
     colors = list(classes.values())
     palette = colors + [(0, 0, 0)] * (256 - len(colors))
     with writing_folder(out, error=DataError, instead="choose another folder") as building:
@@ -87,13 +87,19 @@ def write_folder(
                 (building / folder).mkdir(exist_ok=True)
                 write_image(building / folder / f"{stem}.png", array, palette=palette if folder == "masks" else None)
             names.setdefault(split_of(index), []).append(stem)
-        _write_lines(building / "classes.yaml", _class_table(classes, ignore))
+        write_lines(building / "classes.yaml", _class_table(classes, ignore))
         for split, stems in names.items():
-            _write_lines(building / f"{split}.txt", stems)
+            write_lines(building / f"{split}.txt", stems)
     return out
 
 
-def _check(out: Path, count: int, size: int | tuple[int, int]) -> tuple[int, int]:
+def check_place(out: Path, count: int, size: int | tuple[int, int]) -> tuple[int, int]:
+    """The (height, width) of pictures, after it is sure that they can be made there.
+
+    Raises:
+        DataError: if something is in the way at `out`.
+        UsageError: if count or size is too small.
+    """
     height, width = (size, size) if isinstance(size, int) else size
     if count < 1:
         raise UsageError(f"count is {count}, but at least 1 picture must be made.")
@@ -115,5 +121,6 @@ def _class_table(classes: Mapping[str, Color], ignore: Sequence[int]) -> Iterabl
         yield f"ignore: {list(ignore)}"
 
 
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write a text of lines, ended alike on every system."""
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
