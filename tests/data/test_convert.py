@@ -431,7 +431,7 @@ def test_what_convert_and_write_annotations_refuse(source, tmp_path):
         convert(source, tmp_path / "out", images=tmp_path / "nowhere")
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(DataError, match=r"holds annotations of no format that is read\. It needs to be one of: CVAT"):
+    with pytest.raises(DataError, match=r"of no format that is read\. It needs to be one of: landmark table"):
         convert(empty, tmp_path / "out")
     made(tmp_path / "data", [rich_mask(0)])
     with pytest.raises(UsageError, match=r"there is no format 'cocoo' to write\. Did you mean 'coco'\?"):

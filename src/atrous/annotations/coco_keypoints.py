@@ -7,6 +7,7 @@ has its corner at 0 where the first pixel begins.
 """
 
 import mmap
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,10 @@ __all__ = ["COCO_KEYPOINTS", "coco_keypoint_files", "read_coco_keypoints"]
 
 _BESIDE = "_annotations.coco.json"
 _OFFICIAL = "person_keypoints_"
-_KEYS = (b'"images"', b'"annotations"', b'"categories"', b'"keypoints"')
+_KEYS = (b'"images"', b'"annotations"', b'"categories"')
+_NAMED = re.compile(rb'"keypoints"\s*:\s*\[\s*"')
+"""The names of a category's key points; annotations have numbers, or nothing, under the same key."""
+
 _SPLITS = ("train", "valid", "val", "test")
 
 
@@ -58,7 +62,7 @@ def _looks(path: Path) -> bool:
     if path.suffix.lower() != ".json" or not path.is_file() or path.stat().st_size == 0:
         return False
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return all(data.find(key) >= 0 for key in _KEYS)
+        return all(data.find(key) >= 0 for key in _KEYS) and _NAMED.search(data) is not None
 
 
 def _fits(path: Path) -> bool:

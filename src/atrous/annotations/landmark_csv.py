@@ -79,7 +79,10 @@ def _tables(path: Path) -> list[tuple[str, Path]]:
     """The tables of a folder with their subsets: landmarks.csv, train.csv and val.csv, or the only one that fits."""
     if path.is_file():
         return [("", path)] if path.suffix.lower() in _SUFFIXES and _looks(path) else []
-    here = [one for one in sorted(path.iterdir()) if one.suffix.lower() in _SUFFIXES and one.is_file()]
+    try:
+        here = [one for one in sorted(path.iterdir()) if one.suffix.lower() in _SUFFIXES and one.is_file()]
+    except OSError:  # who reads the folder tells that it cannot be opened
+        return []
     here = [one for one in here if not one.name.startswith(".")]
     if whole := [one for one in here if one.stem == "landmarks" and _looks(one)]:
         return [("", whole[0])]

@@ -13,7 +13,7 @@ __all__ = ["check", "convert", "sample"]
 
 @app.command()
 def sample(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="cells, scenes or xray.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="cells, scenes, figures or xray.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")],
     count: Annotated[int, typer.Option(help="Number of images.")] = 60,
     size: Annotated[int, typer.Option(help="Side of an image in pixels.")] = 256,

@@ -1,4 +1,4 @@
-"""Made data: pictures with exact masks or landmarks, for trying things on; deterministic by seed, of any count and size."""
+"""Made data: pictures with exact masks or landmarks, to try things on; deterministic by seed, of any count and size."""
 
 from atrous.made.cells import draw_cells, make_cells
 from atrous.made.figures import draw_figure, make_figures

@@ -34,7 +34,7 @@ _NOTHING = 0
 _COVER = 255  # what stands before the figure, in the map of parts
 
 
-class Figure(NamedTuple):
+class _Person(NamedTuple):
     """A person: (3,) joints by name in pixels, z away from the camera, and the colours of its parts."""
 
     joints: dict[str, np.ndarray]
@@ -43,7 +43,7 @@ class Figure(NamedTuple):
     wears: dict[str, np.ndarray]
 
 
-class _Part(NamedTuple):
+class _Solid(NamedTuple):
     """A part to draw: how far it is, its number in the map of parts, its ends, radius and colour."""
 
     depth: float
@@ -114,7 +114,7 @@ def draw_figure(rng: np.random.Generator, height: int, width: int) -> tuple[np.n
     return to_bytes(_photograph(rng, image)), points, visibility
 
 
-def _pose(rng: np.random.Generator, height: int, width: int) -> Figure:
+def _pose(rng: np.random.Generator, height: int, width: int) -> _Person:
     """A person in the picture: in body heights first, then turned, leant, and brought to pixels."""
     joints = {"neck": np.array([0, -0.31, 0]), "head": np.array([0, -0.41, 0.02 * rng.normal()])}
     for side, sign in (("left", 1), ("right", -1)):
@@ -128,18 +128,19 @@ def _pose(rng: np.random.Generator, height: int, width: int) -> Figure:
         stride = rng.normal(0.15, 0.4)
         knee = joints[f"{side} hip"] + 0.235 * _direction(rng.uniform(-0.1, 0.5) * sign, stride)
         joints[f"{side} knee"] = knee
-        joints[f"{side} ankle"] = knee + 0.225 * _direction(rng.uniform(-0.15, 0.3) * sign, stride - rng.uniform(0, 0.9))
+        bent = stride - rng.uniform(0, 0.9)
+        joints[f"{side} ankle"] = knee + 0.225 * _direction(rng.uniform(-0.15, 0.3) * sign, bent)
     turn, lean = rng.uniform(0, 2 * np.pi), rng.normal(0, 0.25)
     spin = np.array([[np.cos(turn), 0, -np.sin(turn)], [0, 1, 0], [np.sin(turn), 0, np.cos(turn)]])
     tilt = np.array([[np.cos(lean), -np.sin(lean), 0], [np.sin(lean), np.cos(lean), 0], [0, 0, 1]])
     whole = tilt @ spin
     scale = float(rng.uniform(0.62, 0.95) * min(height, 1.3 * width))
-    at = np.array([width * rng.uniform(0.35, 0.65), height * rng.uniform(0.42, 0.56), 0]) - 0.5
+    at = np.array([width * rng.uniform(0.28, 0.72), height * rng.uniform(0.38, 0.6), 0]) - 0.5
     placed = {name: scale * (whole @ joint) + at for name, joint in joints.items()}
     skin = np.array([0.85, 0.65, 0.52]) * rng.uniform(0.35, 1.05)
     wears = {"skin": skin, "hair": rng.uniform(0.05, 0.45) * np.array([1, 0.8, 0.6])}
     wears |= {"shirt": rng.uniform(0.1, 0.95, 3), "trousers": rng.uniform(0.08, 0.8, 3)}
-    return Figure(placed, whole @ np.array([0, 0, -1.0]), scale, wears)
+    return _Person(placed, whole @ np.array([0, 0, -1.0]), scale, wears)
 
 
 def _direction(aside: float, ahead: float) -> np.ndarray:
@@ -164,24 +165,25 @@ def _owners(name: str) -> tuple[int, ...]:
     return (*limbs, 2) if joint in ("shoulder", "hip") else limbs
 
 
-def _parts(figure: Figure) -> Iterator[_Part]:
+def _parts(figure: _Person) -> Iterator[_Solid]:
     joints, scale = figure.joints, figure.scale
     head = joints["head"]
-    yield _Part(head[2], 1, (head, head), _HEAD * scale, figure.wears["hair"])
+    yield _Solid(head[2], 1, (head, head), _HEAD * scale, figure.wears["hair"])
     sides = [joints[f"{side} {joint}"] for side in ("left", "right") for joint in ("shoulder", "hip")]
     middle = float(np.mean([corner[2] for corner in sides]))
-    for start, end in ((0, 1), (2, 3), (0, 3), (2, 1)):  # two sides and two diagonals fill the trunk
-        yield _Part(middle, 2, (sides[start], sides[end]), 0.05 * scale, figure.wears["shirt"])
-    yield _Part(middle, 2, (joints["neck"], (sides[1] + sides[3]) / 2), 0.06 * scale, figure.wears["shirt"])
-    yield _Part(middle + 0.01, 2, (joints["neck"], head), 0.03 * scale, figure.wears["skin"])
+    throat = joints["neck"] + 0.4 * (head - joints["neck"])
+    yield _Solid(max(middle, head[2]) + 1, 2, (joints["neck"], throat), 0.03 * scale, figure.wears["skin"])
+    for share in (0, 1, 0.3, 0.7, 0.5):
+        ends = tuple((1 - share) * sides[k] + share * sides[k + 2] for k in (0, 1))
+        yield _Solid(middle, 2, (ends[0], ends[1]), 0.05 * scale, figure.wears["shirt"])
     for side in ("left", "right"):
         for limb, (start, end, radius, wears) in enumerate(_LIMBS):
             ends = (joints[f"{side} {start}"], joints[f"{side} {end}"])
             depth = float(ends[1][2] if start == "shoulder" else np.mean([ends[0][2], ends[1][2]]))
-            yield _Part(depth, _number(side, limb), ends, radius * scale, figure.wears[wears])
+            yield _Solid(depth, _number(side, limb), ends, radius * scale, figure.wears[wears])
 
 
-def _capsule(image: np.ndarray, parts: np.ndarray, part: _Part) -> None:
+def _capsule(image: np.ndarray, parts: np.ndarray, part: _Solid) -> None:
     """A line with round ends, lighter along its middle; marked in the map of parts."""
     start, end = (_fixed(point) for point in part.ends)
     thick = max(round(2 * part.radius), 1)
@@ -192,13 +194,14 @@ def _capsule(image: np.ndarray, parts: np.ndarray, part: _Part) -> None:
     cv2.line(parts, start, end, part.number, thick, cv2.LINE_8, _SHIFT)
 
 
-def _face(image: np.ndarray, figure: Figure) -> None:
+def _face(image: np.ndarray, figure: _Person) -> None:
     """What tells front from back: the face with two eyes, as far as it is turned to the camera."""
     head, look, radius = figure.joints["head"], figure.forward, _HEAD * figure.scale
     if look[2] > 0.25:
         return
     face = head + 0.3 * radius * look
-    cv2.circle(image, _fixed(face), round(0.78 * radius * 2**_SHIFT), figure.wears["skin"].tolist(), -1, cv2.LINE_AA, _SHIFT)
+    skin, wide = figure.wears["skin"].tolist(), round(0.78 * radius * 2**_SHIFT)
+    cv2.circle(image, _fixed(face), wide, skin, -1, cv2.LINE_AA, _SHIFT)
     across = np.cross(look, np.array([0, 1.0, 0]))
     for sign in (-1, 1):
         eye = 0.8 * look + 0.35 * sign * across + np.array([0, -0.12, 0])
@@ -217,7 +220,7 @@ def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray
     return np.ascontiguousarray(color * (1 + 0.18 * rough[..., None]), np.float32)
 
 
-def _clutter(rng: np.random.Generator, image: np.ndarray, figure: Figure) -> None:
+def _clutter(rng: np.random.Generator, image: np.ndarray, figure: _Person) -> None:
     """Limbs, discs and boards behind the figure, some in the colours that it wears."""
     height, width = image.shape[:2]
     worn = list(figure.wears.values())
@@ -227,18 +230,18 @@ def _clutter(rng: np.random.Generator, image: np.ndarray, figure: Figure) -> Non
         start = rng.uniform([-0.1, -0.1, 0], [1.1, 1.1, 0]) * [width, height, 0]
         length, angle = figure.scale * rng.uniform(0, 0.3), rng.uniform(0, 2 * np.pi)
         end = start + length * np.array([np.cos(angle), np.sin(angle), 0])
-        _capsule(image, ignored, _Part(0, 1, (start, end), figure.scale * rng.uniform(0.015, 0.06), color))
+        _capsule(image, ignored, _Solid(0, 1, (start, end), figure.scale * rng.uniform(0.015, 0.06), color))
 
 
-def _cover(rng: np.random.Generator, image: np.ndarray, parts: np.ndarray, figure: Figure) -> None:
+def _cover(rng: np.random.Generator, image: np.ndarray, parts: np.ndarray, figure: _Person) -> None:
     """Boards and poles before the figure."""
     joints = list(figure.joints.values())
     for _ in range(rng.poisson(0.9)):
         at = joints[rng.integers(len(joints))] + figure.scale * rng.normal(0, 0.05, 3)
         angle, long = rng.uniform(0, 2 * np.pi), figure.scale * rng.uniform(0.1, 0.5)
         along = np.array([np.cos(angle), np.sin(angle), 0]) * long / 2
-        color = rng.uniform(0.05, 0.95, 3)
-        _capsule(image, parts, _Part(0, _COVER, (at - along, at + along), figure.scale * rng.uniform(0.02, 0.07), color))
+        color, radius = rng.uniform(0.05, 0.95, 3), figure.scale * rng.uniform(0.02, 0.07)
+        _capsule(image, parts, _Solid(0, _COVER, (at - along, at + along), radius, color))
 
 
 def _seen(points: np.ndarray, parts: np.ndarray, owners: Sequence[tuple[int, ...]]) -> np.ndarray:
@@ -260,5 +263,5 @@ def _photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 def _fixed(point: np.ndarray) -> tuple[int, int]:
-    """x and y for cv2, which counts in parts of a pixel, from the centre of the first."""
+    """X and y for cv2, which counts in parts of a pixel, from the centre of the first."""
     return round(float(point[0]) * 2**_SHIFT), round(float(point[1]) * 2**_SHIFT)

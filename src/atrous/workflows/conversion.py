@@ -8,7 +8,7 @@ from pathlib import Path
 from atrous.annotations.parsing import Gathered
 from atrous.data import open_folder
 from atrous.data.class_table import load_classes
-from atrous.data.convert import TARGETS, choose_format, write_folder
+from atrous.data.convert import LANDMARK_TARGETS, TARGETS, LandmarkFormat, bring_in, choose_format
 from atrous.disk import writing_folder
 from atrous.errors import UsageError, did_you_mean
 
@@ -23,8 +23,9 @@ class Conversion:
         out: the folder.
         title: the format that was read, or written.
         images: how many.
-        classes: their names in the order of their numbers.
+        classes: their names in the order of their numbers, or those of the landmarks.
         notes: what was left out, and how often.
+        named: what these are the names of.
     """
 
     out: Path
@@ -32,9 +33,10 @@ class Conversion:
     images: int
     classes: tuple[str, ...]
     notes: dict[str, int]
+    named: str = "classes"
 
     def __str__(self) -> str:
-        lines = [f"{self.out}: {self.images} images, {len(self.classes)} classes: {', '.join(self.classes)}"]
+        lines = [f"{self.out}: {self.images} images, {len(self.classes)} {self.named}: {', '.join(self.classes)}"]
         lines += [f"left out: {count} {what}" for what, count in self.notes.items()]
         return "\n".join(lines)
 
@@ -55,6 +57,7 @@ def convert(
         source: a file or a folder.
         out: a folder that is not there yet, or is empty; gets images/, masks/, classes.yaml, and instances/ where
             single objects were drawn; the first three within train/, val/ and test/ where there are several splits.
+            From points, it gets images/ and landmarks.csv, or train.csv, val.csv and test.csv.
         format: a key of `FORMATS`; None looks at the source.
         images: the folder of the annotated images, where they are not beside the annotations.
         classes: a classes.yaml with the names and their order; None takes "background" and the labels.
@@ -74,16 +77,15 @@ def convert(
     source, out = Path(source), Path(out)
     chosen = choose_format(source, format)
     table = load_classes(classes) if classes is not None else None
-    gathered = Gathered()
+    gathered, folder = Gathered(), Path(images) if images is not None else None
     with _filling(out) as beside:
-        annotations = chosen.read(source, Path(images) if images is not None else None, gathered)
-        count, names = write_folder(
-            annotations, beside, gathered, classes=table, ignore=ignore, progress=progress, where=source
+        count, names = bring_in(
+            chosen, (source, folder), beside, gathered, classes=table, ignore=ignore, progress=progress
         )
         gathered.raise_all()
         if not count:
             raise UsageError(f"{source}: holds no annotated image ({chosen.title}); annotate some and export again.")
-    return Conversion(out, chosen.title, count, names, gathered.left_out)
+    return Conversion(out, chosen.title, count, names, gathered.left_out, _named(isinstance(chosen, LandmarkFormat)))
 
 
 def write_annotations(
@@ -96,7 +98,7 @@ def write_annotations(
     tolerance: float = 0.0,
     progress: Callable[[int], None] | None = None,
 ) -> Conversion:
-    """Write the masks of a data folder as annotations that labelling tools open.
+    """Write the masks or landmarks of a data folder as annotations that labelling tools open.
 
     Args:
         data: a data folder.
@@ -119,9 +121,14 @@ def write_annotations(
     folder = open_folder(data, classes=classes, val_fraction=0, layout=layout)
     gathered = Gathered()
     with _filling(out) as beside:
-        count = TARGETS[to](folder, beside, gathered, tolerance=tolerance, progress=progress)
+        writers = LANDMARK_TARGETS if folder.landmarks else TARGETS
+        count = writers[to](folder, beside, gathered, tolerance=tolerance, progress=progress)
         gathered.raise_all()
-    return Conversion(out, to, count, folder.classes.names, gathered.left_out)
+    return Conversion(out, to, count, folder.classes.names, gathered.left_out, _named(folder.landmarks))
+
+
+def _named(landmarks: bool) -> str:
+    return "landmarks" if landmarks else "classes"
 
 
 @contextmanager

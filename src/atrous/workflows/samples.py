@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from atrous.errors import UsageError, did_you_mean
-from atrous.made import make_cells, make_scenes
+from atrous.made import make_cells, make_figures, make_scenes
 
 __all__ = ["KINDS", "sample"]
 
-Kind = Literal["cells", "scenes", "xray"]
+Kind = Literal["cells", "scenes", "figures", "xray"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 
@@ -17,13 +17,14 @@ def sample(
 ) -> Path:
     """Make a data folder.
 
-    `cells` are grey and touch each other; `scenes` are RGB, with six classes and thin structures; `xray` are
-    radiographs of made pelvises from many sides, with 23 landmarks and the geometry of each view.
+    `cells` are grey and touch each other; `scenes` are RGB, with six classes and thin structures; `figures` are people
+    of simple parts, half covered, with 14 landmarks; `xray` are radiographs of made pelvises from many sides, with 23
+    landmarks and the geometry of each view.
 
     The same seed gives the same images.
 
     Args:
-        kind: "cells", "scenes" or "xray".
+        kind: "cells", "scenes", "figures" or "xray".
         out: a folder that is absent or empty.
         count: number of images.
         size: side, or (height, width), of the images in pixels.
@@ -41,5 +42,5 @@ def sample(
         from atrous.xray.sampling import make_xray  # brings SciPy, which nothing else here needs
 
         return make_xray(out, count=count, size=size, seed=seed)
-    make = make_cells if kind == "cells" else make_scenes
+    make = {"cells": make_cells, "scenes": make_scenes, "figures": make_figures}[kind]
     return make(out, count=count, size=size, seed=seed)

@@ -205,6 +205,6 @@ DEEPLABCUT_LAYOUT = Dataset(
 COCO_KEYPOINTS_LAYOUT = Dataset(
     "COCO key points",
     "annotations/person_keypoints_train2017.json and train2017/",
-    COCO_KEYPOINTS.fits,
+    lambda root: COCO_KEYPOINTS.fits(root) and not any((root / "annotations").glob("instances_*.json")),
     _reader(COCO_KEYPOINTS),
 )
