@@ -32,11 +32,9 @@ from atrous.images.files import read_info
 
 __all__ = ["write_coco_keypoints", "write_labelme_points", "write_landmark_folder"]
 
-Told = Callable[[int], None] | None
-
 
 def write_landmark_folder(
-    tables: Mapping[str, LandmarkTable], out: Path, gathered: Gathered, *, progress: Told = None
+    tables: Mapping[str, LandmarkTable], out: Path, gathered: Gathered, *, progress: Callable[[int], None] | None = None
 ) -> tuple[int, tuple[str, ...]]:
     """Write images/ and landmarks.csv, or a table for each split, and landmarks.yaml where names tell no sides.
 
