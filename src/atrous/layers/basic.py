@@ -18,10 +18,19 @@ from atrous.types import CellGrid
 __all__ = ["BatchNorm", "conv_bn_relu", "fit", "mirror", "resize", "shrink", "unfit", "unfit_grid"]
 
 
-def fit(x: Float[Tensor, "B C H W"], multiple: int, extra: int = 0) -> Float[Tensor, "B C H2 W2"]:
+def fit(
+    x: Float[Tensor, "B C H W"], multiple: int, extra: int = 0, *, twice: bool = False
+) -> Float[Tensor, "B C H2 W2"]:
     """Pad right and bottom with the edge value until height and width are multiples of `multiple`, plus `extra`.
 
     Networks that interpolate with aligned corners are made for sizes such as 321 = 40 x 8 + 1: there `extra` is 1.
+
+    Args:
+        x: a map.
+        multiple: the least common size.
+        extra: pixels beyond.
+        twice: at least two multiples along each axis, for a network whose coarsest map would have a single cell on
+            images that are common: an export cannot run on one.
 
     Example:
         >>> fit(torch.tensor([[[[1.0, 2.0, 3.0]]]]), 2)[0, 0]
@@ -29,12 +38,21 @@ def fit(x: Float[Tensor, "B C H W"], multiple: int, extra: int = 0) -> Float[Ten
                 [1., 2., 3., 3.]])
         >>> fit(torch.ones(1, 1, 5, 7), 4, extra=1).shape
         torch.Size([1, 1, 5, 9])
+        >>> [fit(torch.ones(1, 1, 5, size), 4, twice=True).shape[3] for size in (1, 4, 5, 8, 9)]
+        [8, 8, 8, 8, 12]
     """
     height, width = x.shape[-2:]
-    # Rounded up by a floor division: a symbolic remainder of a negative number is more than torch.compile can take.
-    right = (width - extra + multiple - 1) // multiple * multiple + extra - width
-    below = (height - extra + multiple - 1) // multiple * multiple + extra - height
+    right, below = _missing(width, multiple, extra, twice), _missing(height, multiple, extra, twice)
     return F.pad(x, (0, right, 0, below), mode="replicate")
+
+
+def _missing(size: int, multiple: int, extra: int, twice: bool) -> int:
+    """Pixels that `fit` adds along an axis."""
+    # Rounded up by a floor division: a symbolic remainder of a negative number is more than torch.compile can take.
+    cells = (size - extra + multiple - 1) // multiple
+    if twice:
+        cells = cells + 2 * multiple // (size - extra + multiple)  # one more where it is one
+    return cells * multiple + extra - size
 
 
 def unfit(x: Float[Tensor, "B C H2 W2"], height: int, width: int) -> Float[Tensor, "B C H W"]:

@@ -11,6 +11,7 @@ from atrous.errors import ModelError
 from atrous.models.attention_unet import attention_unet
 from atrous.models.base import DenseModel, EncoderDecoder, ModelSpec, Paper, WithinMemory, fcn_head
 from atrous.models.context_unet import context_unet
+from atrous.models.cpm import cpm, cpm_vgg
 from atrous.models.crfrnn import crfrnn
 from atrous.models.deconvnet import deconvnet
 from atrous.models.deeplabv1 import deeplabv1
@@ -27,6 +28,7 @@ from atrous.models.fcn2015 import fcn8s, fcn8s_atonce, fcn16s, fcn32s
 from atrous.models.fcn_alexnet import fcn_alexnet
 from atrous.models.gcn import gcn
 from atrous.models.hmsa import hmsa
+from atrous.models.hourglass import hourglass, hourglass_bearpaw
 from atrous.models.hrnet import hrnet
 from atrous.models.hrnet_ocr import hrnet_ocr
 from atrous.models.multiscale_unet import multiscale_unet
@@ -92,6 +94,10 @@ MODELS: dict[str, Callable[..., DenseModel]] = {
     "hrnet": hrnet,
     "hrnet_ocr": hrnet_ocr,
     "hmsa": hmsa,
+    "hourglass": hourglass,
+    "hourglass_bearpaw": hourglass_bearpaw,
+    "cpm": cpm,
+    "cpm_vgg": cpm_vgg,
 }
 
 LOG = logging.getLogger(__name__)
