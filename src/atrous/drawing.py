@@ -25,6 +25,7 @@ __all__ = [
     "default_colors",
     "enlarge",
     "former_colors",
+    "mark",
     "overlay",
     "paint",
     "shrink",
@@ -253,6 +254,53 @@ def write_numbers(picture: np.ndarray, objects: np.ndarray) -> None:
         corner = (round(x - width / 2), round(y + height / 2))
         cv2.putText(picture, str(number), corner, font, scale, (0, 0, 0), 3, cv2.LINE_AA)
         cv2.putText(picture, str(number), corner, font, scale, (255, 255, 255), 1, cv2.LINE_AA)
+
+
+def mark(
+    picture: np.ndarray, points: np.ndarray, colors: Sequence[Color], names: Sequence[str] = (), *, cross: bool = False
+) -> np.ndarray:
+    """Points over a picture, with their names where there are not too many.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        points: (P, 2) x and y in pixels, pixel centres at integers; those that are NaN or lie outside are left out.
+        colors: one per point.
+        names: one per point, or none.
+        cross: a cross where the point is, in place of a disc.
+
+    Returns:
+        (H, W, 3) uint8, a copy.
+    """
+    import cv2
+
+    marked, font = np.ascontiguousarray(picture).copy(), cv2.FONT_HERSHEY_SIMPLEX
+    height, width = marked.shape[:2]
+    radius, fine = max(round(max(height, width) / 160), 2), 4  # places in sixteenths of a pixel
+    named = names if len(names) == len(points) <= NAMED_POINTS else [""] * len(points)
+    for (x, y), color, name in zip(points.tolist(), colors, named, strict=True):
+        if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
+            continue
+        for size, shade in ((radius + 1, (0, 0, 0)), (radius, color)):
+            place = round(x * 2**fine), round(y * 2**fine)
+            if cross:
+                reach, line = radius * 2**fine, 3 if shade == (0, 0, 0) else 1
+                for dx, dy in ((reach, reach), (reach, -reach)):
+                    start, stop = (place[0] - dx, place[1] - dy), (place[0] + dx, place[1] + dy)
+                    cv2.line(marked, start, stop, shade, line, cv2.LINE_AA, fine)
+            else:
+                cv2.circle(marked, place, size * 2**fine, shade, -1, cv2.LINE_AA, fine)
+        if name:
+            scale = max(0.38, max(height, width) / 1600)
+            (long, high), _ = cv2.getTextSize(name, font, scale, 1)
+            left = round(x) + radius + 3 if x + radius + 3 + long < width else round(x) - radius - 3 - long
+            corner = max(left, 0), min(max(round(y + high / 2), high), height - 2)
+            cv2.putText(marked, name, corner, font, scale, (0, 0, 0), 3, cv2.LINE_AA)
+            cv2.putText(marked, name, corner, font, scale, (255, 255, 255), 1, cv2.LINE_AA)
+    return marked
+
+
+NAMED_POINTS = 30
+"""More points than this hide each other's names."""
 
 
 def apart(classes: np.ndarray, objects: np.ndarray) -> np.ndarray:

@@ -58,6 +58,7 @@ class Facts:
         vertical_asymmetry: how different the upper and the lower third of images are made up, 0 to 1: see the function
             of this name.
         looked: images that were looked at.
+        landmarks: whether images have landmarks, and no masks.
         task: the section of a recipe that names the task, where somebody has chosen it; else None.
     """
 
@@ -73,6 +74,7 @@ class Facts:
     touching: float
     vertical_asymmetry: float
     looked: int
+    landmarks: bool = False
     task: Mapping[str, Any] | None = None
 
     @property
@@ -117,7 +119,7 @@ def look(folder: Folder, *, count: int = SAMPLED) -> Facts:
         DataError: if one of them cannot be read.
     """
     train = folder.splits["train"]
-    known = [pair for pair in train if pair.mask is not None or pair.instances is not None]
+    known = [pair for pair in train if pair.mask or pair.instances or pair.landmarks]
     tally = _MaskTotals(len(folder.classes.names))
     for pair in spread(known, count):
         raster, mask, instances = read_pair(pair, folder)
@@ -233,6 +235,7 @@ class _MaskTotals:
             touching=touching / max(objects, 1),
             vertical_asymmetry=vertical_asymmetry(self.masks, self.classes),
             looked=len(self.sizes),
+            landmarks=folder.landmarks,
         )
 
 

@@ -112,6 +112,7 @@ class Predictor:
             raise UsageError(f"the model decides between {count} classes, but {given} came: give one per class")
         if dtype not in DTYPES:
             raise UsageError(f"unknown kind of image {dtype!r}. {did_you_mean(dtype, DTYPES)}")
+        task.check_names(class_names)
         self.task = task
         self.class_names = tuple(class_names)
         self.colors = tuple(colors) if colors is not None else tuple(default_colors(class_names))

@@ -52,7 +52,10 @@ Decoder = Callable[[np.ndarray, tuple[int, int], float], tuple[float, float]]
 
 
 def draw_beliefs(
-    points: Float[Tensor, "*B P 2"], size: Sequence[int], sigma: float, grid: CellGrid = PIXELS
+    points: Float[Tensor, "*B P 2"],
+    size: Sequence[int],
+    sigma: float,
+    grid: CellGrid | tuple[CellGrid, CellGrid] = PIXELS,
 ) -> Float[Tensor, "*B P h w"]:
     """The belief maps of points: Gaussians of height 1.
 
@@ -62,7 +65,7 @@ def draw_beliefs(
         points: x and y in pixels; the map of a point that is NaN is 0.
         size: rows and columns of the maps.
         sigma: of the Gaussian, in pixels.
-        grid: where the cells stand.
+        grid: where the cells stand; that of the rows and that of the columns where they differ.
 
     Example:
         >>> maps = draw_beliefs(torch.tensor([[100.0, 60.0]]), (46, 46), 7.0, CellGrid.centred(8))
@@ -70,8 +73,9 @@ def draw_beliefs(
         0.994911
     """
     profiles = []
-    for axis, count in ((1, size[0]), (0, size[1])):
-        cells = torch.arange(count, device=points.device, dtype=torch.float64) * float(grid.stride) + float(grid.start)
+    grids = (grid, grid) if isinstance(grid, CellGrid) else grid
+    for axis, count, (stride, start) in ((1, size[0], grids[0]), (0, size[1], grids[1])):
+        cells = torch.arange(count, device=points.device, dtype=torch.float64) * float(stride) + float(start)
         distance = cells - points[..., axis, None].double()
         profiles.append((-0.5 * (distance / sigma) ** 2).exp().float())
     maps = profiles[0][..., :, None] * profiles[1][..., None, :]

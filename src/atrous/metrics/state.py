@@ -1,4 +1,4 @@
-"""States that sum over batches, processes and machines: pixels by class, and the precision of objects."""
+"""States that sum over batches, processes and machines: pixels by class, objects, and landmarks."""
 
 import torch
 from jaxtyping import Bool, Float, Int, Integer, Num
@@ -10,7 +10,7 @@ from atrous.metrics.matching import average_precision, mean_average_precision
 from atrous.metrics.overlapping import label_counts, planes_of
 from atrous.types import IGNORE_INDEX
 
-__all__ = ["ConfusionMatrix", "LabelCounts", "ObjectPrecision"]
+__all__ = ["ConfusionMatrix", "LabelCounts", "LandmarkErrors", "ObjectPrecision"]
 
 
 class ConfusionMatrix(Metric):
@@ -105,3 +105,38 @@ class ObjectPrecision(Metric):
     def compute(self) -> Float[Tensor, ""]:
         """The mean so far."""
         return self.total / self.images
+
+
+class LandmarkErrors(Metric):
+    """The mean error of landmarks, and the share of them that is near enough.
+
+    Example:
+        >>> state = LandmarkErrors()
+        >>> state.update(torch.tensor([[1.0, 3.0, torch.nan]]), torch.tensor([2.0]))
+        >>> state.compute()
+        tensor([2.0000, 0.5000], dtype=torch.float64)
+    """
+
+    full_state_update = False
+    sums: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # errors and how many, near ones and how many
+        self.add_state("sums", torch.zeros(4, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, distances: Float[Tensor, "N P"], near: Float[Tensor, " N"]) -> None:
+        """Add images.
+
+        Args:
+            distances: NaN where nobody knows.
+            near: distances below this are near enough; NaN where nobody knows.
+        """
+        known = ~distances.isnan()
+        judged = known & ~near.isnan()[:, None]
+        parts = [distances[known].sum(), known.sum(), (distances < near[:, None])[judged].sum(), judged.sum()]
+        self.sums += torch.stack([part.double() for part in parts]).to(self.sums.device)
+
+    def compute(self) -> Float[Tensor, "2"]:
+        """Mean error and share so far; NaN of none."""
+        return torch.stack([self.sums[0] / self.sums[1], self.sums[2] / self.sums[3]])

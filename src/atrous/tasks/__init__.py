@@ -8,6 +8,7 @@ from typing import Any
 
 from atrous.tasks.base import MEAN_IOU, Evaluator, Measure, Output, Proposal, ProposalFacts, Task
 from atrous.tasks.instances import Instances
+from atrous.tasks.landmarks import Landmarks
 from atrous.tasks.multilabel import MultiLabel
 from atrous.tasks.segmentation import Segmentation
 
@@ -16,6 +17,7 @@ __all__ = [
     "TASKS",
     "Evaluator",
     "Instances",
+    "Landmarks",
     "Measure",
     "MultiLabel",
     "Output",
@@ -27,7 +29,12 @@ __all__ = [
     "propose",
 ]
 
-TASKS: dict[str, type[Task]] = {"segmentation": Segmentation, "instances": Instances, "multilabel": MultiLabel}
+TASKS: dict[str, type[Task]] = {
+    "segmentation": Segmentation,
+    "instances": Instances,
+    "multilabel": MultiLabel,
+    "landmarks": Landmarks,
+}
 """By their names in recipes. The last is the first to be asked for a proposal; the first takes whatever is left."""
 
 
@@ -41,7 +48,8 @@ def extra_maps(section: str | Mapping[str, Any]) -> int:
         >>> extra_maps("segmentation"), extra_maps({"name": "instances", "border": 2})
         (0, 1)
     """
-    return TASKS[section if isinstance(section, str) else section["name"]].extra_maps
+    named = {"name": section} if isinstance(section, str) else dict(section)
+    return TASKS[named.pop("name")].maps_beside(named)
 
 
 def propose(facts: ProposalFacts) -> Proposal:

@@ -28,7 +28,9 @@ from atrous.tasks.outputs import Output, confidence, mask, uncertainty
 from atrous.types import IGNORE_INDEX, Outputs, Prediction, Sample
 
 __all__ = [
+    "MEAN_ERROR",
     "MEAN_IOU",
+    "PCK",
     "PIXEL_ACCURACY",
     "Evaluator",
     "LabelledFolder",
@@ -83,6 +85,8 @@ class Measure(NamedTuple):
 
 MEAN_IOU = Measure("mean_iou", label="mean IoU", short="mIoU", perfect=1.0)
 PIXEL_ACCURACY = Measure("pixel_accuracy", label="pixel accuracy", perfect=1.0)
+MEAN_ERROR = Measure("mean_error", higher_is_better=False, label="mean error (px)", short="error", perfect=0.0)
+PCK = Measure("pck", label="PCK", perfect=1.0)
 
 
 @runtime_checkable
@@ -173,6 +177,8 @@ class ProposalFacts(Protocol):
     @property
     def task(self) -> Mapping[str, Any] | None: ...  # noqa: D102
     @property
+    def landmarks(self) -> bool: ...  # noqa: D102
+    @property
     def overlapping(self) -> bool: ...  # noqa: D102
     @property
     def apart(self) -> bool: ...  # noqa: D102
@@ -213,6 +219,19 @@ class Task(Protocol):
     shows_classes: bool = True
     measures: tuple[Measure, ...] = (MEAN_IOU, PIXEL_ACCURACY)
     monitor: Measure = MEAN_IOU
+
+    @classmethod
+    def maps_beside(cls, arguments: Mapping[str, Any]) -> int:
+        """How many maps the network has beside those of the classes, by the arguments of a recipe: `extra_maps`."""
+        return cls.extra_maps
+
+    def check_names(self, class_names: Sequence[str]) -> None:
+        """Look at what the classes of the data are called, before a training or a prediction begins.
+
+        Raises:
+            RecipeError: if an argument names a class that there is not.
+        """
+        return
 
     @property
     def needs_frequencies(self) -> bool:

@@ -1,17 +1,20 @@
 """Quick measures of a network while it trains, summed over batches, processes and machines."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from atrous.metrics import summarize
+from atrous.metrics.landmark_state import LandmarkScores
+from atrous.metrics.landmarks import landmark_distances
 from atrous.metrics.objects import judged_by, number_parts
-from atrous.metrics.state import ConfusionMatrix, LabelCounts, ObjectPrecision
+from atrous.metrics.state import ConfusionMatrix, LabelCounts, LandmarkErrors, ObjectPrecision
 from atrous.types import IGNORE_INDEX, Prediction, Sample
 
-__all__ = ["LabelValidator", "ObjectValidator", "PixelValidator"]
+__all__ = ["LabelValidator", "LandmarkValidator", "ObjectValidator", "PixelValidator"]
 
 Decide = Callable[[Tensor], Tensor]
 
@@ -92,6 +95,40 @@ class ObjectValidator(PixelValidator):
     def compute(self) -> dict[str, float]:
         """The figures over all pixels, and over all images."""
         return {"average_precision": float(self.objects.compute()), **super().compute()}
+
+
+class LandmarkValidator(nn.Module):
+    """Mean error in pixels and PCK, over the labelled landmarks that lie in their image.
+
+    Args:
+        task: has `read`, from the scores of one image to x, y and belief of each landmark; `length`, the reference of
+            the PCK; and `pck`, its share of it.
+    """
+
+    def __init__(self, task: Any) -> None:
+        super().__init__()
+        self.task = task
+        self.errors = LandmarkErrors()
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self.errors.reset()
+
+    def update(self, scores: Tensor, batch: Sample) -> None:
+        """Add the landmarks of a batch."""
+        height, width = scores.shape[-2:]
+        for at, (maps, points) in enumerate(zip(scores, batch["keypoints"], strict=True)):
+            state, box = LandmarkScores(), batch["box"][at].cpu().numpy() if "box" in batch else None
+            state.add(self.task.read(maps).numpy(), points.cpu().numpy(), (height, width), box)
+            found, wanted, _, _ = state.arrays()
+            distances = np.where(state.inside(), landmark_distances(found[..., :2], wanted), np.nan)
+            near = self.task.pck * state.lengths(self.task.length)
+            self.errors.update(torch.from_numpy(distances), torch.from_numpy(near))
+
+    def compute(self) -> dict[str, float]:
+        """The figures over all landmarks."""
+        error, share = self.errors.compute().tolist()
+        return {"mean_error": error, "pck": share}
 
 
 def pixel_figures(matrix: Tensor) -> dict[str, float]:

@@ -130,6 +130,7 @@ def make_plan(model: nn.Module, task: Task, folder: Folder, recipe: ResolvedReci
     Raises:
         RecipeError: naming the entry that does not fit.
     """
+    task.check_names(folder.classes.names)
     training, data, fill = recipe.training, recipe.data, fill_of(model)
     if recipe.clean is not None:
         recipe.clean.check(len(folder.classes), place=recipe.recipe.place / "clean", error=RecipeError)

@@ -121,8 +121,10 @@ def measure_normalization(dataset: Dataset[Sample], size: int) -> tuple[list[flo
         sample = dataset[int(index)]
         step = max(1, -(-max(sample["image"].shape[-2:]) // MEASURED_SIDE))
         image = torch.as_tensor(sample["image"])[:, ::step, ::step].double().numpy()
-        known = torch.as_tensor(sample["mask"])[..., ::step, ::step].numpy() != IGNORE_INDEX
-        known = known.any(0) if known.ndim == 3 else known  # of classes that may overlap, one that is known will do
+        known = np.ones(image.shape[1:], bool)
+        if "mask" in sample:
+            known = torch.as_tensor(sample["mask"])[..., ::step, ::step].numpy() != IGNORE_INDEX
+            known = known.any(0) if known.ndim == 3 else known  # of classes that may overlap, one that is known will do
         values = image[:, known & np.isfinite(image).all(0)]
         count += values.shape[1]
         total, squares = total + values.sum(1), squares + (values**2).sum(1)

@@ -258,8 +258,12 @@ def pieces(batch: dict[str, Tensor], size: int) -> Sequence[dict[str, Tensor]]:
     if max(height, width) <= size:
         return [batch]
 
-    def cut(value: Tensor, top: int, left: int) -> Tensor:
+    def cut(key: str, value: Tensor, top: int, left: int) -> Tensor:
+        if key in ("keypoints", "center"):
+            return value - value.new_tensor([left, top])
+        if key == "box":
+            return value - value.new_tensor([left, top, 0, 0])
         return value[..., top : top + size, left : left + size] if value.ndim > 2 else value
 
     corners = [(top, left) for top in range(0, height, size) for left in range(0, width, size)]
-    return [{key: cut(value, *corner) for key, value in batch.items()} for corner in corners]
+    return [{key: cut(key, value, *corner) for key, value in batch.items()} for corner in corners]

@@ -74,7 +74,7 @@ class ResolvedRecipe:
     @property
     def extra_maps(self) -> int:
         """Maps that the task needs beside those of its classes."""
-        return int(self.task.build.extra_maps)  # type: ignore[attr-defined]
+        return int(self.task.build.maps_beside(self.task.arguments))  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

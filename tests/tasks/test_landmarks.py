@@ -1,0 +1,224 @@
+"""Landmarks by belief maps: what is learnt, what is read, and that the whole of the house carries them."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from atrous.bundle import load_bundle
+from atrous.data import open_folder
+from atrous.errors import DataError, RecipeError
+from atrous.inference import Predictor
+from atrous.layers.belief import background_of, draw_beliefs
+from atrous.tasks import Landmarks, build_task, extra_maps
+from atrous.types import CellGrid
+from atrous.workflows import Evaluation, evaluate, train
+from tests.landmark_folders import NAMES, make_landmarks
+
+NAN = torch.nan
+TINY = ["data={crop: 32, batch_size: 2, workers: 0, augment: [{name: horizontal_flip}, {name: rotation, degrees: 15}]}"]
+TINY += ["training={max_steps: 2, device: cpu, precision: float32}", "task={name: landmarks, sigma: 3.0}"]
+
+
+def batch(points=None, visible=None, **more):
+    points = torch.tensor([[[5.0, 4.0], [10.25, 6.5]], [[2.0, 2.0], [NAN, NAN]]]) if points is None else points
+    visible = torch.tensor([[2, 1], [2, 0]]).byte() if visible is None else visible
+    return {"keypoints": points, "visible": visible, **more}
+
+
+def test_the_sum_is_half_of_the_squared_errors_by_images():
+    """Caffe's Euclidean loss, as published: 1 / (2 N) of the sum over maps and cells."""
+    given, maps = batch(), torch.rand(2, 2, 12, 16)
+    target = draw_beliefs(given["keypoints"], (12, 16), 2.0)
+    squares = (maps - target) ** 2
+    squares[1, 1] = 0  # nobody has set it: it teaches nothing
+    (loss,) = Landmarks(2, sigma=2.0, loss="sum").losses({"out": maps}, given).values()
+    assert loss.item() == pytest.approx(squares.sum().item() / 4, rel=1e-5)
+    (loss,) = Landmarks(2, sigma=2.0).losses({"out": maps}, given).values()
+    assert loss.item() == pytest.approx(squares.sum().item() / (3 * 12 * 16), rel=1e-5)
+
+
+def test_absent_and_hidden_landmarks_teach_what_the_recipe_says():
+    given, maps = batch(), torch.ones(2, 2, 12, 16)
+
+    def taught(**arguments):
+        leaf = maps.clone().requires_grad_()
+        Landmarks(2, sigma=2.0, loss="sum", **arguments).losses({"out": leaf}, given)["squared_error"].backward()
+        return leaf.grad.abs().sum((2, 3)) > 0
+
+    assert taught().tolist() == [[True, True], [True, False]]
+    assert taught(hidden=False).tolist() == [[True, False], [True, False]]
+    assert taught(absent="nowhere").tolist() == [[True, True], [True, True]]
+
+
+def test_the_background_is_the_last_map_and_unknown_beside_an_unknown_landmark():
+    given = batch()
+    task = Landmarks(3, sigma=2.0, loss="sum", background=True)
+    target = draw_beliefs(given["keypoints"], (12, 16), 2.0)
+    target = torch.cat([target, background_of(target)], 1)
+    assert task.losses({"out": target}, given)["squared_error"] == 0
+    wrong = target.clone()
+    wrong[:, 2] += 1
+    assert task.losses({"out": wrong}, given)["squared_error"].item() == pytest.approx(12 * 16 / 4)  # of one image
+    assert task.decode(target[0]).keypoints.shape == (2, 3)
+    assert extra_maps({"name": "landmarks", "background": True}) == 1
+    assert extra_maps("landmarks") == 0
+    assert build_task({"name": "landmarks", "background": True}, 14).num_classes == 15
+
+
+def test_every_stage_is_compared_on_its_own_grid():
+    """Half a cell off is what is lost where a grid's beginning is forgotten."""
+    image, given = torch.zeros(2, 3, 33, 50), batch()
+    for grid in (CellGrid.centred(4), CellGrid.cornered(4)):
+        size = (grid.cells(33), grid.cells(50))
+        outputs = {
+            "out": draw_beliefs(given["keypoints"], (33, 50), 3.0),
+            "stage1": draw_beliefs(given["keypoints"], size, 3.0, grid),
+        }
+        losses = Landmarks(2, sigma=3.0).losses(outputs, given | {"image": image, "grids": {"stage1": grid}})
+        assert {name: loss.item() for name, loss in losses.items()} == {"squared_error": 0, "stage1.squared_error": 0}
+
+
+def test_stages_are_weighed_by_name_or_all_alike():
+    given = batch() | {"image": torch.zeros(2, 3, 12, 16), "grids": {"a": CellGrid.centred(1)}}
+    outputs = {"out": torch.ones(2, 2, 12, 16), "a": torch.ones(2, 2, 12, 16)}
+    plain = Landmarks(2).losses(outputs, given)
+    assert plain["a.squared_error"] == plain["squared_error"]
+    halved = Landmarks(2, aux_weight={"a": 0.5}).losses(outputs, given)
+    assert halved["a.squared_error"] == plain["squared_error"] / 2
+    assert list(Landmarks(2, aux_weight=0.0).losses(outputs, given)) == ["squared_error"]
+    with pytest.raises(RecipeError, match="output 'a' without a weight"):
+        Landmarks(2, aux_weight={"b": 0.5}).losses(outputs, given)
+
+
+def test_cells_of_weight_0_count_for_nothing():
+    given, maps = batch(), torch.rand(2, 2, 12, 16)
+    weight = torch.ones(2, 12, 16)
+    task = Landmarks(2, sigma=2.0)
+    assert task.losses({"out": maps}, given | {"weight": weight})["squared_error"].item() == pytest.approx(
+        task.losses({"out": maps}, given)["squared_error"].item()
+    )
+    weight[:, :, 8:] = 0
+    changed = maps.clone()
+    changed[..., 8:] = 100
+    one, other = (task.losses({"out": each}, given | {"weight": weight})["squared_error"] for each in (maps, changed))
+    assert one == other > 0
+
+
+def test_the_batches_of_a_step_are_weighed_by_what_they_teach():
+    assert Landmarks(2).divisors(batch())["squared_error"] == 3
+    assert Landmarks(2, loss="sum").divisors(batch()) == {}
+
+
+def test_decoding_says_where_and_how_sure():
+    maps = (
+        draw_beliefs(torch.tensor([[5.25, 4.0], [12.0, 7.5]]), (12, 16), 2.0) * torch.tensor([1.0, 0.1])[:, None, None]
+    )
+    found = Landmarks(2, sigma=2.0).decode(maps)
+    np.testing.assert_allclose(found.keypoints, [[5.25, 4.0, 0.992], [12.0, 7.5, 0.097]], atol=2e-3)
+    assert found.classes[4, 5] == 0
+    assert found.classes[7, 12] == 255  # below the threshold
+    assert found.confidence[4, 5] == pytest.approx(maps[0, 4, 5].item(), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"reference": "eyes"}, "'eyes' is no length"),
+        ({"reference": ("a", "c")}, "no landmark 'c'"),
+        ({"reference": ("a", "a")}, "has no distance from itself"),
+    ],
+)
+def test_references_that_say_nothing_are_refused(arguments, message):
+    with pytest.raises(RecipeError, match=message):
+        Landmarks(2, **arguments).check_names(["a", "b"])
+
+
+def test_data_without_landmarks_or_with_others_is_refused():
+    with pytest.raises(DataError, match="no landmarks"):
+        Landmarks(2).losses({"out": torch.zeros(1, 2, 4, 4)}, {"mask": torch.zeros(1, 4, 4)})
+    with pytest.raises(DataError, match="has 2 landmarks, and the network 3 maps"):
+        Landmarks(3).losses({"out": torch.zeros(2, 3, 4, 4)}, batch())
+
+
+def test_folders_that_show_several_are_refused(tmp_path):
+    root = make_landmarks(tmp_path / "data", 4)
+    table = root / "landmarks.csv"
+    lines = table.read_text().splitlines()
+    rows = [*(f"{line},a,20,20" for line in lines[1:]), f"{lines[1]},b,40,20"]
+    lines = [f"{lines[0]},individual,center_x,center_y", *rows]
+    table.write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"im00\.png: shows 2 persons or animals, as 1 of"):
+        train(root, recipe="unet_small", out=tmp_path / "run", overrides=TINY)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_landmarks(tmp_path_factory.mktemp("landmarks") / "data")
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    given = ["model={name: unet2015, width: 8, levels: 3}", "optimizer={name: adamw, lr: 0.01}"]
+    given += ["data={crop: 48, batch_size: 4, workers: 0, augment: [{name: horizontal_flip}]}"]
+    given += ["training={max_steps: 60, device: cpu, precision: float32, validate_every: 60}"]
+    given += ["task={name: landmarks, sigma: 3.0, reference: pixel, pck: 3.0, background: true, pixel_size: 0.5}"]
+    return train(data, recipe="unet", out=tmp_path_factory.mktemp("runs") / "run", overrides=given)
+
+
+def test_it_learns_and_is_chosen_by_its_error(finished, data):
+    with (finished.out / "log.csv").open(newline="") as file:
+        row = [row for row in csv.DictReader(file) if row["val_mean_error"]][-1]
+    assert float(row["val_mean_error"]) < 6
+    assert float(row["val_pck"]) > 0.3
+    assert "mean_iou" not in row
+    assert finished.best == float(row["val_mean_error"])
+    bundle = load_bundle(finished.bundle)
+    assert bundle.class_names == NAMES
+    assert bundle.flip_pairs == ((0, 1),)
+    assert bundle.model.num_classes == 4
+
+
+def test_it_is_evaluated_by_its_own_figures(finished, data):
+    found = evaluate(finished.bundle, data, split="train", device="cpu", precision="float32")
+    summary = found.summary
+    assert summary["mean_error"] < summary["mean_position_error"] / 2
+    assert summary["mean_error_low"] <= summary["mean_error"] <= summary["mean_error_high"]
+    assert summary["mean_error_mm"] == pytest.approx(summary["mean_error"] / 2)
+    assert set(summary["error"]) == set(NAMES)
+    assert "error" in found.table()
+    assert "left_disc" in found.table()
+    again = Evaluation.from_json(found.to_json())
+    assert str(again) == str(found)
+    worst = found.ranked()[0]
+    assert worst.figure("mean_error") == max(image.figure("mean_error") for image in found.images)
+
+
+def test_tiles_equal_the_whole(finished, data):
+    predictor = Predictor.load(finished.bundle, device="cpu", precision="float32")
+    image = data / "images" / "im00.png"
+    whole, tiled = predictor(image, scores=True), predictor(image, tile=16, scores=True)
+    np.testing.assert_allclose(tiled.scores, whole.scores, atol=1e-5)
+    np.testing.assert_allclose(tiled.keypoints, whole.keypoints, atol=1e-3)
+
+
+def test_mirrored_views_exchange_left_and_right(finished, data):
+    predictor = Predictor.load(finished.bundle, device="cpu", precision="float32")
+    folder = open_folder(data)
+    pair = folder.splits["train"][0]
+    array = np.asarray(__import__("PIL.Image").Image.open(pair.image))
+    plain = predictor(array, scores=True).scores
+    mirrored = predictor(np.ascontiguousarray(array[:, ::-1]), scores=True).scores[[1, 0, 2, 3], :, ::-1]
+    both = predictor(array, views=["hflip"], scores=True).scores
+    np.testing.assert_allclose(both, (plain + mirrored) / 2, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["hrnet_small", "deeplabv3plus_small"])
+def test_networks_of_classes_find_landmarks_unchanged(name, data, tmp_path):
+    done = train(data, recipe=name, out=tmp_path / "run", overrides=TINY)
+    found = Predictor.load(done.bundle, device="cpu")(data / "images" / "im00.png")
+    assert found.keypoints.shape == (3, 3)
+    assert np.isfinite(found.keypoints).all()
+    assert json.loads((done.out / "evaluation.json").read_text())["rank"][0] == "mean_error"
