@@ -1,4 +1,4 @@
-"""A small data folder of landmarks: a bright disc on the left, a dark one on the right, a cross between them."""
+"""A small data folder of landmarks: two bright discs, called by their side, and a dark one between them."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def make_landmarks(root: Path, count: int = 12, size: tuple[int, int] = (48, 64)
         right = np.array([rng.uniform(width / 2 + 8, width - 7), rng.uniform(6, height - 7)])
         middle = (left + right) / 2
         image = np.full((height, width, 3), 110.0) + rng.normal(0, 4, (height, width, 3))
-        for place, color in ((left, (250, 220, 60)), (right, (20, 30, 120)), (middle, (200, 40, 40))):
+        for place, color in ((left, (250, 220, 60)), (right, (250, 220, 60)), (middle, (40, 20, 120))):
             near = np.exp(-((x - place[0]) ** 2 + (y - place[1]) ** 2) / 18)
             image += near[..., None] * (np.array(color) - 110.0)
         Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(root / "images" / f"im{number:02}.png")

@@ -161,24 +161,24 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(data, tmp_path_factory):
-    given = ["model={name: unet2015, width: 8, levels: 3}", "optimizer={name: adamw, lr: 0.01}"]
+    given = ["schedule.warmup=5"]
     given += ["data={crop: 48, batch_size: 4, workers: 0, augment: [{name: horizontal_flip}]}"]
-    given += ["training={max_steps: 60, device: cpu, precision: float32, validate_every: 60}"]
-    given += ["task={name: landmarks, sigma: 3.0, reference: pixel, pck: 3.0, background: true, pixel_size: 0.5}"]
-    return train(data, recipe="unet", out=tmp_path_factory.mktemp("runs") / "run", overrides=given)
+    given += ["training={max_steps: 90, device: cpu, precision: float32, validate_every: 45, clip: 1.0}"]
+    given += ["task={name: landmarks, sigma: 3.0, reference: pixel, pck: 3.0, pixel_size: 0.5}"]
+    return train(data, recipe="unet_small", out=tmp_path_factory.mktemp("runs") / "run", overrides=given)
 
 
 def test_it_learns_and_is_chosen_by_its_error(finished, data):
     with (finished.out / "log.csv").open(newline="") as file:
         row = [row for row in csv.DictReader(file) if row["val_mean_error"]][-1]
-    assert float(row["val_mean_error"]) < 6
-    assert float(row["val_pck"]) > 0.3
+    assert float(row["val_mean_error"]) < 1
+    assert float(row["val_pck"]) == 1
     assert "mean_iou" not in row
-    assert finished.best == float(row["val_mean_error"])
+    assert finished.best <= float(row["val_mean_error"]) + 1e-6
     bundle = load_bundle(finished.bundle)
     assert bundle.class_names == NAMES
     assert bundle.flip_pairs == ((0, 1),)
-    assert bundle.model.num_classes == 4
+    assert bundle.model.num_classes == 3
 
 
 def test_it_is_evaluated_by_its_own_figures(finished, data):
@@ -210,7 +210,7 @@ def test_mirrored_views_exchange_left_and_right(finished, data):
     pair = folder.splits["train"][0]
     array = np.asarray(__import__("PIL.Image").Image.open(pair.image))
     plain = predictor(array, scores=True).scores
-    mirrored = predictor(np.ascontiguousarray(array[:, ::-1]), scores=True).scores[[1, 0, 2, 3], :, ::-1]
+    mirrored = predictor(np.ascontiguousarray(array[:, ::-1]), scores=True).scores[[1, 0, 2], :, ::-1]
     both = predictor(array, views=["hflip"], scores=True).scores
     np.testing.assert_allclose(both, (plain + mirrored) / 2, atol=1e-5)
 

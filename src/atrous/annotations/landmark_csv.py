@@ -49,6 +49,7 @@ _VISIBLE = {"0": 0, "1": HIDDEN, "2": VISIBLE, "0.0": 0, "1.0": HIDDEN, "2.0": V
             "true": VISIBLE, "false": HIDDEN, "yes": VISIBLE, "no": HIDDEN}  # fmt: skip
 _LOOKS = 1 << 16
 _SUFFIXES = (".csv", ".tsv")
+_WHOLE = ("landmarks.csv", "landmarks.tsv")
 _SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 _IMAGES = ("images", "image", "imgs", "JPEGImages")
 
@@ -84,7 +85,7 @@ def _tables(path: Path) -> list[tuple[str, Path]]:
     except OSError:  # who reads the folder tells that it cannot be opened
         return []
     here = [one for one in here if not one.name.startswith(".")]
-    if whole := [one for one in here if one.stem == "landmarks" and _looks(one)]:
+    if whole := [one for one in here if one.name in _WHOLE and _looks(one)]:
         return [("", whole[0])]
     stems = {name: split for split, names in _SPLITS.items() for name in names}
     parts = [(one.stem.removeprefix("landmarks_"), one) for one in here]

@@ -76,7 +76,7 @@ class Landmarks(Task):
         >>> maps = draw_beliefs(batch["keypoints"], (8, 8), 1.0)
         >>> {name: loss.item() for name, loss in task.losses({"out": maps}, batch).items()}
         {'squared_error': 0.0}
-        >>> task.decode(maps[0]).keypoints.round(2).tolist()
+        >>> task.decode(maps[0]).keypoints.astype(float).round(2).tolist()
         [[3.0, 2.0, 1.0], [5.25, 4.0, 0.97]]
     """
 
