@@ -56,6 +56,7 @@ def _read(path: Path, images: Path | None, gathered: Gathered) -> Mapping[str, L
     listed = [(label.findtext("name") or "").strip() for label in root.iterfind("meta//labels/label")]
     names = tuple(dict.fromkeys(name for name in (*listed, *set_points) if name in set(set_points) and name))
     if not names:
+        gathered.raise_all()
         refuse(file, "holds no labelled point", "Set points or skeletons in CVAT.")
     elements = list(root.iterfind("image"))
     alone = names_alone(f"{image.get('subset')}/{image.get('name')}" for image in elements)

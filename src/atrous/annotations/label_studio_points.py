@@ -98,6 +98,7 @@ def _read(path: Path, images: Path | None, gathered: Gathered) -> Mapping[str, L
                 points[-1] += _points(region, where, gathered)
     names = tuple(sorted({point.label for group in points for point in group}))
     if not names:
+        gathered.raise_all()
         refuse(file, "holds no labelled key point", "Set key points in Label Studio, and export them as JSON.")
     shared = _shared(part for part, _ in parts)
     entries: list[LandmarkEntry] = []

@@ -71,6 +71,7 @@ def _read(path: Path, images: Path | None, gathered: Gathered) -> Mapping[str, L
     labels = {shape["label"] for table in tables.values() for shape in table["shapes"] if _is_point(shape)}
     names = tuple(dict.fromkeys((*(name for name in _listed(base) if name in labels), *sorted(labels))))
     if not names:
+        gathered.raise_all()
         refuse(path, "holds no labelled point", "Set a point for each landmark in labelme.")
     alone = names_alone(f"{file.parent.as_posix()}/{table.get('imagePath')}" for file, table in tables.items())
     found: dict[str, list[LandmarkEntry]] = {}

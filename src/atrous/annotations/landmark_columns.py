@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from atrous.annotations.parsing import refuse
 
-__all__ = ["Columns", "find_columns"]
+__all__ = ["Columns", "find_columns", "has_coordinates"]
 
 _FILES = ("file", "filename", "file_name", "image", "image_name", "image_path", "imagepath", "img", "path", "filepath")
 _NAMES = ("name", "landmark", "keypoint", "bodypart", "part", "label", "point")
@@ -45,6 +45,22 @@ class Columns(NamedTuple):
     unknown: tuple[str, ...]
 
 
+def has_coordinates(header: Sequence[str]) -> bool:
+    """Whether the cells of a first line name x and y of something, though not of what they should.
+
+    Example:
+        >>> has_coordinates(["image", "nose_x", "nose_y"]), has_coordinates(["id", "mean x", "label"])
+        (True, False)
+    """
+    lower = {cell.strip().lower() for cell in header}
+    found = [match for cell in header if (match := _coordinate(cell.strip()))]
+    return {"x", "y"} <= ({match["axis"].lower() for match in found} | ({"x", "y"} & lower))
+
+
+def _coordinate(cell: str) -> re.Match[str] | None:
+    return _SUFFIX.fullmatch(cell) or _CAPITAL.fullmatch(cell) or _PREFIX.fullmatch(cell)
+
+
 def find_columns(header: Sequence[str], where: object) -> Columns:
     """Tell what each column is.
 
@@ -70,7 +86,7 @@ def find_columns(header: Sequence[str], where: object) -> Columns:
     taken = {individual, *(_whole(lower, "box", _BOX))}
     taken |= set(_whole(lower, "center", _BOX[:2])) if individual is not None else set()
     for number, cell in enumerate(header):
-        found = _SUFFIX.fullmatch(cell) or _CAPITAL.fullmatch(cell) or _PREFIX.fullmatch(cell)
+        found = _coordinate(cell)
         if found and number not in taken:
             parts = found.groupdict()
             axes.setdefault(parts["name"] or parts["digits"], {})[parts["axis"].lower()] = number

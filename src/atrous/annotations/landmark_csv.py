@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from atrous.annotations.base import find_image, last_part, names_alone
-from atrous.annotations.landmark_columns import Columns, find_columns
+from atrous.annotations.landmark_columns import Columns, find_columns, has_coordinates
 from atrous.annotations.landmarks import (
     HIDDEN,
     VISIBLE,
@@ -85,7 +85,7 @@ def _tables(path: Path) -> list[tuple[str, Path]]:
     except OSError:  # who reads the folder tells that it cannot be opened
         return []
     here = [one for one in here if not one.name.startswith(".")]
-    if whole := [one for one in here if one.name in _WHOLE and _looks(one)]:
+    if whole := [one for one in here if one.name in _WHOLE]:
         return [("", whole[0])]
     stems = {name: split for split, names in _SPLITS.items() for name in names}
     parts = [(one.stem.removeprefix("landmarks_"), one) for one in here]
@@ -106,17 +106,13 @@ def _read(path: Path, images: Path | None, gathered: Gathered) -> Mapping[str, L
 
 
 def _looks(path: Path) -> bool:
-    """Whether a CSV file has the columns of a table of landmarks, by its first line."""
+    """Whether the first line of a CSV file names x and y of something."""
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
             first = file.readline(_LOOKS)
-    except (OSError, UnicodeDecodeError):
+    except OSError:
         return False
-    rows = next(csv.reader([first], delimiter=_delimiter(first)), [])
-    try:
-        return bool(find_columns(rows, path).points)
-    except FindingError:
-        return False
+    return has_coordinates(next(csv.reader([first], delimiter=_delimiter(first)), []))
 
 
 def read_landmark_csv(path: Path, folders: Sequence[Path | None], gathered: Gathered) -> LandmarkTable:

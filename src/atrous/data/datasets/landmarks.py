@@ -169,7 +169,7 @@ def _not_there(line: str, where: str, names: Mapping[str, list[Pair]], others: M
     """The finding about a line of a list that names no image with landmarks."""
     if line in others:
         return error(
-            "missing_landmarks", where, f"names {line!r}, which has no landmarks", "Set them, or drop the line."
+            "missing_landmarks", where, f"names {line!r}, which has no landmarks", "Set them, or take the line out."
         )
     if line in names:
         message = f"names {line!r}, and {len({pair.image for pair in names[line]})} images are called so"
