@@ -129,7 +129,8 @@ def nanodrr(volume: Volume) -> Contender:
     )
 
     def project(beam: ConeBeam, angles: tuple[float, float]) -> np.ndarray:
-        corners = beam.intrinsics + np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])  # its first pixel's centre is (0.5, 0.5)
+        corners = beam.intrinsics.copy()
+        corners[:2, 2] += 0.5  # its first pixel's centre is (0.5, 0.5)
         inverse = torch.linalg.inv(torch.from_numpy(corners)).float()[None]
         back = np.eye(4)
         back[:3, :3], back[:3, 3] = beam.rotation.T, beam.source

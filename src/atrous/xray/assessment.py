@@ -95,29 +95,10 @@ def assess(
     """
     if len(views) != len(found) or not views:
         raise DataError(f"{len(views)} views and {len(found)} pictures do not go together: give one of each.")
-    count = len(next(iter(places.values())))
-    errors = np.full((len(views), count), np.nan)
-    taken = np.full((len(views), count, 2), np.nan)
-    sure, inside = np.zeros_like(errors, bool), np.zeros_like(errors, bool)
-    poses: list[tuple[float, float]] = []
-    for n, (view, marks) in enumerate(zip(views, found, strict=True)):
-        true, beam = places[view.body], view.beam
-        if marks.shape != (count, 3):
-            raise DataError(
-                f"{view.file}: has {marks.shape} numbers for {count} landmarks; x, y and belief are needed."
-            )
-        seen = beam.project(true)
-        inside[n] = ((seen >= -0.5) & (seen < [beam.width - 0.5, beam.height - 0.5])).all(1)
-        sure[n] = marks[:, 2] >= threshold
-        off = np.linalg.norm(marks[:, :2] - seen, axis=1) * beam.millimetres_per_pixel(true)
-        errors[n] = np.where(inside[n], off, np.nan)
-        taken[n][sure[n]] = marks[sure[n], :2]
-        registration = find_pose(true, taken[n], beam, tolerance=tolerance)
-        if registration is not None:
-            degrees, _ = pose_error(registration.beam, beam, true.mean(0))
-            poses.append((degrees, float(registration_error(registration.beam, beam, true).mean())))
+    errors, taken, sure, inside = _compare(views, places, found, threshold)
+    posed = _poses(views, places, taken, tolerance)
     two, four = (_in_space(views, places, taken, size) for size in (2, 4))
-    within, posed = errors[inside], np.array(poses).reshape(-1, 2)
+    within = errors[inside]
     figures = Assessment(
         images=len(views),
         landmarks=int(inside.sum()),
@@ -137,6 +118,43 @@ def assess(
     )
     each = [(_of(np.mean, one), _of(np.std, one)) for one in (e[i] for e, i in zip(errors.T, inside.T, strict=True))]
     return figures, np.array(each)
+
+
+def _compare(
+    views: Sequence[KnownView], places: Mapping[str, np.ndarray], found: Sequence[np.ndarray], threshold: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Errors in millimetres (NaN outside), pixels of what was found (else NaN), and what was found and lies inside."""
+    count = len(next(iter(places.values())))
+    errors = np.full((len(views), count), np.nan)
+    taken = np.full((len(views), count, 2), np.nan)
+    sure, inside = np.zeros_like(errors, bool), np.zeros_like(errors, bool)
+    for n, (view, marks) in enumerate(zip(views, found, strict=True)):
+        true, beam = places[view.body], view.beam
+        if marks.shape != (count, 3):
+            raise DataError(
+                f"{view.file}: has {marks.shape} numbers for {count} landmarks; x, y and belief are needed."
+            )
+        seen = beam.project(true)
+        inside[n] = ((seen >= -0.5) & (seen < [beam.width - 0.5, beam.height - 0.5])).all(1)
+        sure[n] = marks[:, 2] >= threshold
+        off = np.linalg.norm(marks[:, :2] - seen, axis=1) * beam.millimetres_per_pixel(true)
+        errors[n] = np.where(inside[n], off, np.nan)
+        taken[n][sure[n]] = marks[sure[n], :2]
+    return errors, taken, sure, inside
+
+
+def _poses(
+    views: Sequence[KnownView], places: Mapping[str, np.ndarray], taken: np.ndarray, tolerance: float
+) -> np.ndarray:
+    """(found poses, 2) degrees, and mean target registration error in millimetres."""
+    poses = []
+    for view, pixels in zip(views, taken, strict=True):
+        true = places[view.body]
+        registration = find_pose(true, pixels, view.beam, tolerance=tolerance)
+        if registration is not None:
+            degrees, _ = pose_error(registration.beam, view.beam, true.mean(0))
+            poses.append((degrees, float(registration_error(registration.beam, view.beam, true).mean())))
+    return np.array(poses).reshape(-1, 2)
 
 
 def _of(what: object, values: np.ndarray) -> float:

@@ -69,26 +69,27 @@ def draw_landmarks(
         if names:
             x, y = _whole(place, scale)
             text = names[n].replace("_", " ")
-            for tone, thick in (((0, 0, 0), 2), (color, 1)):
-                cv2.putText(canvas, text, (x + 6, y - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.3, tone, thick, cv2.LINE_AA)
+            for tone, thick in (((0, 0, 0), 3), (color, 1)):
+                cv2.putText(canvas, text, (x + 6, y - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.4, tone, thick, cv2.LINE_AA)
     return canvas
 
 
-def edges_of(projection: Float[np.ndarray, "H W"], *, share: float = 0.04) -> np.ndarray:
+def edges_of(projection: Float[np.ndarray, "H W"], *, share: float = 0.08) -> np.ndarray:
     """The steepest places of line integrals, thinned to their ridges, as booleans (H, W).
 
     Args:
         projection: line integrals.
         share: of the pixels that are steep enough.
     """
-    smooth = cv2.GaussianBlur(np.asarray(projection, np.float32), (0, 0), 1.5)
-    low, high = float(smooth.min()), float(smooth.max())
-    grey = ((smooth - low) / max(high - low, 1e-6) * 255).astype(np.uint8)
-    steep = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
-    bound = float(np.quantile(steep, 1 - share))
+    smooth = cv2.GaussianBlur(np.asarray(projection, np.float32), (0, 0), 2.0)
+    slopes = [cv2.Sobel(smooth, cv2.CV_32F, *order) for order in ((1, 0), (0, 1))]
+    steep = np.hypot(*slopes)
+    bound, most = float(np.quantile(steep, 1 - share)), float(steep.max())
     if bound <= 0:
-        return np.zeros(grey.shape, bool)
-    return cv2.Canny(grey, 0.5 * bound, bound, L2gradient=True) > 0
+        return np.zeros(smooth.shape, bool)
+    fit = 2**14 / most  # as whole numbers, which the thinning takes
+    across, down = ((slope * fit).astype(np.int16) for slope in slopes)
+    return cv2.Canny(across, down, 0.5 * bound * fit, bound * fit, L2gradient=True) > 0
 
 
 def _whole(place: np.ndarray, scale: int) -> tuple[int, int]:
