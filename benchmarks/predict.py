@@ -50,7 +50,10 @@ CLASSES = 12
 
 def bundle(row: str) -> Path:
     """A bundle of the network whose normalisations have seen images, converted for the engines; kept."""
+    from contextlib import suppress
+
     from atrous.bundle import save_bundle
+    from atrous.errors import UsageError
     from atrous.inference import Predictor
     from atrous.inference.engines import quantize
 
@@ -59,8 +62,14 @@ def bundle(row: str) -> Path:
         save_bundle(place, network(row), class_names=[f"class {number}" for number in range(CLASSES)])
     Predictor.load(place, device="cpu", engine="openvino")
     if not list(place.with_name(f".{place.name}.engines").glob("int8-*")):
-        quantize(place, [picture(512, seed) for seed in range(12)])
+        with suppress(UsageError):  # a network of random weights may not bear it
+            quantize(place, [picture(512, seed) for seed in range(12)])
     return place
+
+
+def has_int8(row: str) -> bool:
+    """Whether there is a quantised network."""
+    return any((CACHE / f".{row.replace(' ', '_')}.engines").glob("int8-*"))
 
 
 def network(row: str) -> Any:
@@ -209,7 +218,8 @@ def measure(row: str, size: str, before: str | None) -> dict[str, Any]:
     """Medians, ratios to the first contender, peak memory, and shares of pixels decided as it decides them."""
     import numpy as np
 
-    names = [name for name in CONTENDERS if name != "before" or before]
+    there = {"before": before is not None, "int8": has_int8(row)}
+    names = [name for name in CONTENDERS if there.get(name, True)]
     workers = {name: Worker(name, row, size, before) for name in names}
     times: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(WARMUP[size] + ROUNDS[size]):
@@ -231,7 +241,9 @@ def measure_command(row: str, before: str | None) -> dict[str, Any]:
         image = Path(folder) / "image.png"
         Image.fromarray(picture(512, 99)).save(image)
         runs = {"torch": ["--engine", "torch"], "auto": [], "openvino": ["--engine", "openvino"]}
-        runs = {**({"before": []} if before else {}), **runs, "int8": ["--precision", "int8"]}
+        runs = {**({"before": []} if before else {}), **runs}
+        if has_int8(row):
+            runs["int8"] = ["--precision", "int8"]
         times: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(RUNS):
             for name, options in runs.items():
@@ -313,11 +325,11 @@ def main() -> None:
     if given.loss:
         return loss(*given.loss)
     rows = read_rows("predict")
-    for name in NETWORKS:
-        bundle(name)
-        for size in (*SIZES, COMMAND):
+    for size in (*SIZES, COMMAND):
+        for name in NETWORKS:
             if f"{name}, {size}" in rows:
                 continue
+            bundle(name)
             found = measure_command(name, given.before) if size == COMMAND else measure(name, size, given.before)
             rows[f"{name}, {size}"] = found
             keep_rows("predict", rows, describe(rows), arguments=" --before SRC" if given.before else "")
