@@ -138,12 +138,13 @@ def _without_unlabelled(
     root: Path, splits: Mapping[str, Sequence[Pair]], findings: Sequence[Finding], division: Division
 ) -> tuple[Finding, ...]:
     """The findings, in which one warning stands for all images without a mask: they are in no split already."""
-    missing = [finding for finding in findings if finding.code == "missing_mask"]
+    missing = [finding for finding in findings if finding.code in ("missing_mask", "missing_landmarks")]
     if not missing:
         return tuple(findings)
     many = f", as {len(missing)} images" if len(missing) > 1 else ""
     fix = "Label it to learn from it." if len(missing) == 1 else "Label them to learn from them."
-    told = warning("unlabelled", missing[0].file, f"has no mask{many}, and is left out", fix)
+    what = "mask" if missing[0].code == "missing_mask" else "landmarks"
+    told = warning("unlabelled", missing[0].file, f"has no {what}{many}, and is left out", fix)
     others = [finding for finding in findings if finding not in missing]
     if not any(finding.severity == "error" for finding in others):
         others += empty_splits(root, splits, division.val_fraction)

@@ -102,6 +102,10 @@ def read_pair_window(
         DataError: as `read_pair`, or if image or mask do not hold the window.
     """
     raster = read_window(pair.image, rows, columns, channels=folder.channels)
+    if pair.landmarks is not None and pair.landmarks.size is not None:
+        info = read_info(pair.image)
+        for finding in set_elsewhere(pair, (info.height, info.width)):
+            raise FindingError(finding)
     _check_kind(pair, raster, folder)
     raw = None if pair.mask is None else read_mask_window(pair.mask, rows, columns)
     written = pair.instances is not None and not isinstance(pair.instances, NoObjects)

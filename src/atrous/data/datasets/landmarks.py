@@ -20,7 +20,7 @@ from atrous.data.datasets.base import Dataset, Division, Found, complete, divide
 from atrous.data.listing import IMAGE_FOLDERS, first_folder, image_files
 from atrous.data.pairs import Pair
 from atrous.data.split_names import SPLIT_NAMES, split_of
-from atrous.data.splits import SPLIT_PLACES
+from atrous.data.splits import INSTANCE_FOLDERS, MASK_FOLDERS, SPLIT_PLACES
 from atrous.errors import DataError, did_you_mean
 from atrous.findings import Finding, FindingError, error, warning
 from atrous.images.colors import default_colors
@@ -190,10 +190,18 @@ def _completed(splits: Mapping[str, Sequence[Pair]], division: Division, by: By)
     return {split: tuple(one for pair in pairs for one in whole.get(pair, [pair])) for split, pairs in done.items()}
 
 
+def _fits_table(root: Path) -> bool:
+    """A table of landmarks, and no masks beside it, whatever other tables tell of these; landmarks.csv comes first."""
+    named = any((root / f"landmarks{suffix}").is_file() for suffix in (".csv", ".tsv"))
+    places = [root, *(root / name for names in SPLIT_NAMES.values() for name in names)]
+    masks = any(first_folder(place, (*MASK_FOLDERS, *INSTANCE_FOLDERS)) for place in places)
+    return (named or not masks) and LANDMARK_CSV.fits(root)
+
+
 LANDMARKS_LAYOUT = Dataset(
     "a table of landmarks",
     "landmarks.csv, or train.csv and val.csv, and images/",
-    LANDMARK_CSV.fits,
+    _fits_table,
     _reader(LANDMARK_CSV),
 )
 DEEPLABCUT_LAYOUT = Dataset(
