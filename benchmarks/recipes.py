@@ -44,11 +44,12 @@ SECONDS = 1200
 """Longest that one measurement may take."""
 
 
-def scenes(size: int) -> Path:
-    """Made scenes of one size, kept from run to run."""
-    folder = CACHE / f"scenes{size}"
+def made_data(size: int, task: str) -> Path:
+    """Made scenes of one size, or figures for landmarks, kept from run to run."""
+    kind = "figures" if task == "landmarks" else "scenes"
+    folder = CACHE / f"{kind}{size}"
     if not folder.exists():
-        sample("scenes", folder, count=6, size=size, seed=0)
+        sample(kind, folder, count=6, size=size, seed=0)
     return folder
 
 
@@ -113,7 +114,8 @@ def measure(values: dict[str, Any], place: Path) -> dict[str, Any]:
         made["adversary"] = playing(values["adversary"])
     context = multiprocessing.get_context("fork")  # what was imported once serves every measurement
     ours, theirs = context.Pipe()
-    child = context.Process(target=_train, args=(made, scenes(max(sides)), place, steps, theirs))
+    data_for = made_data(max(sides), values["task"]["name"])
+    child = context.Process(target=_train, args=(made, data_for, place, steps, theirs))
     child.start()
     theirs.close()
     try:

@@ -40,6 +40,17 @@ def test_the_sum_is_half_of_the_squared_errors_by_images():
     assert loss.item() == pytest.approx(squares.sum().item() / (3 * 12 * 16), rel=1e-5)
 
 
+def test_a_cell_of_a_stage_counts_in_the_sum_as_the_pixels_that_it_stands_for():
+    """So stages on coarser grids weigh as much as the map that is enlarged to the image."""
+    given = batch(torch.full((2, 2, 2), NAN), torch.zeros(2, 2).byte(), image=torch.zeros(2, 3, 16, 24))
+    maps = {"out": torch.ones(2, 2, 16, 24), "stage1": torch.ones(2, 2, 2, 3)}
+    task = Landmarks(2, loss="sum", absent="nowhere")
+    losses = task.losses(maps, given | {"grids": {"stage1": CellGrid.centred(8)}})
+    assert {name: loss.item() for name, loss in losses.items()} == {
+        "squared_error": 2 * 16 * 24 / 2, "stage1.squared_error": 2 * 16 * 24 / 2
+    }  # fmt: skip
+
+
 def test_absent_and_hidden_landmarks_teach_what_the_recipe_says():
     given, maps = batch(), torch.ones(2, 2, 12, 16)
 

@@ -1,6 +1,7 @@
 """Every recipe that comes along takes a step on made data and leaves a bundle that loads; every model has recipes."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 
 from atrous.analysis import parameters
 from atrous.bundle import load_bundle
-from atrous.made import make_scenes
+from atrous.made import make_figures, make_scenes
+from atrous.made.figures import FIGURE_LANDMARKS
 from atrous.models import MODELS, create_model
 from atrous.recipe import list_recipes, load_recipe, without_pretrained
 from atrous.training.inputs import open_inputs
@@ -25,6 +27,13 @@ SMALL = [
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_scenes(tmp_path_factory.mktemp("made") / "scenes", count=4, size=48)
+
+
+@pytest.fixture(scope="module")
+def data_of(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Made data that can teach a recipe's task."""
+    figures = make_figures(tmp_path_factory.mktemp("made") / "figures", count=6, size=48)
+    return lambda name: figures if load_recipe(name).section("task")["name"] == "landmarks" else scenes
 
 
 def in_small(name: str) -> list[str]:
@@ -61,9 +70,12 @@ def test_a_fine_tuning_takes_a_step(name: str, scenes: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", [name for name in list_recipes() if name not in TUNED])
-def test_a_recipe_takes_a_step(name: str, scenes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_recipe_takes_a_step(
+    name: str, data_of: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     caplog.set_level("INFO", logger="atrous")
-    run = train(scenes, recipe=name, out=tmp_path / "run", overrides=[*SMALL, *in_small(name)], evaluate=False)
+    data = data_of(name)
+    run = train(data, recipe=name, out=tmp_path / "run", overrides=[*SMALL, *in_small(name)], evaluate=False)
     stages = load_recipe(name).section("stages", [])
     assert [part.name for part in run.stages] == [f"{n}-{stage['name']}" for n, stage in enumerate(stages, start=1)]
     assert [part.steps for part in run.stages] == [1] * len(stages)
@@ -72,7 +84,7 @@ def test_a_recipe_takes_a_step(name: str, scenes: Path, tmp_path: Path, caplog: 
     assert (tmp_path / "run" / "log.csv").read_text().splitlines()[-1].startswith("1,")
     bundle = load_bundle(run.bundle)
     assert bundle.channels == 3
-    assert len(bundle.class_names) == 6
+    assert len(bundle.class_names) == (6 if data.name == "scenes" else len(FIGURE_LANDMARKS))
 
 
 def build(name: str) -> torch.nn.Module:

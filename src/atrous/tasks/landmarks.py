@@ -54,7 +54,8 @@ class Landmarks(Task):
         sigma: of the Gaussians, in pixels: about as exact as landmarks can be set, and no less than the stride of the
             network's maps. The pose machine has 7 at 368 pixels, the hourglass 4 at 256.
         loss: "mean" of the squared errors over all cells, or "sum": half of their sum by the images, as published for
-            the pose machine; it is larger by the number of cells, and asks for smaller learning rates.
+            the pose machine. A cell of a stage counts as the pixels that it stands for, so that all stages weigh alike:
+            at stride 8 the sum is 64 times the published one, and asks for rates as much smaller.
         aux_weight: factor of the losses of all stages before the last, or output name to factor.
         background: whether the last map is that of the background: 1 less the highest belief.
         absent: what a landmark teaches that nobody has set: "unknown" nothing, "nowhere" that it cannot be seen.
@@ -182,7 +183,8 @@ class Landmarks(Task):
             weight = weight * cells[:, None]
         errors = weight * (maps.float() - target) ** 2
         if self.loss == "sum":
-            return errors.sum() / (2 * len(maps))
+            pixels = float(grids[0].stride * grids[1].stride)
+            return errors.sum() * pixels / (2 * len(maps))
         total = weight.sum() * (1 if "weight" in batch else size[0] * size[1])
         return errors.sum() / total.clamp(min=1)
 
