@@ -20,7 +20,7 @@ from atrous.errors import AtrousError
 from atrous.inference.devices import cpu_has_bfloat16
 from atrous.inference.engines import onnxruntime, openvino
 from atrous.inference.engines.base import CompiledNetwork, EngineError
-from atrous.inference.engines.exporting import export_network, first_line, output_names, remembers
+from atrous.inference.engines.exporting import export_network, first_line
 from atrous.inference.engines.proof import SIZES, proof_image, prove, prove_rough
 from atrous.inference.engines.store import MADE, Made, NetworkOrigin, entry_of, seal
 from atrous.models import DenseModel
@@ -85,9 +85,9 @@ def convert(model: DenseModel, engine: str, target: Path) -> Made:
 
 
 def _converted(model: DenseModel, engine: str, folder: Path) -> dict[str, Any]:
-    program = export_network(model, model.in_channels)
-    {"openvino": openvino.save, "onnxruntime": onnxruntime.save}[engine](program, folder)
-    made = Made(folder, output_names(program), remembers(program))
+    graph = export_network(model, model.in_channels)
+    {"openvino": openvino.save, "onnxruntime": onnxruntime.save}[engine](graph.program, folder)
+    made = Made(folder, graph.outputs, graph.remembering)
     images = [proof_image(model.mean.cpu(), model.std.cpu(), size, seed) for seed, size in enumerate(SIZES)]
 
     def network(image: Tensor) -> Outputs:

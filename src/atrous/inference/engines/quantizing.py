@@ -17,7 +17,7 @@ from atrous.errors import UsageError
 from atrous.inference.engines import onnxruntime, openvino
 from atrous.inference.engines.base import EngineError, is_installed
 from atrous.inference.engines.converting import compile_made, maps_of
-from atrous.inference.engines.exporting import export_network, output_names, remembers
+from atrous.inference.engines.exporting import export_network
 from atrous.inference.engines.proof import SIZES, proof_image, prove_rough
 from atrous.inference.engines.store import MADE, Made, NetworkOrigin, int8_entry, places, seal, writable
 
@@ -58,15 +58,15 @@ def quantize(bundle: str | Path, images: Sequence[np.ndarray]) -> Path:
     model = loaded.model
     try:
         target = place / int8_entry(origin)
-        program = export_network(model, model.in_channels)
+        graph = export_network(model, model.in_channels)
         with (
             tempfile.TemporaryDirectory(prefix="atrous-int8-") as beside,
             writing_folder(target, owns=(*openvino.FILES, MADE)) as folder,
         ):
-            onnxruntime.save(program, Path(beside))
+            onnxruntime.save(graph.program, Path(beside))
             quantized = onnxruntime.quantize(Path(beside), samples)
             openvino.save_file(quantized, folder)
-            made = Made(folder, output_names(program), remembers(program))
+            made = Made(folder, graph.outputs, graph.remembering)
             compiled = maps_of(compile_made(made, "openvino", "int8", torch.get_num_threads()))
             images_of_proof = [proof_image(model.mean, model.std, size, seed) for seed, size in enumerate(SIZES)]
             with torch.inference_mode():

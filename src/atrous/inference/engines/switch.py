@@ -33,6 +33,10 @@ READ_AFTER = 0.5
 """Seconds of torch's work after which a network that was converted before is read."""
 CONVERT_AFTER = 5.0
 """Seconds of torch's work after which a network is converted."""
+TIMED = 256
+"""Side of the image that an engine and torch are timed on."""
+SLOWER = 1.2
+"""So many times as long as torch may an engine seem to take; images that are computed meanwhile disturb both."""
 _at_work: "weakref.WeakSet[Switch]" = weakref.WeakSet()
 
 
@@ -59,6 +63,7 @@ class Switch:
         taken: Callable[[], None],
     ) -> None:
         self.engine = AUTO if engine == "auto" else engine
+        self._asked = engine != "auto"
         self.precision = precision
         self._network, self._statistics, self._origin, self._taken = network, statistics, origin, taken
         self._ready: CompiledNetwork | None = None
@@ -197,8 +202,28 @@ class Switch:
             images = [proof_image(*self._statistics, SIZES[0])]
             remembering = made.remembering or self.precision == "int8"  # as rough as that
             prove_rough(self._network, maps_of(network), images, remembering=remembering)
+            if not self._asked:
+                self._must_pay(network)
             self._ready, self._steps = network, []
             self._taken()
+
+    def _must_pay(self, network: CompiledNetwork) -> None:
+        """Refuse an engine that nobody asked for by name where torch is clearly faster.
+
+        Raises:
+            EngineError: saying by how much.
+        """
+        image = proof_image(*self._statistics, (TIMED, TIMED))
+        seconds: dict[str, list[float]] = {"torch": [], "other": []}
+        for turn in range(4):
+            for name, compute in (("torch", self._network), ("other", maps_of(network))):
+                start = time.perf_counter()
+                compute(image)
+                if turn:
+                    seconds[name].append(time.perf_counter() - start)
+        slower = min(seconds["other"]) / min(seconds["torch"])
+        if slower > SLOWER:
+            raise EngineError(f"it takes {slower:.1f} times as long")
 
     def _own_place(self) -> Path:
         """A folder that goes with this process, where nothing can be kept."""
