@@ -221,7 +221,7 @@ def list_names_no_image(data: Path) -> None:
     put(data / "val.txt", "O\n4\n")
 
 
-@case(r"train\.txt line 2: names '5', which has no landmarks\. Set them, or take the line out")
+@case(r"train\.txt line 2: names '5', which has no landmarks\. Set them, or take the line out, or")
 def list_names_an_unlabelled_image(data: Path) -> None:
     rows(data, {5: ""})
     put(data / "splits/train.txt", "1\n5\n")

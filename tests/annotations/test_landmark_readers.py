@@ -81,14 +81,16 @@ def test_a_table_tells_individuals_apart_by_their_boxes_and_is_written_as_it_was
 def test_coco_gives_each_person_with_its_box(tmp_path):
     images(tmp_path, "train2017/a.png", "val2017/b.png")
     category = {"id": 1, "name": "person", "keypoints": ["nose", "left_eye", "right_eye"]}
+    ball = {"id": 2, "name": "ball"}
     good = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 5], "keypoints": [1, 2, 2, 3, 4, 1, 0, 0, 0]}
-    rows = [good, {**good, "bbox": [9, 0, 9, 5]}, {**good, "iscrowd": 1}, {**good, "keypoints": [0] * 9}]
+    rows = [good, {**good, "bbox": [9, 0, 9, 5]}, {**good, "iscrowd": 1}, {**good, "keypoints": [0] * 9},
+            {**good, "category_id": 2, "keypoints": [7]}]  # fmt: skip
     for split, name in (("train", "a"), ("val", "b")):
         image = {"id": 1, "file_name": f"{name}.png", "height": H, "width": W}
         file = tmp_path / f"annotations/person_keypoints_{split}2017.json"
         file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps({"images": [image], "annotations": rows, "categories": [category]}))
-    tables = read(COCO_KEYPOINTS, tmp_path, crowd=2, empty=2)
+        file.write_text(json.dumps({"images": [image], "annotations": rows, "categories": [category, ball]}))
+    tables = read(COCO_KEYPOINTS, tmp_path, crowd=2, empty=2, ball=2)
     assert list(tables) == ["train2017", "val2017"]
     table = tables["train2017"]
     assert table.pairs == ((1, 2),)

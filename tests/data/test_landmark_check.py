@@ -10,6 +10,7 @@ from atrous.cli import main
 from atrous.data import FolderDataset, check_folder, open_folder
 from atrous.data.landmark_sides import swapped_sides
 from atrous.data.reading import read_truth
+from atrous.errors import DataError
 from atrous.images.files import write_image
 
 H, W = 40, 60
@@ -153,6 +154,21 @@ def test_lists_tables_and_shares_make_the_splits(tmp_path):
     folder = open_folder(tmp_path)
     assert [pair.name for pair in folder.splits["val"]] == ["09", "10", "11"]
     np.testing.assert_allclose(folder.splits["val"][0].landmarks.points, points[9], atol=1e-4)
+
+
+def test_listed_images_without_landmarks_are_left_out_where_that_is_asked_for(tmp_path):
+    points = figures(tmp_path, 8)
+    points[5] = np.nan
+    put(tmp_path, points)
+    (tmp_path / "train.txt").write_text("0" + "\n0".join("0123567") + "\n")
+    (tmp_path / "val.txt").write_text("04\n")
+    with pytest.raises(DataError, match="line 5: names '05', which has no landmarks"):
+        open_folder(tmp_path)
+    folder = open_folder(tmp_path, unlabelled="skip")
+    assert len(folder.splits["train"]) == 6
+    assert [
+        finding.severity for finding in folder.findings if "has no landmarks, and is left out" in finding.message
+    ] == ["warning"]
 
 
 def test_persons_of_one_image_stay_in_one_split(tmp_path):

@@ -98,7 +98,7 @@ def read_coco_keypoints(path: Path, folders: Sequence[Path | None], gathered: Ga
     categories = _categories(need(table, "categories", list, path), path)
     images = _images(need(table, "images", list, path), path, gathered)
     rows = need(table, "annotations", list, path)
-    used = {row.get("category_id") for row in rows if isinstance(row, dict)}
+    used = [row.get("category_id") for row in rows if isinstance(row, dict)]
     kinds = {found for number, found in categories.items() if number in used} or set(list(categories.values())[:1])
     if len(kinds) != 1:
         fix = "Leave the annotations of one category in the file: one network finds one set of key points."
@@ -110,7 +110,7 @@ def read_coco_keypoints(path: Path, folders: Sequence[Path | None], gathered: Ga
     for index, row in enumerate(rows):
         with gathered.going_on():
             where = f"{path} annotations[{index}]"
-            image, points, box = _annotation(row, images, len(names), where, gathered)
+            image, points, box = _annotation(row, images, categories, where, gathered)
             if points is None:
                 continue
             last = last_part(image.name)
@@ -160,20 +160,27 @@ def _images(rows: list[Any], path: Path, gathered: Gathered) -> dict[Any, _Image
 
 
 def _annotation(
-    row: Any, images: Mapping[Any, _Image], count: int, where: str, gathered: Gathered
+    row: Any,
+    images: Mapping[Any, _Image],
+    categories: Mapping[int, tuple[str, ...]],
+    where: str,
+    gathered: Gathered,
 ) -> tuple[_Image, np.ndarray | None, np.ndarray | None]:
     """The image, (P, 3) x, y, v, and the box of one annotation; None for the points where it has none."""
     image_id = need(row, "image_id", any_id(row, "image_id"), where)
     if image_id not in images:
         refuse(where, f"names image_id {image_id!r}, which is no image of this file", "Delete the annotation.")
     image = images[image_id]
+    if need(row, "category_id", int, where) not in categories:
+        gathered.note("annotations are of a category without key points")
+        return image, None, None
     given = need(row, "keypoints", list, where, default=[])
     if row.get("iscrowd") or not given:
         gathered.note(
             "regions of many have no key points of one" if row.get("iscrowd") else "annotations have no key point"
         )
         return image, None, None
-    points = _points(given, count, f"{where}, keypoints")
+    points = _points(given, len(categories[row["category_id"]]), f"{where}, keypoints")
     if not points[:, 2].any():
         gathered.note("annotations have no labelled key point")
         return image, None, None

@@ -51,12 +51,13 @@ def _reader(format: LandmarkFormat, by: By = divide) -> Callable[[Path, Division
         tables = format.read(root, None, gathered)
         findings = [*gathered.findings, *(_left_out(root, what, many) for what, many in gathered.left_out.items())]
         splits: dict[str, list[Pair]] = {}
-        images = _image_folder(root)
+        images, bare = _image_folder(root), set[Path]()
         for subset, table in tables.items():
             split = split_of(subset) or "train"
-            splits.setdefault(split, []).extend(_pairs(table.entries, images, split, findings))
+            splits.setdefault(split, []).extend(_pairs(table.entries, images, split, bare))
         first = next(iter(tables.values()))
-        listed = _listed(root, images, splits, findings)
+        listed = _listed(root, images, splits, (findings, bare))
+        findings += _unlabelled(sorted(bare))
         found = _completed(listed or splits, division, by)
         return Found(found, tuple(findings), landmark_classes(first, root))
 
@@ -71,11 +72,11 @@ def _image_folder(root: Path) -> Path:
     return first_folder(root, IMAGE_FOLDERS) or root
 
 
-def _pairs(entries: Iterable[LandmarkEntry], images: Path, split: str, findings: list[Finding]) -> list[Pair]:
-    """A pair for each person or animal; without landmarks, where nobody set one, in the test split alone."""
+def _pairs(entries: Iterable[LandmarkEntry], images: Path, split: str, bare: set[Path]) -> list[Pair]:
+    """A pair for each person or animal; images on which nobody set a landmark are in the test split, or `bare`."""
     entries = tuple(entries)
     counts = Counter(entry.file for entry in entries)
-    pairs, bare = [], []
+    pairs = []
     for entry in entries:
         base = images if entry.file.is_relative_to(images) else entry.file.parent
         name = entry.file.relative_to(base).with_suffix("").as_posix()
@@ -85,8 +86,7 @@ def _pairs(entries: Iterable[LandmarkEntry], images: Path, split: str, findings:
         elif split == "test":
             pairs.append(Pair(name, entry.file, None))
         else:
-            bare.append(entry.file)
-    findings += _unlabelled(bare)
+            bare.add(entry.file)
     return pairs
 
 
@@ -100,9 +100,10 @@ def _unlabelled(files: Sequence[Path]) -> list[Finding]:
 
 
 def _listed(
-    root: Path, images: Path, splits: Mapping[str, Sequence[Pair]], findings: list[Finding]
+    root: Path, images: Path, splits: Mapping[str, Sequence[Pair]], told: tuple[list[Finding], set[Path]]
 ) -> dict[str, list[Pair]]:
     """The splits that lists name; none where there is no list, or the files of landmarks name splits of their own."""
+    findings, bare = told
     if set(splits) - {"train"}:
         return {}
     pairs = splits.get("train", ())
@@ -129,7 +130,8 @@ def _listed(
     if lists and "train" not in lists:
         left = [pair for pair in pairs if pair.image not in used]
         found = {"train": left, **found}
-    findings += _unlabelled(sorted(set(others.values()) - {p.image for some in found.values() for p in some}))  # type: ignore[type-var]
+    bare |= set(others.values())
+    bare -= {pair.image for some in found.values() for pair in some if isinstance(pair.image, Path)}
     if lists and (left := [pair for pair in pairs if pair.image not in used and "train" in lists]):
         message = f"is in no list, as {len(left)} images" if len(left) > 1 else "is in no list"
         findings.append(warning("left_out", left[0].image, message, "Write its name into one of the lists to use it."))
@@ -168,9 +170,8 @@ def _lists(root: Path) -> dict[str, Path]:
 def _not_there(line: str, where: str, names: Mapping[str, list[Pair]], others: Mapping[str, Path]) -> Finding:
     """The finding about a line of a list that names no image with landmarks."""
     if line in others:
-        return error(
-            "missing_landmarks", where, f"names {line!r}, which has no landmarks", "Set them, or take the line out."
-        )
+        fix = "Set them, or take the line out, or leave such images out with data.unlabelled=skip."
+        return error("missing_landmarks", where, f"names {line!r}, which has no landmarks", fix)
     if line in names:
         message = f"names {line!r}, and {len({pair.image for pair in names[line]})} images are called so"
         return error("missing_file", where, message, "Write the folder before it, as in day1/img03.png.")
