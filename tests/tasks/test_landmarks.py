@@ -6,15 +6,17 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from atrous.bundle import load_bundle
 from atrous.data import open_folder
-from atrous.errors import DataError, RecipeError
+from atrous.errors import DataError, RecipeError, UsageError
 from atrous.inference import Predictor
 from atrous.layers.belief import background_of, draw_beliefs
 from atrous.tasks import Landmarks, build_task, extra_maps
+from atrous.tasks.landmarks import coco_results
 from atrous.types import CellGrid
-from atrous.workflows import Evaluation, evaluate, train
+from atrous.workflows import Evaluation, PredictionFiles, evaluate, predict, report, train
 from tests.landmark_folders import NAMES, make_landmarks
 
 NAN = torch.nan
@@ -219,7 +221,7 @@ def test_mirrored_views_exchange_left_and_right(finished, data):
     predictor = Predictor.load(finished.bundle, device="cpu", precision="float32")
     folder = open_folder(data)
     pair = folder.splits["train"][0]
-    array = np.asarray(__import__("PIL.Image").Image.open(pair.image))
+    array = np.asarray(Image.open(pair.image))
     plain = predictor(array, scores=True).scores
     mirrored = predictor(np.ascontiguousarray(array[:, ::-1]), scores=True).scores[[1, 0, 2], :, ::-1]
     both = predictor(array, views=["hflip"], scores=True).scores
@@ -233,3 +235,63 @@ def test_networks_of_classes_find_landmarks_unchanged(name, data, tmp_path):
     assert found.keypoints.shape == (3, 3)
     assert np.isfinite(found.keypoints).all()
     assert json.loads((done.out / "evaluation.json").read_text())["rank"][0] == "mean_error"
+
+
+def test_what_is_predicted_is_told_in_tables(finished, data, tmp_path):
+    images = data / "images"
+    outputs = PredictionFiles(overlay=True, maps=True)
+    written = predict(finished.bundle, images, tmp_path, outputs=outputs, device="cpu", precision="float32")
+    assert written == [tmp_path / "landmarks.csv", tmp_path / "landmarks.json"]
+    found = Predictor.load(finished.bundle, device="cpu", precision="float32")(images / "im03.png", scores=True)
+    with (tmp_path / "landmarks.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12 * 3
+    own = [row for row in rows if row["file"] == "im03.png"]
+    assert [row["name"] for row in own] == list(NAMES)
+    np.testing.assert_allclose(
+        [[float(row[key]) for key in ("x", "y", "belief")] for row in own], found.keypoints, atol=1e-3
+    )
+    results = json.loads((tmp_path / "landmarks.json").read_text())
+    assert len(results) == 12
+    assert results[3]["image_id"] == "im03.png"
+    np.testing.assert_allclose(np.reshape(results[3]["keypoints"], (3, 3)), found.keypoints, atol=1e-3)
+    assert not (tmp_path / "counts.csv").exists()
+    belief = np.asarray(Image.open(tmp_path / "maps" / "left_disc" / "im03.png"))
+    np.testing.assert_allclose(belief / 255, found.scores[0].clip(0, 1), atol=0.003)
+    drawn, plain = (
+        np.asarray(Image.open(path)).astype(int) for path in (tmp_path / "overlay/im03.jpg", images / "im03.png")
+    )
+    assert abs(drawn - plain).max() > 100
+
+
+def test_finished_images_are_left_alone_and_others_made_anew(finished, data, tmp_path):
+    images = data / "images"
+    predict(finished.bundle, images / "im00.png", tmp_path, device="cpu")
+    table = tmp_path / "landmarks.csv"
+    table.write_text(table.read_text().replace("left_disc", "kept"))
+    both = [images / "im00.png", images / "im01.png"]
+    predict(finished.bundle, both, tmp_path, outputs=PredictionFiles(skip_existing=True), device="cpu")
+    text = table.read_text()
+    assert text.count("kept") == 1
+    assert text.count("left_disc") == 1
+    predict(finished.bundle, both, tmp_path, device="cpu")
+    assert table.read_text().count("left_disc") == 2
+    assert len(table.read_text().splitlines()) == 1 + 6
+    assert len(json.loads((tmp_path / "landmarks.json").read_text())) == 2
+    with pytest.raises(UsageError, match="writes no masks but tables"):
+        predict(finished.bundle, images / "im00.png", tmp_path / "one.png", device="cpu")
+
+
+def test_results_have_the_numbers_of_cocos_images():
+    rows = [["000012.jpg", "", "nose", "1.0", "2.0", "0.5", "1"], ["scan.tif", "4", "nose", "1.0", "2.0", "0.5", "1"]]
+    first, second = json.loads(coco_results(rows))
+    assert first == {"image_id": 12, "category_id": 1, "keypoints": [1.0, 2.0, 0.5], "score": 0.5}
+    assert second["image_id"] == "scan.tif#4"
+
+
+def test_its_report_shows_landmarks(finished):
+    page = report(finished.out, device="cpu").read_text()
+    assert "Mean error (px) on validation images" in page
+    assert "left_disc" in page
+    assert "mean IoU" not in page
+    assert "Pictures</dt><dd>none" not in page

@@ -86,6 +86,7 @@ def predict(
     out: MaskPlace = Path("predictions"),
     overlay: Annotated[bool, typer.Option("--overlay", help="Also pictures with the classes over the image.")] = False,
     confidence: Annotated[bool, typer.Option("--confidence", help="Also maps of the decided class's score.")] = False,
+    maps: Annotated[bool, typer.Option("--maps", help="Also the belief map of each landmark.")] = False,
     skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave finished images alone.")] = False,
     file_format: MaskFormat = "auto",
     values: MaskValues = "data",
@@ -103,7 +104,7 @@ def predict(
     """
     from atrous import workflows
 
-    outputs = workflows.PredictionFiles(file_format, overlay, confidence, skip_existing, values=values)  # type: ignore[arg-type]
+    outputs = workflows.PredictionFiles(file_format, overlay, confidence, skip_existing, maps=maps, values=values)  # type: ignore[arg-type]
     with progress_bar("segmenting") as progress:
         written = workflows.predict(
             bundle,
@@ -121,7 +122,10 @@ def predict(
         )
     if counts := workflows.describe_counts(written, out):
         say(counts)
-    say(f"{out}: {len(written)} mask{'' if len(written) == 1 else 's'}")
+    if tables := [path for path in written if path.suffix in (".csv", ".json")]:
+        say(f"written: {', '.join(map(str, tables))}")
+    else:
+        say(f"{out}: {len(written)} mask{'' if len(written) == 1 else 's'}")
 
 
 def _margin(text: str) -> Any:

@@ -91,7 +91,7 @@ def _score_images(
         start = clock()
         prediction = predictor(raster, scores=False, **how)
         seconds = clock() - start
-        figures = evaluator.update(prediction, truth)
+        figures = evaluator.update(prediction, {**truth, "flip_pairs": predictor.flip_pairs})
         images.append(ImageResult.of(pair.name, seconds, figures))
         notes.append(predictor.last_note)
         objects = truth.get("instances")

@@ -4,8 +4,6 @@ Objects are those that the task tells apart; of other tasks the connected region
 an evaluation: of every class but the first, which is the background or the like, unless classes may overlap.
 """
 
-import csv
-import io
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +14,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from atrous.disk import write_errors, write_text
-from atrous.errors import DataError, UsageError
 from atrous.findings import readable
+from atrous.inference.row_files import RowFile, read_rows
 from atrous.types import Prediction
 
 __all__ = ["ClassCount", "CountsFile", "count_classes", "count_regions", "count_table"]
@@ -137,8 +134,11 @@ def _touching(above: np.ndarray, below: np.ndarray) -> list[np.ndarray]:
     return found
 
 
-class CountsFile:
-    """The counts of all masks of a folder. Lines are added as images are done; those of others stay.
+ABOUT = "the counts of the masks go"
+
+
+class CountsFile(RowFile):
+    """The counts of all masks of a folder.
 
     Args:
         path: the file.
@@ -148,42 +148,11 @@ class CountsFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._rows = _read(path)
-
-    def begin(self, masks: Collection[str]) -> None:
-        """Take out the lines of masks that are made anew."""
-        anew = {readable(mask) for mask in masks}
-        if any(row[0] in anew for row in self._rows):
-            self._rows = [row for row in self._rows if row[0] not in anew]
-            write_text(self.path, _text([HEAD, *self._rows]), error=DataError, durable=False)
+        super().__init__(path, HEAD, ABOUT)
 
     def add(self, rows: Sequence[ClassCount]) -> None:
         """Write the lines of an image that is done."""
-        lines = [(readable(row.mask), *row[1:5], f"{row.share:.9g}", row.objects) for row in rows]
-        with write_errors(self.path, error=DataError, instead="choose another place with -o"):
-            new = not self.path.exists()
-            with self.path.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file:
-                file.write(_text([HEAD, *lines] if new else lines))
-
-
-def _read(path: Path) -> list[list[str]]:
-    if not path.exists():
-        return []
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            head, *rows = [*csv.reader(file)] or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error):
-        head, rows = [], []
-    if tuple(head) != HEAD:
-        raise UsageError(f"{path}: the counts of the masks go into this file, and it holds something else; move it.")
-    return [row for row in rows if len(row) == len(HEAD)]  # a killed process may leave a part of a line
-
-
-def _text(rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+        self.write([(readable(row.mask), *row[1:5], f"{row.share:.9g}", row.objects) for row in rows])
 
 
 def count_table(path: Path, masks: Collection[str]) -> str:
@@ -196,7 +165,7 @@ def count_table(path: Path, masks: Collection[str]) -> str:
     totals: dict[str, _Total] = {}
     sizes: dict[tuple[str, str], int] = {}
     masks = {readable(mask) for mask in masks}
-    for mask, page, name, _, pixels, share, objects in _read(path):
+    for mask, page, name, _, pixels, share, objects in read_rows(path, HEAD, ABOUT):
         if mask not in masks:
             continue
         total = totals.setdefault(name, _Total())

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -10,20 +10,22 @@ import numpy as np
 
 from atrous.disk import write_errors, writing
 from atrous.errors import DataError, UsageError
+from atrous.findings import readable
 from atrous.images import open_source
 from atrous.images.georeference import georeference, nodata_tag
 from atrous.images.writing import WRITTEN, Page, writing_pages
 from atrous.inference.coding import MaskCoding, class_coding
 from atrous.inference.counting import NAME, ClassCount, CountsFile, count_classes
 from atrous.inference.inputs import ImageInput
-from atrous.tasks import Output
+from atrous.inference.row_files import TableFile
+from atrous.tasks import Output, ResultTable
 
 if TYPE_CHECKING:
     from atrous.images.files import ImageFile
     from atrous.inference.predictor import Predictor
     from atrous.types import Prediction
 
-__all__ = ["FileWriter", "PredictionFiles", "PutPage", "counts_path", "file_of", "suffix_of"]
+__all__ = ["FileWriter", "PredictionFiles", "PutPage", "counts_path", "file_of", "row_name", "suffix_of"]
 
 INSTEAD = "choose another place with -o"
 OVERLAY = Path("overlay")
@@ -42,9 +44,10 @@ class PutPage(Protocol):
 class PredictionFiles:
     """What is written for every image `NAME.suffix`, under the folder OUT.
 
-    Beside the mask, the bundle's task may write more of its own accord: OUT/instances/NAME, the number of each pixel's
-    object, as 16-bit PNG or int32 TIFF; OUT/labels/CLASS/NAME, 255 where a class is that may overlap others. OUT also
-    gets counts.csv: pixels, share and objects of each class in each mask.
+    Beside the mask, or instead of one, the bundle's task may write more of its own accord: OUT/instances/NAME, the
+    number of each pixel's object, as 16-bit PNG or int32 TIFF; OUT/labels/CLASS/NAME, 255 where a class is that may
+    overlap others. OUT also gets counts.csv: pixels, share and objects of each class in each mask. Of landmarks, OUT
+    gets landmarks.csv and landmarks.json, key points in COCO's form of results, and no mask.
 
     Attributes:
         format: "png" or "tif"; "auto" writes what is most like the image: TIFF with as many pages of a stack, TIFF with
@@ -56,6 +59,7 @@ class PredictionFiles:
         uncertainty: also OUT/uncertainty/NAME, how much the passes of the view mc:N differ: as float32 TIFF or NIfTI
             the variance of the scores, mean over the classes; as 8-bit PNG its square root, where 255 is the largest
             there can be. `predict` sets it where that view is asked for.
+        maps: also the belief map of each landmark, OUT/maps/LANDMARK/NAME: as 8-bit PNG (255 = 1), or as float32 TIFF.
         values: what masks hold: "data", the values of the training masks where the bundle knows them, with the classes'
             colours as palette where they fit into 8 bits; or "index", the numbers of the classes, 0, 1, 2, ...
 
@@ -68,6 +72,7 @@ class PredictionFiles:
     confidence: bool = False
     skip_existing: bool = False
     uncertainty: bool = False
+    maps: bool = False
     values: Literal["data", "index"] = "data"
 
     def __post_init__(self) -> None:
@@ -85,19 +90,29 @@ class FileWriter:
         outputs: what was asked for.
         files: what the task stores, the mask first; see `atrous.tasks.Task.files`.
         coding: what the masks hold.
+        tables: what the task tells of every image; see `atrous.tasks.Task.tables`.
 
     Raises:
         UsageError: if the file of the counts is there and holds something else.
     """
 
     def __init__(
-        self, out: Path, outputs: PredictionFiles, files: Sequence[Output], coding: MaskCoding | None = None
+        self,
+        out: Path,
+        outputs: PredictionFiles,
+        files: Sequence[Output],
+        coding: MaskCoding | None = None,
+        tables: Sequence[ResultTable] = (),
     ) -> None:
         self.file = file_of(out)
         self.out, self.outputs = out if self.file is None else out.parent, outputs
         self.files = [file for file in files if not file.option or getattr(outputs, file.option)]
         self.coding = class_coding([]) if coding is None else coding
+        self.masks = any(file.classes for file in files)
+        if self.file is not None and not self.masks:
+            raise UsageError(f"{self.file}: the bundle's task writes no masks but tables; name a folder with -o.")
         self.counts = CountsFile(counts_path(out))
+        self.tables = [TableFile(self.out, table) for table in tables]
 
     def places(self, image: ImageInput) -> list[Path]:
         """The files of one image, in the order of `files`; the overlays, if any, last."""
@@ -139,9 +154,28 @@ class FileWriter:
                     raise UsageError(f"{file}: the result would replace an image; name another folder with -o.")
         if not self.outputs.skip_existing:
             return list(images)
-        return [image for image in images if not all(file.exists() for file in self.places(image))]
+        told = [table.images for table in self.tables]
+        return [
+            image
+            for image in images
+            if not all(file.exists() for file in self.places(image))
+            or not all(readable(row_name(image)) in names for names in told)
+        ]
+
+    def begin(self, images: Sequence[ImageInput]) -> None:
+        """Take out what the tables say of images that are made anew."""
+        if self.masks:
+            self.counts.begin({self.places(image)[0].name for image in images})
+        for table in self.tables:
+            table.begin({row_name(image) for image in images})
+
+    def finish(self) -> list[Path]:
+        """Write what is made of whole tables, and name their files."""
+        return [path for table in self.tables for path in table.finish()]
 
     def _must_hold(self, image: ImageInput) -> None:
+        if not self.files:
+            return
         suffix, count = suffix_of(self.places(image)[0]), len(image.pages)
         if suffix == ".png" and count > 1:
             raise UsageError(f"{image.place}: is a stack of {count} images, and a PNG holds one; write --format tif.")
@@ -161,6 +195,7 @@ class FileWriter:
         places = self.places(image)
         values = [*self.coding.values, self.coding.nodata]
         rows: list[ClassCount] = []
+        told: list[tuple[str, str, Prediction]] = []
         with ExitStack() as opened:  # closes the mask last
             sinks: list[Sink] = []
             done = 0
@@ -173,11 +208,18 @@ class FileWriter:
                 for sink, file, place in reversed(list(zip(sinks, self.files, places, strict=False))):
                     sink(self._array(file, prediction, place))
                 number = str(done) if len(image.pages) > 1 else ""
-                rows.extend(count_classes(prediction, predictor.class_names, values, mask=places[0].name, page=number))
+                if self.masks:
+                    found = count_classes(prediction, predictor.class_names, values, mask=places[0].name, page=number)
+                    rows.extend(found)
+                told.append((row_name(image), number, replace(prediction, scores=None)))
                 done += 1
 
             yield put
-            self.counts.add(rows)
+            if self.masks:
+                self.counts.add(rows)
+            for table in self.tables:
+                table.path.parent.mkdir(parents=True, exist_ok=True)
+                table.add(told)
 
     def _open(self, opened: ExitStack, places: Sequence[Path], image: ImageInput) -> Iterator[Sink]:
         """What takes the arrays of each file."""
@@ -223,6 +265,11 @@ class FileWriter:
         drawn = predictor.task.draw(prediction, shown.visible(), predictor.colors)
         with writing(place, error=DataError, instead=INSTEAD) as beside:
             Image.fromarray(drawn).save(beside, "JPEG", quality=90)
+
+
+def row_name(image: ImageInput) -> str:
+    """What tables call an image: its name with the suffix of its file."""
+    return f"{image.name}{image.place.suffix}"
 
 
 def counts_path(out: Path) -> Path:

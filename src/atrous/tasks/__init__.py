@@ -6,7 +6,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from atrous.tasks.base import MEAN_IOU, Evaluator, Measure, Output, Proposal, ProposalFacts, Task
+from atrous.tasks.base import MEAN_IOU, Evaluator, Measure, Output, Proposal, ProposalFacts, ResultTable, Task
 from atrous.tasks.instances import Instances
 from atrous.tasks.landmarks import Landmarks
 from atrous.tasks.multilabel import MultiLabel
@@ -22,6 +22,7 @@ __all__ = [
     "MultiLabel",
     "Output",
     "Proposal",
+    "ResultTable",
     "Segmentation",
     "Task",
     "build_task",

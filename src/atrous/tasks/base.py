@@ -24,7 +24,7 @@ from torch import Tensor
 
 from atrous.drawing import Color
 from atrous.errors import DataError
-from atrous.tasks.outputs import Output, confidence, mask, uncertainty
+from atrous.tasks.outputs import Output, ResultTable, confidence, mask, uncertainty
 from atrous.types import IGNORE_INDEX, Outputs, Prediction, Sample
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "Output",
     "Proposal",
     "ProposalFacts",
+    "ResultTable",
     "Task",
     "Validator",
     "must_have_masks",
@@ -118,7 +119,8 @@ class Evaluator(Protocol):
 
         Args:
             prediction: of the image.
-            truth: arrays under the keys of a sample: "mask", and "instances" where the data numbers objects.
+            truth: arrays under the keys of a sample: "mask", and "instances" where the data numbers objects;
+                "keypoints" and "visible" of landmarks; "flip_pairs", which classes are each other's mirror image.
 
         Returns:
             The figures of this image alone, by name.
@@ -276,13 +278,21 @@ class Task(Protocol):
         """
 
     def files(self, class_names: Sequence[str], colors: Sequence[Color]) -> list[Output]:
-        """What `predict` stores of every image, the mask first. Asked before any image is read, and once.
+        """What `predict` stores of every image, the mask first if there is one. Asked once, before images are read.
 
         Args:
             class_names: one per class.
             colors: one per class.
         """
         return [mask(class_names, colors), confidence(), uncertainty(len(class_names))]
+
+    def tables(self, class_names: Sequence[str]) -> list[ResultTable]:
+        """The tables that `predict` writes into its folder, with lines for every image.
+
+        Args:
+            class_names: one per class.
+        """
+        return []
 
     def draw(self, prediction: Prediction, image: np.ndarray, colors: Sequence[Color]) -> np.ndarray:
         """The prediction over its image (H, W, C), for people: (H, W, 3) uint8."""

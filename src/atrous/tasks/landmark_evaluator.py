@@ -37,7 +37,6 @@ class LandmarkEvaluator:
         reference: the length of PCK and NME, see `reference_lengths`.
         share: of that length which a landmark may be off.
         pixel_size: millimetres of a pixel, or None.
-        pairs: landmarks that are each other's mirror image.
     """
 
     ranks = MEAN_ERROR
@@ -50,17 +49,17 @@ class LandmarkEvaluator:
         reference: str | tuple[int, int],
         share: float,
         pixel_size: float | None = None,
-        pairs: Sequence[tuple[int, int]] = (),
     ) -> None:
         self.class_names = list(class_names)
         self.threshold, self.reference, self.share, self.pixel_size = threshold, reference, share, pixel_size
-        self.pairs = list(pairs)
+        self.pairs: Sequence[tuple[int, int]] = ()
         self.matrix: list[Any] = []
         self._scores = LandmarkScores()
 
     def update(self, prediction: Prediction, truth: Mapping[str, Any]) -> dict[str, float]:
         """Add an image; see `Evaluator`."""
         assert prediction.keypoints is not None  # the task finds them
+        self.pairs = truth.get("flip_pairs", ())
         one = LandmarkScores()
         for scores in (one, self._scores):
             height, width = prediction.classes.shape
@@ -74,6 +73,7 @@ class LandmarkEvaluator:
             "nme": mean_error(distances, lengths),
             "missed": float(counts.missed),
             "invented": float(counts.invented),
+            "left_right_confused": float(mirror_confusions(found[..., :2], wanted, self.pairs).sum()),
         }
         errors = zip(self.class_names, distances[0].tolist(), strict=True)
         return figures | {f"error of {name}": error for name, error in errors}

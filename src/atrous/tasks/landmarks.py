@@ -10,10 +10,12 @@ References:
     Tompson, Jain, LeCun and Bregler, Joint Training of a CNN and a Graphical Model, NeurIPS 2014 (the squared error)
 """
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from fractions import Fraction
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -23,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from atrous import drawing
+from atrous.class_names import folder_names
 from atrous.drawing import Color
 from atrous.errors import DataError, RecipeError, UsageError, did_you_mean
 from atrous.layers import shrink
@@ -37,9 +40,11 @@ from atrous.tasks.base import (
     Output,
     Proposal,
     ProposalFacts,
+    ResultTable,
     Task,
     Validator,
 )
+from atrous.tasks.outputs import belief
 from atrous.types import IGNORE_INDEX, CellGrid, Outputs, Prediction, Sample
 
 __all__ = ["Landmarks"]
@@ -267,8 +272,22 @@ class Landmarks(Task):
         )
 
     def files(self, class_names: Sequence[str], colors: Sequence[Color]) -> list[Output]:
-        """No map of every image: its landmarks stand in tables."""
-        return []
+        """No mask: landmarks stand in tables; the belief map of each where it is asked for."""
+        return [belief(number, folder) for number, folder in enumerate(folder_names(class_names))]
+
+    def tables(self, class_names: Sequence[str]) -> list[ResultTable]:
+        """`landmarks.csv`, a line for each landmark, and `landmarks.json`, key points in COCO's form of results."""
+
+        def rows(prediction: Prediction) -> list[tuple[object, ...]]:
+            assert prediction.keypoints is not None
+            points = zip(class_names, prediction.keypoints.tolist(), strict=True)
+            return [
+                (name, f"{x:.3f}", f"{y:.3f}", f"{score:.4f}", int(score >= self.threshold))
+                for name, (x, y, score) in points
+            ]
+
+        columns = ("name", "x", "y", "belief", "found")
+        return [ResultTable("landmarks.csv", "landmarks", columns, rows, {"landmarks.json": coco_results})]
 
     def draw(self, prediction: Prediction, image: np.ndarray, colors: Sequence[Color]) -> np.ndarray:
         """The found landmarks over the image, with their names where the prediction knows them."""
@@ -300,6 +319,27 @@ class Landmarks(Task):
         if not facts.landmarks:
             return None
         return Proposal({"name": "landmarks"}, "the images have landmarks, each of which gets a belief map")
+
+
+def coco_results(rows: Sequence[Sequence[str]]) -> str:
+    """Lines of the table in COCO's form of results: x, y and belief of every landmark, one after the other.
+
+    An image has the number that its file's name is, as in COCO, and else the name; a page is added to it.
+    """
+    images: dict[tuple[str, str], list[Sequence[str]]] = {}
+    for row in rows:
+        images.setdefault((row[0], row[1]), []).append(row)
+    results = []
+    for (file, page), lines in images.items():
+        stem = PurePath(file).stem
+        name: int | str = (
+            int(stem) if stem.isascii() and stem.isdigit() and not page else file + (f"#{page}" * bool(page))
+        )
+        beliefs = [float(line[5]) for line in lines]
+        points = [float(value) for line in lines for value in line[3:6]]
+        score = round(sum(beliefs) / len(beliefs), 4)
+        results.append({"image_id": name, "category_id": 1, "keypoints": points, "score": score})
+    return json.dumps(results, indent=1) + "\n"
 
 
 def _grids(output: str, size: tuple[int, int], image: Sequence[int], batch: Sample) -> tuple[CellGrid, CellGrid]:

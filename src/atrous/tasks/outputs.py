@@ -1,6 +1,6 @@
 """The arrays that `predict` stores, each from a prediction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +9,7 @@ from atrous.drawing import Color
 from atrous.errors import DataError
 from atrous.types import Prediction
 
-__all__ = ["Output", "confidence", "instances", "mask", "plane", "uncertainty"]
+__all__ = ["Output", "ResultTable", "belief", "confidence", "instances", "mask", "plane", "uncertainty"]
 
 LARGEST_PALETTE = 256
 
@@ -20,7 +20,8 @@ class Output(NamedTuple):
     Attributes:
         folder: under the folder of the masks, with "/" between levels; "" for the masks themselves.
         make: from a prediction, and whether the file holds any number (TIFF) or 8 and 16 bits (PNG), to the array.
-        option: the option that asks for it, "confidence" or "uncertainty"; "" where it is always written.
+        option: the option that asks for it, "confidence", "uncertainty" or "maps" (which keeps the scores of the
+            prediction); "" where it is always written.
         palette: colours of its values, or None.
         classes: the array holds class numbers, 255 where there is none: the file gets the mask values that the bundle
             knows for them.
@@ -33,6 +34,24 @@ class Output(NamedTuple):
     palette: Sequence[Color] | None = None
     classes: bool = False
     dtype: str = ""
+
+
+class ResultTable(NamedTuple):
+    """A file of the folder to which `predict` adds lines for every image.
+
+    Attributes:
+        name: of the file, which ends in .csv.
+        about: what it holds, in a word or two.
+        columns: behind `file` and `page`.
+        rows: from a prediction to its lines.
+        made_of: other files beside it, by name: from all lines, `file` and `page` included, to the text.
+    """
+
+    name: str
+    about: str
+    columns: tuple[str, ...]
+    rows: Callable[[Prediction], Sequence[Sequence[object]]]
+    made_of: Mapping[str, Callable[[Sequence[Sequence[str]]], str]] = {}
 
 
 def mask(class_names: Sequence[str], colors: Sequence[Color]) -> Output:
@@ -96,6 +115,18 @@ def plane(number: int, folder: str) -> Output:
         return there.astype(np.uint8) * np.uint8(255)
 
     return Output(f"labels/{folder}", make)
+
+
+def belief(number: int, folder: str) -> Output:
+    """The belief map of one landmark, in a folder of its own within `maps`: float32 where exact, else 255 for 1."""
+
+    def make(prediction: Prediction, exact: bool) -> np.ndarray:
+        if prediction.scores is None:
+            raise DataError("the prediction kept no belief maps; ask for its scores.")
+        scores = prediction.scores[number]
+        return scores if exact else _bytes(scores, lambda part: part.clip(0, 1))
+
+    return Output(f"maps/{folder}", make, option="maps")
 
 
 def _bytes(array: np.ndarray, share: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

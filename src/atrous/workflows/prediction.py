@@ -51,7 +51,7 @@ def predict(
         how: see `atrous.inference.Running`; the view "mc:N" has the uncertainty written too.
 
     Returns:
-        The written masks.
+        The written masks; or, of a task that writes none, the tables.
 
     Raises:
         UsageError: before anything is done, if no image is found, or a file would fall on another or on an image.
@@ -69,12 +69,14 @@ def predict(
     files = predictor.task.files(predictor.class_names, predictor.colors)
     if outputs.confidence and not any(file.option == "confidence" for file in files):
         LOG.warning("%s: its task, %s, has no confidence, so none is written", bundle, type(predictor.task).__name__)
+    if outputs.maps and not any(file.option == "maps" for file in files):
+        LOG.warning("%s: its task, %s, has no belief maps, so none are written", bundle, type(predictor.task).__name__)
     known = predictor.classes if outputs.values == "data" else None
     coding = class_coding(predictor.colors) if known is None else value_coding(known)
-    writer = FileWriter(place, outputs, files, coding)
+    writer = FileWriter(place, outputs, files, coding, predictor.task.tables(predictor.class_names))
     todo = writer.plan(found)
     predictor.check_views(calling["views"])
-    writer.counts.begin({writer.places(image)[0].name for image in todo})
+    writer.begin(todo)
     parts = _Parts(progress, sum(len(image.pages) for image in todo))
     written, failed = [], []
     for image in todo:
@@ -82,17 +84,18 @@ def predict(
         try:
             with writer.writing(image, predictor) as put:
                 for page in image.pages:
-                    put(predictor(page, scores=False, progress=parts.tile, **calling), page)
+                    put(predictor(page, scores=outputs.maps, progress=parts.tile, **calling), page)
                     parts.next()
-            written.append(writer.places(image)[0])
+            written += writer.places(image)[:1] if writer.masks else []
         except AtrousError as error:
             failed.append(error)
+    tables = writer.finish()
     parts.begin(0)
     for problem in failed if len(failed) > NAMED else ():
         LOG.warning("%s", problem)
     if failed:
         raise DataError(_complaint(failed, len(todo)))
-    return written
+    return [*written, *tables]
 
 
 def describe_counts(masks: Sequence[Path], out: Path) -> str:
