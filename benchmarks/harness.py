@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("torch", "torchvision", "timm", "segmentation_models_pytorch", "albumentations", "opencv-python-headless")
+PACKAGES = (
+    "torch", "torchvision", "timm", "segmentation_models_pytorch", "albumentations", "opencv-python-headless", "numba",
+    "itk-rtk", "diffdrr", "nanodrr",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

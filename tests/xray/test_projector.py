@@ -124,7 +124,7 @@ def with_torch(
     affine = projector.volume.affine
     into = torch.from_numpy(np.linalg.inv(affine))
     matrix, origin = into[:3, :3] @ r.T @ torch.linalg.inv(k), into[:3, :3] @ (-r.T @ t) + into[:3, 3]
-    axes = torch.from_numpy(axis_of_pixels(matrix.detach().numpy(), size))
+    axes = torch.from_numpy(axis_of_pixels(matrix.detach().numpy(), size, affine[:3, :3]))
     return integrate(torch.from_numpy(projector.volume.values).double(), matrix, origin, affine[:3, :3], axes)
 
 
@@ -195,6 +195,19 @@ def test_threads_and_odd_sizes_change_nothing(uneven: Projector) -> None:
     np.testing.assert_array_equal(*found)
     small = ConeBeam(beam.intrinsics, beam.rotation, beam.translation, 1, 1)
     assert uneven(small).shape == (1, 1)
+
+
+def test_large_pixels_are_those_of_small_detectors() -> None:
+    # Rays of up to 60 degrees from the middle: no tile of 16 x 32 such pixels has an axis that all its rays go along.
+    volume = Volume(np.random.default_rng(2).random((40, 40, 40)), grid((40, 40, 40), 10.0))
+    beam = c_arm(20, 15, size=9, pitch=420.0, distances=(1020.0, 400.0))
+    image = Projector(volume)(beam)
+    for row, column in [(0, 0), (0, 8), (4, 4), (3, 5), (8, 1), (6, 6)]:
+        k = beam.intrinsics.copy()
+        k[:2, 2] -= [column, row]
+        alone = Projector(volume)(ConeBeam(k, beam.rotation, beam.translation, 1, 1))
+        assert image[row, column] == pytest.approx(float(alone[0, 0]), rel=1e-3, abs=1e-3)
+    assert (image[3:6, 3:6] > 50).all()
 
 
 def test_a_voxel_alone_is_seen_where_its_centre_is_projected() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from atrous.data import open_folder
 from atrous.errors import DataError, UsageError
+from atrous.workflows import sample
 from atrous.xray import c_arm
 from atrous.xray.anatomy import LANDMARK_PAIRS, LANDMARKS
 from atrous.xray.sampling import is_test_view, make_xray, split_of_phantom
@@ -50,6 +51,12 @@ def test_more_images_continue_fewer_and_a_seed_repeats(made: Path, tmp_path: Pat
         assert (again / "images" / name).read_bytes() == (made / "images" / name).read_bytes()
     rows = [list(csv.reader((folder / "landmarks.csv").open()))[:3] for folder in (made, again)]
     assert rows[0] == rows[1]
+
+
+def test_the_command_makes_it(tmp_path: Path) -> None:
+    made = sample("xray", tmp_path / "made", count=1, size=32, seed=3)
+    assert len(list((made / "images").iterdir())) == 1
+    assert (made / "train.txt").read_text() == "xray_0000_00\n"
 
 
 def test_phantoms_and_views_are_shared_out() -> None:

@@ -27,6 +27,9 @@ from atrous.xray.volume import Volume
 
 __all__ = ["Projector", "rotation_matrix"]
 
+WIDEST = 0.3
+"""Radians that a tile spans at most."""
+
 
 class Projector:
     """Projects one volume; what it keeps of the volume is prepared at the first view along each axis.
@@ -89,8 +92,9 @@ class Projector:
             return _LineIntegrals.apply(matrix, origin, self, size)  # type: ignore[no-any-return]
         if self._values is None:
             self._values = torch.from_numpy(self.volume.values).to(self.device)
-        axes = torch.from_numpy(axis_of_pixels(matrix.detach().cpu().numpy(), size)).to(self.device)
-        return integrate(self._values, matrix.to(self.device), origin.to(self.device), self.volume.affine[:3, :3], axes)
+        voxel = self.volume.affine[:3, :3]
+        axes = torch.from_numpy(axis_of_pixels(matrix.detach().cpu().numpy(), size, voxel)).to(self.device)
+        return integrate(self._values, matrix.to(self.device), origin.to(self.device), voxel, axes)
 
     def _must_be_in_front(self, beam: ConeBeam) -> None:
         nearest = float(beam.depth(self.volume.corners()).min())
@@ -112,7 +116,7 @@ class Projector:
     def sums(self, matrix: np.ndarray, origin: np.ndarray, size: tuple[int, int], *, parts: int) -> np.ndarray:
         """Sums of samples along rays, (H, W), or with those of their derivatives, (5, H, W): see `_kernels`."""
         sums = np.zeros(size if parts == 1 else (parts, *size), np.float32 if parts == 1 else np.float64)
-        tiles = tiles_of(size)
+        tiles = tiles_of(size, _tile(matrix, self.volume.affine[:3, :3]))
         nearest = _axis_of_tiles(matrix, tiles)
         for axis in np.unique(nearest):
             chosen = tiles[nearest == axis]
@@ -148,7 +152,7 @@ class _LineIntegrals(torch.autograd.Function):
         weight = grad.detach().cpu().numpy().astype(np.float64)
         pixels = _pixels(size)
         rays = pixels @ matrix.T
-        across = axis_of_pixels(matrix, size)
+        across = axis_of_pixels(matrix, size, voxel)
         by_ray, by_origin = np.zeros_like(rays), np.zeros_like(rays)
         for axis in np.unique(across):
             here = across == axis
@@ -186,13 +190,23 @@ def rotation_matrix(vector: Float[Tensor, "3"]) -> Float[Tensor, "3 3"]:
     return torch.linalg.matrix_exp(cross)
 
 
-def tiles_of(size: tuple[int, int]) -> np.ndarray:
+def _tile(matrix: np.ndarray, voxel: np.ndarray) -> tuple[int, int]:
+    """Rows and columns of a tile: `TILE`, or fewer where a tile of large pixels would span a wide angle.
+
+    The rays of a tile step along one axis, from which none may lean too far. A column of `matrix` in millimetres has
+    the length of a pixel, as seen from the source at a distance of 1.
+    """
+    across, down = np.linalg.norm(voxel @ matrix[:, :2], axis=0)
+    return max(1, min(TILE[0], int(WIDEST / down))), max(1, min(TILE[1], int(WIDEST / across)))
+
+
+def tiles_of(size: tuple[int, int], tile: tuple[int, int] = TILE) -> np.ndarray:
     """(tiles, 4) first row, end of rows, first column, end of columns."""
     height, width = size
     return np.array([
-        (top, min(top + TILE[0], height), left, min(left + TILE[1], width))
-        for top in range(0, height, TILE[0])
-        for left in range(0, width, TILE[1])
+        (top, min(top + tile[0], height), left, min(left + tile[1], width))
+        for top in range(0, height, tile[0])
+        for left in range(0, width, tile[1])
     ])  # fmt: skip
 
 
@@ -202,11 +216,12 @@ def _axis_of_tiles(matrix: np.ndarray, tiles: np.ndarray) -> np.ndarray:
     return np.abs(np.column_stack([middle, np.ones(len(tiles))]) @ matrix.T).argmax(1)
 
 
-def axis_of_pixels(matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def axis_of_pixels(matrix: np.ndarray, size: tuple[int, int], voxel: np.ndarray) -> np.ndarray:
     """The axis along which each pixel's ray steps, (H, W): that of its tile."""
-    rows, columns = -(-size[0] // TILE[0]), -(-size[1] // TILE[1])
-    axes = _axis_of_tiles(matrix, tiles_of(size)).reshape(rows, columns)
-    return axes.repeat(TILE[0], 0).repeat(TILE[1], 1)[: size[0], : size[1]]
+    tile = _tile(matrix, voxel)
+    rows, columns = -(-size[0] // tile[0]), -(-size[1] // tile[1])
+    axes = _axis_of_tiles(matrix, tiles_of(size, tile)).reshape(rows, columns)
+    return axes.repeat(tile[0], 0).repeat(tile[1], 1)[: size[0], : size[1]]
 
 
 def _pixels(size: tuple[int, int]) -> np.ndarray:
@@ -218,7 +233,7 @@ def _pixels(size: tuple[int, int]) -> np.ndarray:
 def _steps(matrix: np.ndarray, size: tuple[int, int], voxel: np.ndarray) -> np.ndarray:
     """How far a pixel's ray goes from plane to plane, in millimetres, (H, W)."""
     rays = _pixels(size) @ matrix.T
-    straight = np.take_along_axis(rays, axis_of_pixels(matrix, size)[..., None], -1)[..., 0]
+    straight = np.take_along_axis(rays, axis_of_pixels(matrix, size, voxel)[..., None], -1)[..., 0]
     return np.linalg.norm(rays @ voxel.T, axis=-1) / np.abs(straight)
 
 
