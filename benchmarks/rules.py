@@ -65,7 +65,7 @@ def run_one(way: str, data: str, fold: int, seed: int, budget: str, source: Path
     cpu = f"{found['cpu']}, {found['flags']}"
     return {"way": way, "data": data, "fold": fold, "seed": seed, "budget": budget, "cpu": cpu, "steps": run.steps,
             "load": os.getloadavg()[0], "mean_iou": summary["mean_iou"], "iou": summary["iou"],
-            "recipe": recipe.replace(f"{folder.resolve().parent}/", "")}  # fmt: skip
+            "seg": summary.get("seg"), "recipe": recipe.replace(f"{folder.resolve().parent}/", "")}  # fmt: skip
 
 
 def key_of(way: str, data: str, fold: int, seed: int, budget: str) -> str:
