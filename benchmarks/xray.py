@@ -108,8 +108,13 @@ def measured(name: str, run: Path, folder: Path) -> dict[str, Any]:
     figures, each = assess(tested, places, found, threshold=THRESHOLD, tolerance=tolerance)
     draw(run.parent / f"{name}.png", folder, tested, places, found)
     worst = sorted(zip(LANDMARKS, each.tolist(), strict=True), key=lambda row: -row[1][0])
-    return {"images": figures.images, "landmarks": figures.landmarks, "figures": figures.figures(),
-            "each": dict(worst), "predict_seconds": round(seconds, 4)}  # fmt: skip
+    return {
+        "images": figures.images,
+        "landmarks": figures.landmarks,
+        "figures": {key: value if np.isfinite(value) else None for key, value in figures.figures().items()},
+        "each": dict(worst),
+        "predict_seconds": round(seconds, 4),
+    }
 
 
 def draw(path: Path, folder: Path, views: Any, places: Any, found: Any) -> None:
@@ -144,6 +149,11 @@ def draw(path: Path, folder: Path, views: Any, places: Any, found: Any) -> None:
     cv2.imwrite(str(path), cv2.cvtColor(np.hstack(shots), cv2.COLOR_RGB2BGR))
 
 
+def _cell(key: str, value: float | None) -> str:
+    """A figure; a dash where nothing was there to count."""
+    return "-" if value is None else f"{100 * value:.1f} %" if key in SHARES else f"{value:.2f}"
+
+
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """A row for each network, in the order of `NETWORKS`, and one for each landmark of the best."""
     lines = [
@@ -152,7 +162,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
     ]
     for name in (each for each in NETWORKS if each in rows):
         figures = rows[name]["figures"]
-        cells = [f"{100 * figures[key]:.1f} %" if key in SHARES else f"{figures[key]:.2f}" for key in COLUMNS]
+        cells = [_cell(key, figures[key]) for key in COLUMNS]
         lines.append(
             f"| {name} | {' | '.join(cells)} | {rows[name]['budget']} | {1e3 * rows[name]['predict_seconds']:.0f} ms |"
         )
