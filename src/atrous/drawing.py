@@ -283,7 +283,7 @@ def mark(
         for size, shade in ((radius + 1, (0, 0, 0)), (radius, color)):
             place = round(x * 2**fine), round(y * 2**fine)
             if cross:
-                reach, line = radius * 2**fine, 3 if shade == (0, 0, 0) else 1
+                reach, line = radius * 2**fine, 2 if shade == (0, 0, 0) else 1
                 for dx, dy in ((reach, reach), (reach, -reach)):
                     start, stop = (place[0] - dx, place[1] - dy), (place[0] + dx, place[1] + dy)
                     cv2.line(marked, start, stop, shade, line, cv2.LINE_AA, fine)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atrous.data.folder import read_pair
-from atrous.drawing import to_display
+from atrous.drawing import mark, to_display
 from atrous.evaluation import labelled_pairs
 from atrous.reports.errors import label_errors, object_errors
 from atrous.reports.views import Panel
@@ -41,12 +41,21 @@ def seen_panels(samples: Iterable[Sample], folder: "Folder") -> list[Panel]:
         if folder.dtype == "uint8":
             image = image.clip(0, 255).round().astype(np.uint8)
         weight = sample["weight"].numpy() if "weight" in sample else None
+        weight = None if weight is None or np.ptp(weight) == 0 else weight  # all alike say nothing
         mask = sample["mask"].numpy() if "mask" in sample else None
         objects = sample["instances"].numpy() if "instances" in sample else None
         name = folder.splits["train"][int(sample["index"])].name
         overlapping = mask is not None and mask.ndim == 3
+        points = sample["keypoints"].numpy() if "keypoints" in sample else None
         panels.append(
-            Panel(name, to_display(image), _flat(mask), weight=weight, truth_objects=objects, overlapping=overlapping)
+            Panel(
+                name,
+                _marked(to_display(image), points, folder),
+                _flat(mask),
+                weight=weight,
+                truth_objects=objects,
+                overlapping=overlapping,
+            )
         )
     return panels
 
@@ -92,7 +101,8 @@ def _panel(
     refine: str | None = None,
 ) -> Panel:
     raster, mask, instances = read_pair(pair, folder)
-    image, truth = to_display(raster.visible()), _flat(mask)
+    points = pair.landmarks.points if pair.landmarks is not None else None
+    image, truth = _marked(to_display(raster.visible()), points, folder), _flat(mask)
     panel = Panel(pair.name, image, truth, overlapping=mask is not None and mask.ndim == 3, truth_objects=instances)
     if predictor is None:
         return panel
@@ -100,6 +110,8 @@ def _panel(
     found = predictor(raster, tile=1024 if large else None, refine=refine, scores=False)
     task = predictor.task
     drawn = None if task.shows_classes else task.draw(found, raster.visible(), predictor.colors)
+    if drawn is not None and points is not None:
+        drawn = mark(drawn, points, folder.classes.colors, cross=True)
     panel = replace(panel, predicted=found.classes, score=score, drawn=drawn, overlapping=found.labels is not None)
     if found.instances is None:  # where nobody tells objects apart, nor does the picture
         panel = replace(panel, truth_objects=None)
@@ -111,6 +123,13 @@ def _panel(
     if found.labels is not None and mask is not None:
         panel = replace(panel, errors=label_errors(_planes(mask, len(found.labels)), found.labels))
     return panel
+
+
+def _marked(image: np.ndarray, points: np.ndarray | None, folder: "Folder") -> np.ndarray:
+    """A picture with the true landmarks as crosses, where there are some."""
+    if points is None:
+        return image
+    return mark(image, points, folder.classes.colors, folder.classes.names, cross=True)
 
 
 def _planes(mask: np.ndarray, count: int) -> np.ndarray:
