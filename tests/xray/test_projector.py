@@ -151,6 +151,7 @@ def test_kernels_and_torch_agree_in_images_and_in_all_derivatives(
         images.append(compute(*given))
         slopes.append(torch.autograd.grad((images[-1] * weight).sum(), given))
     torch.testing.assert_close(images[0].double(), images[1], rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(uneven(beam), images[0].detach().numpy(), rtol=1e-5, atol=1e-4)  # without derivatives
     for ours, theirs in zip(*slopes, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=2e-4, atol=2e-4 * float(theirs.abs().max()))
 

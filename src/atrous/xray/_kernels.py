@@ -95,8 +95,10 @@ def _locate(rays: Any, count: Any, k: Any, shape: Any, cells: Any, within: Any) 
 
 
 @kernel
-def add_values(planes: Any, boxes: Any, matrix: Any, origin: Any, axes: Any, tiles: Any, sums: Any) -> None:
-    """Sum samples along the rays of some tiles.
+def add_values(
+    planes: Any, boxes: Any, matrix: Any, origin: Any, axes: Any, tiles: Any, metric: Any, sums: Any
+) -> None:
+    """Integrate along the rays of some tiles: samples times the length of a step.
 
     Args:
         planes: (planes, rows + 2 MARGIN, columns + 2 MARGIN) of voxels, with zeros around them.
@@ -105,12 +107,14 @@ def add_values(planes: Any, boxes: Any, matrix: Any, origin: Any, axes: Any, til
         origin: see `_aim`.
         axes: see `_aim`.
         tiles: (tiles, 4) first row, end of rows, first column, end of columns.
-        sums: (H, W) is added to.
+        metric: (3, 3) products of the edges of a voxel, which give a ray's length.
+        sums: (H, W) gets the integrals.
     """
     shape, most = planes.shape, (tiles[:, 1] - tiles[:, 0]).max() * (tiles[:, 3] - tiles[:, 2]).max()
     flat, size = planes.reshape(planes.size), planes.shape[1] * planes.shape[2]
     rays, ends = np.empty((4, most), np.float32), np.empty((2, 2, 2))
     cells, within, total = np.empty(most, np.int32), np.empty((2, most), np.float32), np.empty(most, np.float32)
+    across = axes[2]
     one = np.uint64(1)  # no index below is negative, so none is counted from the end
     for t in range(len(tiles)):
         tile = tiles[t]
@@ -133,7 +137,13 @@ def add_values(planes: Any, boxes: Any, matrix: Any, origin: Any, axes: Any, til
         n = 0
         for v in range(tile[0], tile[1]):
             for u in range(tile[2], tile[3]):
-                sums[v, u] += total[n]
+                x = matrix[0, 0] * u + matrix[0, 1] * v + matrix[0, 2]
+                y = matrix[1, 0] * u + matrix[1, 1] * v + matrix[1, 2]
+                z = matrix[2, 0] * u + matrix[2, 1] * v + matrix[2, 2]
+                squares = metric[0, 0] * x * x + metric[1, 1] * y * y + metric[2, 2] * z * z
+                mixed = metric[0, 1] * x * y + metric[0, 2] * x * z + metric[1, 2] * y * z
+                ahead = matrix[across, 0] * u + matrix[across, 1] * v + matrix[across, 2]
+                sums[v, u] = np.float32(total[n] * np.sqrt(squares + 2 * mixed) / np.abs(ahead))
                 n += 1
 
 

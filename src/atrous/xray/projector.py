@@ -114,9 +114,10 @@ class Projector:
         return self._planes[axis]
 
     def sums(self, matrix: np.ndarray, origin: np.ndarray, size: tuple[int, int], *, parts: int) -> np.ndarray:
-        """Sums of samples along rays, (H, W), or with those of their derivatives, (5, H, W): see `_kernels`."""
+        """Integrals along rays, (H, W); or sums of samples and of their derivatives, (5, H, W): see `_kernels`."""
         sums = np.zeros(size if parts == 1 else (parts, *size), np.float32 if parts == 1 else np.float64)
-        tiles = tiles_of(size, _tile(matrix, self.volume.affine[:3, :3]))
+        voxel = self.volume.affine[:3, :3]
+        tiles = tiles_of(size, _tile(matrix, voxel))
         nearest = _axis_of_tiles(matrix, tiles)
         for axis in np.unique(nearest):
             chosen = tiles[nearest == axis]
@@ -125,7 +126,8 @@ class Projector:
             # Neighbours go to different threads, so that each has its part of the empty corners.
             shares = [np.ascontiguousarray(chosen[first :: workers()]) for first in range(min(workers(), len(chosen)))]
             kernel = add_values if parts == 1 else add_gradients
-            run(kernel, [(planes, boxes, matrix, origin, axes, share, sums) for share in shares])
+            more = (voxel.T @ voxel,) if parts == 1 else ()
+            run(kernel, [(planes, boxes, matrix, origin, axes, share, *more, sums) for share in shares])
         return sums
 
 
@@ -139,10 +141,11 @@ class _LineIntegrals(torch.autograd.Function):
         rays, start = matrix.detach().cpu().numpy(), origin.detach().cpu().numpy()
         needed = any(ctx.needs_input_grad[:2])
         sums = projector.sums(rays, start, size, parts=5 if needed else 1)
+        if not needed:
+            return torch.from_numpy(sums)
         steps = _steps(rays, size, projector.volume.affine[:3, :3])
-        if needed:
-            ctx.kept = sums, steps, rays, start, projector.volume.affine[:3, :3]
-        return torch.from_numpy((sums[0] if needed else sums) * steps).to(torch.float32)
+        ctx.kept = sums, steps, rays, start, projector.volume.affine[:3, :3]
+        return torch.from_numpy(sums[0] * steps).to(torch.float32)
 
     @staticmethod
     @once_differentiable
