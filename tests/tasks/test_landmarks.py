@@ -9,12 +9,14 @@ import torch
 from PIL import Image
 
 from atrous.bundle import load_bundle
+from atrous.configure.facts import look
 from atrous.data import open_folder
 from atrous.errors import DataError, RecipeError, UsageError
 from atrous.inference import Predictor
 from atrous.layers.belief import background_of, draw_beliefs
-from atrous.tasks import Landmarks, build_task, extra_maps
+from atrous.tasks import Landmarks, build_task, extra_maps, propose
 from atrous.tasks.landmarks import coco_results
+from atrous.training.module import pieces
 from atrous.types import CellGrid
 from atrous.workflows import Evaluation, PredictionFiles, evaluate, predict, report, train
 from tests.landmark_folders import NAMES, make_landmarks
@@ -295,3 +297,16 @@ def test_its_report_shows_landmarks(finished):
     assert "left_disc" in page
     assert "mean IoU" not in page
     assert "Pictures</dt><dd>none" not in page
+
+
+def test_pieces_of_a_large_validation_image_take_their_landmarks_along():
+    given = {"image": torch.zeros(1, 1, 30, 50), "keypoints": torch.tensor([[[40.0, 5.0]]])}
+    given["box"] = torch.tensor([[38.0, 3.0, 9.0, 9.0]])
+    first, second = pieces(given, 30)
+    assert first["keypoints"].tolist() == [[[40.0, 5.0]]]
+    assert second["keypoints"].tolist() == [[[10.0, 5.0]]]
+    assert second["box"].tolist() == [[8.0, 3.0, 9.0, 9.0]]
+
+
+def test_folders_of_landmarks_ask_for_the_task(data):
+    assert propose(look(open_folder(data))).section == {"name": "landmarks"}
