@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from atrous.data.convert import FORMATS, choose_format
+from atrous.data.convert import FORMATS, LandmarkFormat, choose_format
 from atrous.errors import AtrousError
 from atrous.workflows.conversion import convert
 from tests.annotation_samples import SAMPLES, make
@@ -19,7 +19,7 @@ TEXTS = (".json", ".txt", ".yaml", ".xml", ".geojson", ".zip", ".roi")
 
 
 def test_every_format_has_a_sample():
-    assert SAMPLES.keys() == FORMATS.keys()
+    assert SAMPLES.keys() == {name for name, one in FORMATS.items() if not isinstance(one, LandmarkFormat)}
 
 
 @pytest.mark.parametrize("name", SAMPLES)

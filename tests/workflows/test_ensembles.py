@@ -82,7 +82,7 @@ def test_what_does_not_go_together_is_told(more, words, tmp_path):
     assert not (tmp_path / "both").exists()
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [name for name, task in TASKS.items() if task.probabilities])
 def test_every_task_whose_scores_are_probabilities_is_averaged(task, tmp_path):
     from atrous.tasks import extra_maps
 
