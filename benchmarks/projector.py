@@ -1,8 +1,8 @@
 """Radiographs from volumes: seconds an image, beside other projectors, on one processor.
 
-    python -m venv --system-site-packages /tmp/peers      in an environment that has torch
-    /tmp/peers/bin/pip install diffdrr nanodrr itk-rtk gvxr
-    PYTHONPATH=src /tmp/peers/bin/python -m benchmarks.projector
+    python -m venv --system-site-packages peers      in an environment that has torch
+    peers/bin/pip install diffdrr nanodrr itk-rtk gvxr
+    PYTHONPATH=src peers/bin/python -m benchmarks.projector
 
 A body of 128^3 voxels of 2.5 mm, 256x256 pixels, views over the segment of 120 x 90 degrees; one image a call. Every
 contender is asked for the same views in the same round, and the peers' images are compared with ours: the table tells
