@@ -45,6 +45,7 @@ from atrous.tasks.base import (
     Validator,
 )
 from atrous.tasks.outputs import belief
+from atrous.tasks.terms import aux_factor
 from atrous.types import IGNORE_INDEX, CellGrid, Outputs, Prediction, Sample
 
 __all__ = ["Landmarks"]
@@ -163,7 +164,7 @@ class Landmarks(Task):
         points, taught = self._taught(batch)
         result: dict[str, Tensor] = {}
         for output, maps in outputs.items():
-            factor = 1.0 if output == "out" else self._aux_factor(output)
+            factor = 1.0 if output == "out" else aux_factor(self.aux_weight, output, self.place / "aux_weight")
             if factor == 0:
                 continue
             value = self._squared_error(maps, points, taught, batch, None if output == "out" else output)
@@ -209,16 +210,6 @@ class Landmarks(Task):
         if self.background:  # of an image with an unknown landmark, nobody knows all of the background
             taught = torch.cat([taught, taught.all(1, keepdim=True)], 1)
         return points, taught.float()
-
-    def _aux_factor(self, output: str) -> float:
-        if not isinstance(self.aux_weight, Mapping):
-            return float(self.aux_weight)
-        if output not in self.aux_weight:
-            raise RecipeError(
-                f"{self.place / 'aux_weight'}: the model has an output {output!r} without a weight; add it "
-                f"(0 leaves it out). {did_you_mean(output, self.aux_weight)}"
-            )
-        return float(self.aux_weight[output])
 
     def divisors(self, batch: Sample) -> dict[str, Float[Tensor, ""]]:
         """The maps that are taught, of a mean; a sum weighs all images alike."""

@@ -6,13 +6,13 @@ from dataclasses import KW_ONLY, dataclass, field
 from jaxtyping import Shaped
 from torch import Tensor
 
-from atrous.errors import RecipeError, UsageError, did_you_mean
+from atrous.errors import RecipeError, UsageError
 from atrous.layers import shrink
 from atrous.losses import ClassFrequencies
 from atrous.losses.base import exact_in_order
 from atrous.tables import Place
 from atrous.tasks.base import Task
-from atrous.tasks.terms import LossSection, read_terms
+from atrous.tasks.terms import LossSection, aux_factor, read_terms
 from atrous.types import IGNORE_INDEX, CellGrid, Outputs, Sample
 
 __all__ = ["MapTask"]
@@ -97,7 +97,7 @@ class MapTask(Task):
         result: dict[str, Tensor] = {}
         for output, logits in outputs.items():
             main = output == "out"
-            factor = 1.0 if main else self._aux_factor(output)
+            factor = 1.0 if main else aux_factor(self.aux_weight, output, self.place / "aux_weight")
             if factor == 0:
                 continue
             size = (logits.shape[-2], logits.shape[-1])
@@ -120,16 +120,6 @@ class MapTask(Task):
                 unweighted = isinstance(weight, float) and weight == 1
                 result[term.name if main else f"{output}.{term.name}"] = value if unweighted else weight * value
         return result
-
-    def _aux_factor(self, output: str) -> float:
-        if not isinstance(self.aux_weight, Mapping):
-            return float(self.aux_weight)
-        if output not in self.aux_weight:
-            raise RecipeError(
-                f"{self.place / 'aux_weight'}: the model has an output {output!r} without a weight; add it "
-                f"(0 leaves it out). {did_you_mean(output, self.aux_weight)}"
-            )
-        return float(self.aux_weight[output])
 
 
 def _grid(output: str, size: tuple[int, int], target: Tensor, batch: Sample) -> CellGrid | None:

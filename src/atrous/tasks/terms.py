@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from atrous.errors import RecipeError, UsageError
+from atrous.errors import RecipeError, UsageError, did_you_mean
 from atrous.losses import CLASS_WEIGHTS, LOSSES, ClassFrequencies
 from atrous.losses.cross_entropy import class_weights
 from atrous.tables import Place, check_value, describe_value, lookup, read_section
 
-__all__ = ["LossSection", "Term", "read_terms"]
+__all__ = ["LossSection", "Term", "aux_factor", "read_terms"]
 
 LossSection = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
 
@@ -144,3 +144,24 @@ def _read_weights(value: Any, place: Place, num_classes: int, frequencies: Class
             f"{num_classes} classes, or one of {', '.join(CLASS_WEIGHTS)}."
         )
     return torch.tensor(numbers)
+
+
+def aux_factor(weight: float | Mapping[str, float], output: str, place: Place) -> float:
+    """The factor of the losses of an auxiliary output.
+
+    Args:
+        weight: of all of them, or output name to factor.
+        output: its name.
+        place: where the weight stands, for messages.
+
+    Raises:
+        RecipeError: if the names lack this one.
+    """
+    if not isinstance(weight, Mapping):
+        return float(weight)
+    if output not in weight:
+        raise RecipeError(
+            f"{place}: the model has an output {output!r} without a weight; add it (0 leaves it out). "
+            f"{did_you_mean(output, weight)}"
+        )
+    return float(weight[output])
